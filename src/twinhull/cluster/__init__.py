@@ -1,0 +1,1 @@
+"""Who may act: epochs, standings and fencing."""

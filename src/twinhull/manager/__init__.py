@@ -1,0 +1,1 @@
+"""Always on: catalog, planner and durable runs."""

@@ -1,0 +1,1 @@
+"""Nouns, rules and errors of Twinhull: plain data, no I/O."""

@@ -1,0 +1,175 @@
+"""The errors that a user may meet, each with a hint and a stable exit code.
+
+The tree (exit code)::
+
+    TwinhullError (1)
+    ├── UsageError (2)                what was asked for makes no sense as it stands
+    │   ├── NotFound (3)              no such machine, site, plan, point or run
+    │   ├── AlreadyExists (4)
+    │   └── Declined (5)              the question was answered with no
+    ├── SiteError (10)                a site refused or failed
+    │   ├── SiteUnreachable (11)      it does not answer
+    │   ├── HostKeyChanged (12)       it answers with another host key than before
+    │   ├── LoginRefused (13)         it answers and does not let us in
+    │   ├── NotSupportedHere (14)     this site cannot do that, and why
+    │   ├── SiteInUse (15)            an embedded site is held by another process
+    │   ├── SiteFull (16)             no room left on the site's storage
+    │   └── MachineChanged (17)       renamed, deleted or moved while we worked on it
+    ├── SafetyError (20)              going on would break a promise
+    │   ├── StaleEpoch (21)           this side may not start the machine
+    │   ├── MachineBusy (22)          another run works on this machine
+    │   ├── ReplicaDirty (23)         the replica is at no known point
+    │   ├── StillRunning (24)         the other side (still) runs the machine
+    │   └── TargetTooSmall (25)
+    ├── DataError (30)                bytes are not what they must be (the repository's own errors are below this)
+    └── RunFailed (40)                a run ended in an error that none of the above names
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TwinhullError(Exception):
+    """Something went wrong, told in one sentence, with what to do about it.
+
+    ``message`` says what happened, to which machine or site, and what was left as it was; ``hint`` says what to do.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nHint: {self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process borders (durable runs record them), and keyword arguments do not survive by default.
+        return (_rebuild, (type(self), self.message, self.hint))
+
+
+def _rebuild(kind: type[TwinhullError], message: str, hint: str) -> TwinhullError:
+    return kind(message, hint=hint)
+
+
+class UsageError(TwinhullError):
+    """What was asked for makes no sense as it stands."""
+
+    exit_code = 2
+
+
+class NotFound(UsageError):
+    """There is no such machine, site, plan, point or run."""
+
+    exit_code = 3
+
+
+class AlreadyExists(UsageError):
+    """The name is taken."""
+
+    exit_code = 4
+
+
+class Declined(UsageError):
+    """A question was answered with no, or could not be asked."""
+
+    exit_code = 5
+
+
+class SiteError(TwinhullError):
+    """A site refused or failed; the message says which and at what."""
+
+    exit_code = 10
+
+
+class SiteUnreachable(SiteError):
+    """A site does not answer."""
+
+    exit_code = 11
+
+
+class HostKeyChanged(SiteError):
+    """A site answers with another host key than the one that is known."""
+
+    exit_code = 12
+
+
+class LoginRefused(SiteError):
+    """A site answers and does not let us in."""
+
+    exit_code = 13
+
+
+class NotSupportedHere(SiteError):
+    """This site cannot do what was asked, and the message says why."""
+
+    exit_code = 14
+
+
+class SiteInUse(SiteError):
+    """An embedded site is held by another process."""
+
+    exit_code = 15
+
+
+class SiteFull(SiteError):
+    """There is no room left on the site's storage."""
+
+    exit_code = 16
+
+
+class MachineChanged(SiteError):
+    """The machine was renamed, deleted or moved while a run worked on it."""
+
+    exit_code = 17
+
+
+class SafetyError(TwinhullError):
+    """Going on would break a promise, so nothing was done."""
+
+    exit_code = 20
+
+
+class StaleEpoch(SafetyError):
+    """This side of the machine may not start: it does not hold the machine's current epoch."""
+
+    exit_code = 21
+
+
+class MachineBusy(SafetyError):
+    """Another run works on this machine."""
+
+    exit_code = 22
+
+
+class ReplicaDirty(SafetyError):
+    """The replica is at no known point and is not started."""
+
+    exit_code = 23
+
+
+class StillRunning(SafetyError):
+    """The machine runs where it must not."""
+
+    exit_code = 24
+
+
+class TargetTooSmall(SafetyError):
+    """What is to be written does not fit into the target."""
+
+    exit_code = 25
+
+
+class DataError(TwinhullError):
+    """Bytes are not what they must be."""
+
+    exit_code = 30
+
+
+class RunFailed(TwinhullError):
+    """A run ended in an error that no other class names."""
+
+    exit_code = 40

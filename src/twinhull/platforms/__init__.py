@@ -1,0 +1,1 @@
+"""Sites: one small contract, one folder per platform, one conformance kit."""

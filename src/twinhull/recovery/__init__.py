@@ -1,0 +1,1 @@
+"""What happens on the day: restore, rollback, failover, failback."""

@@ -1,0 +1,1 @@
+"""Capture (site to restore point) and replica (restore point to the other site)."""
