@@ -1,0 +1,53 @@
+# Twinhull. `make demo` plays the main story on two real hypervisors; `make test` sets up and runs every test.
+# Both need a Debian 12 (or later) machine and root, nothing else.
+
+SHELL := /bin/bash
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+# Debian's Python sees Debian's libvirt and libnbd modules, which PyPI does not carry.
+SYSTEM_PYTHON := /usr/bin/python3
+
+.PHONY: demo test check bench setup packages images lock clean
+
+demo: setup
+	$(PYTHON) -m lab.demo
+
+test: setup check
+	$(PYTHON) -m lab.images
+	$(PYTHON) -m pytest -q -m real tests
+
+# About a minute: style, types, import layers, and the tests that need no hypervisor.
+check: $(VENV)/ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PYTHON) -m pytest -q -m "not real" tests
+
+# What an increment costs, on real hypervisors: one line per figure.
+bench: setup
+	$(PYTHON) -m bench.increment
+
+setup: packages $(VENV)/ready
+
+# Debian's packages, asked for only where one is missing.
+packages:
+	@lab/install_packages.sh
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	test -x $(PYTHON) || $(SYSTEM_PYTHON) -m venv --system-site-packages $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+# Guest images and the Xen host's image, built once and kept in ~/.cache/twinhull-lab.
+images: setup
+	$(PYTHON) -m lab.images
+
+lock:
+	$(VENV)/bin/pip install --quiet uv
+	$(VENV)/bin/uv pip compile --quiet --extra dev --generate-hashes --python-version 3.11 --no-header \
+	  --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
