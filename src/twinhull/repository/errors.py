@@ -1,0 +1,90 @@
+"""The repository's errors, below ``DataError`` of the model.
+
+The tree (exit code)::
+
+    DataError (30)
+    └── RepositoryError (30)
+        ├── RepositoryMissing (31)        there is no repository in this store
+        ├── RepositoryVersionTooNew (32)  it was made by a newer Twinhull
+        ├── WrongPassphrase (33)          no key of the repository opens with it
+        ├── RepositoryDamaged (34)        an object is not what was written
+        │   └── ChunkLost (35)            no good copy of a chunk is left
+        ├── StoreError (36)               the store refused or failed
+        │   ├── ObjectMissing (36)
+        │   ├── ObjectExists (36)
+        │   └── StoreFull (37)            no room left
+        ├── PointConflict (38)            another writer has published first
+        └── WriterOverdue (39)            a capture took longer than collection waits
+"""
+
+from __future__ import annotations
+
+from twinhull.model.errors import DataError
+
+
+class RepositoryError(DataError):
+    """Something is wrong with a repository or its store."""
+
+    exit_code = 30
+
+
+class RepositoryMissing(RepositoryError):
+    """There is no repository in this store."""
+
+    exit_code = 31
+
+
+class RepositoryVersionTooNew(RepositoryError):
+    """The repository, or one object of it, was written in a format that this Twinhull does not know."""
+
+    exit_code = 32
+
+
+class WrongPassphrase(RepositoryError):
+    """No key of the repository opens with this passphrase."""
+
+    exit_code = 33
+
+
+class RepositoryDamaged(RepositoryError):
+    """An object of the repository is not what was written."""
+
+    exit_code = 34
+
+
+class ChunkLost(RepositoryDamaged):
+    """No good copy of a chunk is left in this repository."""
+
+    exit_code = 35
+
+
+class StoreError(RepositoryError):
+    """The store refused or failed; what was written before is as it was."""
+
+    exit_code = 36
+
+
+class ObjectMissing(StoreError):
+    """The store holds no object of that name."""
+
+
+class ObjectExists(StoreError):
+    """The store holds an object of that name already; it was left as it is."""
+
+
+class StoreFull(StoreError):
+    """There is no room left in the store; what was written before is as it was."""
+
+    exit_code = 37
+
+
+class PointConflict(RepositoryError):
+    """Another writer has published a point with that sequence number first; this one was not published."""
+
+    exit_code = 38
+
+
+class WriterOverdue(RepositoryError):
+    """A capture took longer than collection waits for it, so its point was not published."""
+
+    exit_code = 39
