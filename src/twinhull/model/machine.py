@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
@@ -110,7 +111,8 @@ class Standing:
 
     It is kept on the site, where the power is switched on, and read there by the guard. ``point_id`` is the restore
     point that the disks equal while the machine is off; with ``is_dirty`` the disks are somewhere between
-    ``point_id`` and ``applying_point_id``.
+    ``point_id`` and ``applying_point_id``. ``trackers`` are those that were armed here when the disks equalled
+    ``point_id``: the next capture on this site starts from them.
     """
 
     machine_id: MachineId
@@ -119,6 +121,7 @@ class Standing:
     point_id: PointId | None = None
     is_dirty: bool = False
     applying_point_id: PointId | None = None
+    trackers: Mapping[DiskKey, str] = field(default_factory=dict)
 
     @property
     def may_start(self) -> bool:

@@ -1,0 +1,100 @@
+"""Machines and standings as plain JSON data: the one form in which points and sites keep them.
+
+A reader takes what it knows and ignores what it does not, so that an older Twinhull reads what a newer one wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twinhull.model.errors import DataError
+from twinhull.model.machine import (
+    BootMode,
+    DiskKey,
+    DiskSpec,
+    Firmware,
+    MachineId,
+    MachineSpec,
+    NicSpec,
+    PointId,
+    Role,
+    Standing,
+)
+from twinhull.model.steps import JsonValue
+
+_Raw = Mapping[str, Any]
+
+
+def spec_to_json(spec: MachineSpec) -> dict[str, JsonValue]:
+    """The machine's description as JSON data."""
+    return {
+        "machine_id": spec.machine_id,
+        "name": spec.name,
+        "cpu_count": spec.cpu_count,
+        "memory_bytes": spec.memory_bytes,
+        "firmware": spec.firmware.value,
+        "boot_mode": spec.boot_mode.value,
+        "disks": [{"key": disk.key, "size_bytes": disk.size_bytes, "bus": disk.bus} for disk in spec.disks],
+        "nics": [{"mac": nic.mac, "network": nic.network, "model": nic.model} for nic in spec.nics],
+    }
+
+
+def spec_from_json(raw: _Raw) -> MachineSpec:
+    """The description again; raises DataError where it is none."""
+    try:
+        return MachineSpec(
+            machine_id=MachineId(str(raw["machine_id"])),
+            name=str(raw["name"]),
+            cpu_count=int(raw["cpu_count"]),
+            memory_bytes=int(raw["memory_bytes"]),
+            firmware=Firmware(raw["firmware"]),
+            boot_mode=BootMode(raw["boot_mode"]),
+            disks=tuple(_disk(disk) for disk in _list(raw["disks"])),
+            nics=tuple(NicSpec(str(nic["mac"]), str(nic["network"]), str(nic["model"])) for nic in _list(raw["nics"])),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"A machine's description cannot be read: {error!r}.") from error
+
+
+def standing_to_json(standing: Standing) -> dict[str, JsonValue]:
+    """The standing as JSON data."""
+    return {
+        "machine_id": standing.machine_id,
+        "role": standing.role.value,
+        "epoch": standing.epoch,
+        "point_id": standing.point_id,
+        "is_dirty": standing.is_dirty,
+        "applying_point_id": standing.applying_point_id,
+        "trackers": dict(standing.trackers),
+    }
+
+
+def standing_from_json(raw: _Raw) -> Standing:
+    """The standing again; raises DataError where it is none."""
+    try:
+        return Standing(
+            machine_id=MachineId(str(raw["machine_id"])),
+            role=Role(raw["role"]),
+            epoch=int(raw["epoch"]),
+            point_id=_point(raw.get("point_id")),
+            is_dirty=bool(raw["is_dirty"]),
+            applying_point_id=_point(raw.get("applying_point_id")),
+            trackers={DiskKey(key): str(tracker) for key, tracker in dict(raw.get("trackers") or {}).items()},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"A machine's standing cannot be read: {error!r}.") from error
+
+
+def _disk(raw: _Raw) -> DiskSpec:
+    return DiskSpec(DiskKey(str(raw["key"])), int(raw["size_bytes"]), str(raw["bus"]))
+
+
+def _list(raw: Any) -> Sequence[_Raw]:  # noqa: ANN401 - whatever JSON holds, checked here
+    if not isinstance(raw, list):
+        raise TypeError("a list was expected")
+    return raw
+
+
+def _point(raw: Any) -> PointId | None:  # noqa: ANN401 - whatever JSON holds
+    return PointId(str(raw)) if raw is not None else None
