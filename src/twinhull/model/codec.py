@@ -66,7 +66,7 @@ def standing_to_json(standing: Standing) -> dict[str, JsonValue]:
         "point_id": standing.point_id,
         "is_dirty": standing.is_dirty,
         "applying_point_id": standing.applying_point_id,
-        "trackers": dict(standing.trackers),
+        "trackers": {str(key): tracker for key, tracker in standing.trackers.items()},
     }
 
 

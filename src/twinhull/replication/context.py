@@ -1,0 +1,119 @@
+"""What every step works with: the repository, the sites by name, the outer world, and an ear for progress and reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from types import TracebackType
+from typing import Self
+
+from twinhull.model.machine import MachineId, SiteName
+from twinhull.model.ports import Ports
+from twinhull.model.steps import Facts, JsonValue
+from twinhull.platforms.contract import Site
+from twinhull.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a phase is. ``phase`` is a word (``read``, ``apply``, ``verify``); ``subject`` what it works on (``vda``).
+
+    ``done_bytes`` of ``total_bytes`` (None while it is not known).
+    """
+
+    phase: str
+    subject: str
+    done_bytes: int
+    total_bytes: int | None = None
+
+
+def _no_progress(_: Progress) -> None:
+    """Nobody listens."""
+
+
+def _no_reason(_: str) -> None:
+    """Nobody listens."""
+
+
+class OpenSites:
+    """Sites by name, each opened at its first use and once; closes them all at the end of its context."""
+
+    def __init__(self, opener: Callable[[SiteName], Site]) -> None:
+        self._opener = opener
+        self._open: dict[SiteName, Site] = {}
+        self._lock = Lock()
+
+    def __call__(self, name: SiteName) -> Site:
+        """The site; raises NotFound, SiteUnreachable, HostKeyChanged, LoginRefused, SiteInUse."""
+        with self._lock:
+            if name not in self._open:
+                self._open[name] = self._opener(name)
+            return self._open[name]
+
+    def close(self) -> None:
+        """Close every site that was opened; safe to repeat."""
+        with self._lock:
+            while self._open:
+                _, site = self._open.popitem()
+                site.close()
+
+    def __enter__(self) -> Self:
+        """Nothing is opened yet."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close them."""
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the steps of sync, failover, failback, rollback and restore are given.
+
+    ``sites`` hands out an open site by its name (an :class:`OpenSites`, or whatever the caller keeps open): whoever
+    made it closes it. ``on_progress`` and ``on_reason`` may be called from any thread, often, and must return quickly;
+    reasons also end in the run's facts. ``retain`` is called after a sync with the machine and the facts so far, and
+    returns facts (retention by the plan lives with the caller). ``workers`` is how many threads read or write one
+    disk, each with a handle of its own.
+    """
+
+    repository: Repository
+    sites: Callable[[SiteName], Site]
+    ports: Ports
+    on_progress: Callable[[Progress], None] = field(default=_no_progress)
+    on_reason: Callable[[str], None] = field(default=_no_reason)
+    retain: Callable[[MachineId, Facts], Facts] | None = None
+    workers: int = 4
+
+    def site(self, name: str) -> Site:
+        """The open site of that name."""
+        return self.sites(SiteName(name))
+
+
+class Stopwatch:
+    """How long each phase took, by the monotonic clock; a phase that is entered again adds up."""
+
+    def __init__(self, context: Context) -> None:
+        self._clock = context.ports.clock
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the block's time to that phase."""
+        started = self._clock.monotonic()
+        try:
+            yield
+        finally:
+            self.add(name, self._clock.monotonic() - started)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count that time to the phase."""
+        self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+
+    def facts(self) -> dict[str, JsonValue]:
+        """``{"read_seconds": …}`` for each phase."""
+        return {f"{name}_seconds": round(seconds, 6) for name, seconds in self._seconds.items()}

@@ -1,0 +1,125 @@
+"""What a run is asked for, as a dataclass for people and as facts for steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Self
+
+from twinhull.model.errors import UsageError
+from twinhull.model.machine import MachineId, PointId, SiteName
+from twinhull.model.steps import Facts, JsonValue
+
+_RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What all requests have: whose run it is (``run_id`` labels what it opens on sites) and which machine's."""
+
+    run_id: str
+    machine_id: MachineId
+
+    def __post_init__(self) -> None:
+        """Refuse a run id that could not be a label on every platform."""
+        if not _RUN_ID.fullmatch(self.run_id):
+            raise UsageError(f"'{self.run_id}' is no run id.", hint="Use a-z, 0-9 and '-', at most 40 of them.")
+
+    def facts(self) -> dict[str, JsonValue]:
+        """The request as the first facts of its run."""
+        return {item.name: _json(getattr(self, item.name)) for item in fields(self)}
+
+    @classmethod
+    def of(cls, facts: Facts) -> Self:
+        """The request again, from the facts of its run; later facts are ignored."""
+        return cls(**{item.name: facts[item.name] for item in fields(cls) if item.name in facts})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRequest(Request):
+    """Capture a machine on ``source``, and bring its replica on ``target`` (None: capture only) to that point."""
+
+    source: SiteName
+    target: SiteName | None = None
+    networks: Mapping[str, str] = field(default_factory=dict)
+    boot_mode: str | None = None
+    is_freezing: bool = True
+    is_full_compare: bool = False
+    full_compare_every: int = 0
+    is_verifying: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverRequest(Request):
+    """Start the machine on ``target`` in place of the one on ``source``. Failback is the same with the two swapped.
+
+    Planned: the source answers, nothing is lost. Unplanned: the replica is started at its point, or at ``point_id``.
+    ``grace_seconds`` is how long a guest gets to shut down by itself, ``start_timeout_seconds`` how long the site gets
+    to report the machine running.
+    """
+
+    source: SiteName
+    target: SiteName
+    is_planned: bool = True
+    point_id: PointId | None = None
+    networks: Mapping[str, str] = field(default_factory=dict)
+    boot_mode: str | None = None
+    grace_seconds: float = 120.0
+    start_timeout_seconds: float = 120.0
+    is_verifying: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackRequest(Request):
+    """Put a machine back to ``to_point_id`` where it is. ``is_starting`` None: start it if it ran before."""
+
+    site: SiteName
+    to_point_id: PointId
+    is_starting: bool | None = None
+    is_keeping_present: bool = True
+    grace_seconds: float = 120.0
+    start_timeout_seconds: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRequest(Request):
+    """Bring a point to ``to_site`` as a new machine, to an NBD export, or into a file (one disk: ``disk_key``).
+
+    Exactly one of ``to_site``, ``to_nbd_uri`` and ``to_path`` is given. ``new_name`` and ``new_machine_id`` are the
+    new machine's (the id is made up where it is None). ``file_format`` is ``raw``, ``qcow2``, ``vmdk`` or ``vhdx``.
+    ``is_overwriting`` allows an existing file to be replaced.
+    """
+
+    point_id: PointId
+    to_site: SiteName | None = None
+    to_nbd_uri: str | None = None
+    to_path: str | None = None
+    disk_key: str | None = None
+    file_format: str = "raw"
+    new_name: str | None = None
+    new_machine_id: MachineId | None = None
+    networks: Mapping[str, str] = field(default_factory=dict)
+    boot_mode: str | None = None
+    is_overwriting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileRequest(Request):
+    """Put right what the standings on ``sites`` say is wrong: fence a stale side, stop it where it runs."""
+
+    sites: tuple[SiteName, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Facts hold lists: make it a tuple again."""
+        object.__setattr__(self, "sites", tuple(self.sites))
+
+
+def _json(value: object) -> JsonValue:
+    if isinstance(value, Mapping):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_json(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{value!r} cannot be a fact")
