@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
 DISK_SECTOR_BYTES = 512
 
@@ -113,8 +113,8 @@ def judge(book: Book, ledger: Ledger, instant: float) -> Verdict:
     )
 
 
-def wait_for(service: Service, locate: Callable[[], Address], seconds: float) -> Address:
-    """Wait until the guest's service answers; ``locate`` may raise LookupError while a guest comes up.
+def wait_for(service: Service, address: Address, seconds: float) -> Address:
+    """Wait until the guest's service answers at the address, and return the address.
 
     Raises:
         TimeoutError: it did not in time.
@@ -122,9 +122,8 @@ def wait_for(service: Service, locate: Callable[[], Address], seconds: float) ->
     deadline = time.monotonic() + seconds
     while True:
         try:
-            address = locate()
             service.prepare(address)
-        except (LookupError, *service.lost_connection) as error:
+        except service.lost_connection as error:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the guest's service did not answer in {seconds} s: {error}") from error
             time.sleep(0.5)
@@ -143,7 +142,7 @@ class Writer:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._write, name="ledger", daemon=True)
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -1,0 +1,1 @@
+"""Benchmarks: every figure is one line: name, value, bar, and ``holds`` or ``falls short``."""

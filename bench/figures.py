@@ -1,0 +1,35 @@
+"""How every benchmark of the project prints its figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+THOUSAND = 1000
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure. ``bar`` is what it may be at most; None where it is told without a bar."""
+
+    name: str
+    value: float
+    unit: str
+    bar: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is within its bar."""
+        return self.bar is None or self.value <= self.bar
+
+    def __str__(self) -> str:
+        value = f"{self.value:,.0f}" if self.value >= THOUSAND or self.value == int(self.value) else f"{self.value:.3f}"
+        bar = "no bar" if self.bar is None else f"at most {self.bar:,g} {self.unit}"
+        return f"{self.name:<52} {value:>14} {self.unit:<8} {bar:<24} {'holds' if self.holds else 'falls short'}"
+
+
+def show(figures: list[Figure]) -> int:
+    """Print the figures; return the exit status: 1 if any falls short."""
+    for figure in figures:
+        print(figure, flush=True)
+    return 0 if all(figure.holds for figure in figures) else 1

@@ -1,0 +1,109 @@
+"""The stage of the story: a QEMU host, a Xen host, a live machine on the first, and Twinhull between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import libvirt
+
+from lab.command_line import Twinhull
+from lab.guests import GuestPlan, define, forward
+from lab.ledger import Address, Ledger, Service, Writer, wait_for
+from lab.qemu_host import QemuHost
+from lab.xen_host import ADDRESS, XenHost
+
+HOME = "qemu-1"
+AWAY = "xen-1"
+PLAN = "story"
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who plays: the guest's plan below a directory, the service in it, its port, and how long it may boot."""
+
+    plan: Callable[[Path], GuestPlan]
+    service: Service
+    port: int
+    boot_seconds: float
+
+
+@dataclass
+class Stage:
+    """All that the story plays with."""
+
+    qemu: QemuHost
+    xen: XenHost
+    twinhull: Twinhull
+    plan: GuestPlan
+    cast: Cast
+    ledger: Ledger = field(default_factory=Ledger)
+
+    @property
+    def machine(self) -> str:
+        """The machine's name."""
+        return self.plan.name
+
+    def at_home(self) -> Address:
+        """Wait for the guest's service on the QEMU host."""
+        connection = self.qemu.connect()
+        try:
+            port = forward(connection.lookupByName(self.machine), self.cast.port)
+        finally:
+            connection.close()
+        return wait_for(self.cast.service, Address(ADDRESS, port), self.cast.boot_seconds)
+
+    def away(self) -> Address:
+        """Wait for the guest's service on the Xen host."""
+        port = self.xen.forward(self.plan.mac, self.cast.port, seconds=self.cast.boot_seconds)
+        return wait_for(self.cast.service, Address(ADDRESS, port), self.cast.boot_seconds)
+
+    def writer(self, address: Address) -> Writer:
+        """A load on the guest's service; use it as a context."""
+        return Writer(self.cast.service, address, self.ledger)
+
+    def power_on_at_home(self) -> None:
+        """Switch the machine on as its owner would, by the hypervisor's own means; raises libvirtError."""
+        connection = self.qemu.connect()
+        try:
+            connection.lookupByName(self.machine).create()
+        finally:
+            connection.close()
+
+    def refusal_at_home(self) -> str:
+        """Try to switch the machine on behind Twinhull's back; the refusal, or nothing where it started."""
+        try:
+            self.power_on_at_home()
+        except libvirt.libvirtError as error:
+            return str(error)
+        return ""
+
+    def connect_sites(self) -> None:
+        """Make the repository, add both sites, and protect the machine: what a user types first."""
+        repository = self.twinhull.state / "points"
+        self.twinhull.text("repository", "create", str(repository))
+        home = ["--directory", f"{self.qemu.directory}/twinhull", "--hooks-directory", str(self.qemu.hooks)]
+        self.twinhull.text("site", "add", HOME, self.qemu.uri, *home)
+        self.twinhull.text("site", "add", AWAY, self.xen.uri)
+        networks = ["--network", "user=bridge:xenbr0"]
+        route = ["--machine", self.machine, "--source", HOME, "--target", AWAY]
+        self.twinhull.text("plan", "create", PLAN, *route, "--rpo", "1m", *networks)
+
+
+@contextmanager
+def stage(directory: Path, cast: Cast) -> Iterator[Stage]:
+    """Start both hosts in ``directory``, define the machine on the first; everything is ended with the context."""
+    with ExitStack() as stack:
+        xen = XenHost.start(directory / "xen")
+        stack.callback(xen.stop)
+        qemu = QemuHost.start(directory / "qemu")
+        stack.callback(qemu.stop)
+        state = directory / "state"
+        state.mkdir(mode=0o700)
+        plan = cast.plan(qemu.images)
+        connection = qemu.connect()
+        stack.callback(connection.close)
+        define(connection, plan)
+        yield Stage(qemu, xen, Twinhull(state), plan, cast)

@@ -1,0 +1,154 @@
+"""The story: a machine is kept in step on another hypervisor, taken over there, brought home, lost, and rolled back.
+
+Played by the demo with Debian and PostgreSQL and by the tests with the tiny guest. At each station the guest itself is
+asked what it has (see :mod:`lab.ledger`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from lab.ledger import Address, judge
+from lab.stage import HOME, Stage
+
+LOAD_TRANSACTIONS = 40
+"""How many transactions are acknowledged between two stations, at least."""
+
+
+@dataclass(frozen=True)
+class Station:
+    """One station of the story and what came of it. ``facts`` is the run's own result document."""
+
+    name: str
+    seconds: float
+    guest_bytes: int | None
+    facts: dict[str, Any]
+    holds: bool
+    verdict: str
+
+
+@dataclass
+class Story:
+    """Plays the stations in order; ``tell`` hears of each as it begins and ends."""
+
+    stage: Stage
+    tell: Callable[[str], None]
+    stations: list[Station] = field(default_factory=list)
+
+    def play(self) -> list[Station]:
+        """Play all of it."""
+        stage = self.stage
+        self.tell(f"switching on {stage.machine} on {HOME}")
+        stage.power_on_at_home()
+        home = stage.at_home()
+        stage.connect_sites()
+        self._protect(home)
+        away = self._planned_failover(home)
+        home = self._failback(away)
+        instants = self._keep_in_step(home)
+        away = self._lose_the_source(home, instants[-1])
+        self._old_site_comes_back()
+        self._rollback(away, instants)
+        return self.stations
+
+    def _protect(self, home: Address) -> None:
+        with self.stage.writer(home) as writer:
+            writer.wait_for_more(LOAD_TRANSACTIONS)
+            self._run("first sync", home, "sync", self.stage.machine)
+            for number in (1, 2, 3):
+                writer.wait_for_more(LOAD_TRANSACTIONS)
+                self._run(f"increment {number} under load", home, "sync", self.stage.machine)
+
+    def _planned_failover(self, home: Address) -> Address:
+        with self.stage.writer(home) as writer:
+            writer.wait_for_more(LOAD_TRANSACTIONS)
+            facts, seconds = self._timed("failover", self.stage.machine, "--planned", "--yes")
+        away = self.stage.away()
+        self._judged("planned failover to Xen", seconds, facts, away, time.monotonic())
+        return away
+
+    def _failback(self, away: Address) -> Address:
+        with self.stage.writer(away) as writer:
+            writer.wait_for_more(LOAD_TRANSACTIONS)
+            facts, seconds = self._timed("failback", self.stage.machine, "--yes")
+        home = self.stage.at_home()
+        self._judged("failback of the difference", seconds, facts, home, time.monotonic())
+        return home
+
+    def _keep_in_step(self, home: Address) -> list[float]:
+        instants = []
+        with self.stage.writer(home) as writer:
+            for number in (4, 5, 6):
+                writer.wait_for_more(LOAD_TRANSACTIONS)
+                instants.append(time.monotonic())
+                self._run(f"increment {number} under load", home, "sync", self.stage.machine)
+            writer.wait_for_more(LOAD_TRANSACTIONS)
+        return instants
+
+    def _lose_the_source(self, home: Address, captured: float) -> Address:
+        del home  # it is gone now
+        self.tell(f"killing the machine's QEMU, then the whole of {HOME}")
+        self.stage.qemu.kill_guest(self.stage.machine)
+        self.stage.qemu.kill()
+        facts, seconds = self._timed("failover", self.stage.machine, "--unplanned", "--yes")
+        away = self.stage.away()
+        book = self._judged("unplanned failover to Xen", seconds, facts, away, captured)
+        self.stage.ledger.forget_all_but(book)
+        return away
+
+    def _old_site_comes_back(self) -> None:
+        stage = self.stage
+        stage.qemu = type(stage.qemu).start(stage.qemu.directory)
+        started = time.monotonic()
+        status = stage.twinhull("status")
+        refusal = stage.refusal_at_home()
+        self._station(
+            Station(
+                "the old site comes back",
+                time.monotonic() - started,
+                None,
+                {"status": status},
+                holds=bool(refusal),
+                verdict=f"holds: {refusal.splitlines()[-1]}" if refusal else "FALLS SHORT: the machine started twice",
+            )
+        )
+
+    def _rollback(self, away: Address, instants: list[float]) -> None:
+        with self.stage.writer(away) as writer:
+            writer.wait_for_more(LOAD_TRANSACTIONS)
+            # The newest point is the one that the machine was taken over from: N-2 is two captures before it.
+            facts, seconds = self._timed("rollback", self.stage.machine, "--to", "N-2", "--yes")
+        away = self.stage.away()
+        book = self._judged("rollback to N-2", seconds, facts, away, instants[-3])
+        later = self.stage.ledger.before(time.monotonic()) - self.stage.ledger.before(instants[-2])
+        self._require(not later & book.numbers, "rollback to N-2", "transactions from after N-2 are still there")
+        self.stage.ledger.forget_all_but(book)
+
+    def _run(self, name: str, address: Address, *command: str) -> None:
+        before = self.stage.cast.service.written_bytes(address)
+        facts, seconds = self._timed(*command)
+        written = self.stage.cast.service.written_bytes(address) - before
+        self._station(Station(name, seconds, written, facts, holds=True, verdict="done"))
+
+    def _timed(self, *command: str) -> tuple[dict[str, Any], float]:
+        self.tell(f"twinhull {' '.join(command)}")
+        started = time.monotonic()
+        facts = self.stage.twinhull(*command)
+        return facts, time.monotonic() - started
+
+    def _judged(self, name: str, seconds: float, facts: dict[str, Any], where: Address, instant: float) -> Any:  # noqa: ANN401
+        book = self.stage.cast.service.book(where)
+        verdict = judge(book, self.stage.ledger, instant)
+        self._station(Station(name, seconds, None, facts, verdict.holds, str(verdict)))
+        return book
+
+    def _require(self, is_so: bool, name: str, complaint: str) -> None:  # noqa: FBT001 - a condition reads best first
+        if not is_so:
+            self._station(Station(name, 0.0, None, {}, holds=False, verdict=f"FALLS SHORT: {complaint}"))
+
+    def _station(self, station: Station) -> None:
+        self.stations.append(station)
+        self.tell(f"{station.name}: {station.seconds:.1f} s, {station.verdict}")
