@@ -22,7 +22,13 @@ The tree (exit code)::
     │   ├── StillRunning (24)         the other side (still) runs the machine
     │   └── TargetTooSmall (25)
     ├── DataError (30)                bytes are not what they must be (the repository's own errors are below this)
-    └── RunFailed (40)                a run ended in an error that none of the above names
+    ├── RunFailed (40)                a run ended in an error that none of the above names
+    │   ├── RunCancelled (41)         it was stopped by its user, and undone
+    │   └── RunUnfinished (42)        it stopped where the only way is forward; it can be gone on with
+    └── StateError (50)               the manager's state directory cannot be used as it is
+        ├── StateTooNew (51)          it was written by a newer Twinhull
+        ├── AlreadyServing (52)       another serve works on it
+        └── PassphraseMissing (53)    nobody said the repository's passphrase
 """
 
 from __future__ import annotations
@@ -173,3 +179,39 @@ class RunFailed(TwinhullError):
     """A run ended in an error that no other class names."""
 
     exit_code = 40
+
+
+class RunCancelled(RunFailed):
+    """A run was stopped by its user; what it had done was undone."""
+
+    exit_code = 41
+
+
+class RunUnfinished(RunFailed):
+    """A run stopped where the only way is forward; going on with it repeats nothing that was done."""
+
+    exit_code = 42
+
+
+class StateError(TwinhullError):
+    """The manager's state directory cannot be used as it is."""
+
+    exit_code = 50
+
+
+class StateTooNew(StateError):
+    """The manager's state was written by a newer Twinhull; it was left as it is."""
+
+    exit_code = 51
+
+
+class AlreadyServing(StateError):
+    """Another serve works on this state directory."""
+
+    exit_code = 52
+
+
+class PassphraseMissing(StateError):
+    """The repository's passphrase was not given and is not kept."""
+
+    exit_code = 53
