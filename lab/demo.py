@@ -1,4 +1,4 @@
-"""``make demo``: the story with a real Debian server under load, on a real QEMU and a real Xen, and a table at its end."""
+"""``make demo``: the story with a real Debian server under load, on QEMU and Xen, and one table at its end."""
 
 from __future__ import annotations
 
