@@ -1,0 +1,16 @@
+#!/bin/bash
+# kernel.sh OUTDIR -- unpack Debian's cloud kernel below OUTDIR without installing it on this machine.
+# Afterwards OUTDIR/version, OUTDIR/vmlinuz and OUTDIR/lib/modules/VERSION (with modules.dep) exist.
+set -euo pipefail
+OUT=$1
+PACKAGE=$(apt-cache depends linux-image-cloud-amd64 | awk '$1=="Depends:"{print $2; exit}')
+[ -n "$PACKAGE" ] || { echo "kernel.sh: apt knows no linux-image-cloud-amd64; run apt-get update" >&2; exit 1; }
+W=$(mktemp -d); trap 'rm -rf "$W"' EXIT
+chmod 777 "$W"   # apt's own user writes the download
+(cd "$W" && apt-get -qq download "$PACKAGE")
+mkdir -p "$OUT"
+dpkg -x "$W"/*.deb "$OUT"
+V=$(basename "$OUT"/lib/modules/*)
+depmod -b "$OUT" "$V"
+mv "$OUT/boot/vmlinuz-$V" "$OUT/vmlinuz"
+echo "$V" > "$OUT/version"
