@@ -26,3 +26,60 @@ The doors of this room (import them from here; the modules below are its own bus
 
 All of it may be used from several threads, one ``DiskWriter`` by one thread.
 """
+
+from twinhull.repository.catalog import Removal
+from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, KdfCost
+from twinhull.repository.errors import (
+    ChunkLost,
+    PointConflict,
+    RepositoryDamaged,
+    RepositoryError,
+    RepositoryMissing,
+    RepositoryVersionTooNew,
+    StoreError,
+    StoreFull,
+    WriterOverdue,
+    WrongPassphrase,
+)
+from twinhull.repository.ids import ChunkId, parse_point_id
+from twinhull.repository.points import DiskRoot, Point, PointDisk, PointDocument
+from twinhull.repository.reader import Reader
+from twinhull.repository.repository import Repository
+from twinhull.repository.stats import WriterStats
+from twinhull.repository.store.contract import ObjectInfo, Store
+from twinhull.repository.store.directory import DirectoryStore
+from twinhull.repository.store.locate import open_store
+from twinhull.repository.store.memory import MemoryStore
+from twinhull.repository.writer import DiskWriter, Writer
+
+__all__ = [
+    "DEFAULT_CHUNK_SIZE_BYTES",
+    "ChunkId",
+    "ChunkLost",
+    "DirectoryStore",
+    "DiskRoot",
+    "DiskWriter",
+    "KdfCost",
+    "MemoryStore",
+    "ObjectInfo",
+    "Point",
+    "PointConflict",
+    "PointDisk",
+    "PointDocument",
+    "Reader",
+    "Removal",
+    "Repository",
+    "RepositoryDamaged",
+    "RepositoryError",
+    "RepositoryMissing",
+    "RepositoryVersionTooNew",
+    "Store",
+    "StoreError",
+    "StoreFull",
+    "Writer",
+    "WriterOverdue",
+    "WriterStats",
+    "WrongPassphrase",
+    "open_store",
+    "parse_point_id",
+]

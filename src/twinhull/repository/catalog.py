@@ -1,0 +1,203 @@
+"""The points of a repository: listing, publishing, removing with a way back, holding.
+
+Objects, by machine and sequence number: ``point-…`` (the point), ``removal-…`` (it is on its way out, and can be
+taken back) and ``hold-…`` (no retention may let it go).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from twinhull.model.errors import NotFound, SafetyError, UsageError
+from twinhull.model.machine import MachineId, PointId
+from twinhull.model.ports import Ports
+from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
+from twinhull.repository.errors import ObjectExists, ObjectMissing, PointConflict, RepositoryDamaged
+from twinhull.repository.ids import MAX_SEQUENCE, checked_machine_id, parse_point_id, point_id
+from twinhull.repository.keys import Keys
+from twinhull.repository.points import DiskRoot, Point, PointDocument, decode_point, encode_point
+from twinhull.repository.store.contract import Store
+
+OnDamage = Callable[[RepositoryDamaged], None]
+"""Told of each point whose document cannot be read; without it, the first such document ends the listing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A point on its way out. ``removed_at`` is the wall clock of the request, informational."""
+
+    point_id: PointId
+    removed_at: datetime
+    reason: str
+
+
+class Catalog:
+    """The point documents in a store."""
+
+    def __init__(self, store: Store, keys: Keys, ports: Ports) -> None:
+        self._store = store
+        self._keys = keys
+        self._ports = ports
+
+    def points(self, machine_id: MachineId | None = None, on_damage: OnDamage | None = None) -> list[Point]:
+        """The points that are not removed, by machine and sequence; see ``OnDamage``."""
+        removed = set(self._ids("removal", machine_id))
+        wanted = [point for point in self._ids("point", machine_id) if point not in removed]
+        return list(self._read_all(wanted, on_damage))
+
+    def all_points(self, on_damage: OnDamage | None = None) -> list[Point]:
+        """Every point whose content must stay, those on their way out included."""
+        return list(self._read_all(self._ids("point", None), on_damage))
+
+    def point(self, wanted: PointId) -> Point:
+        """One point; raises NotFound, also where it is removed."""
+        parse_point_id(wanted)
+        if self._exists("removal", wanted):
+            raise NotFound(f"The point {wanted} is removed.", hint="It may still be possible to take the removal back.")
+        return self._read(wanted)
+
+    def publish(
+        self, document: PointDocument, expected_sequence: int | None, bases: Collection[DiskRoot]
+    ) -> tuple[Point, int]:
+        """Make the point visible under the machine's next number; also its size as an object."""
+        machine_id = checked_machine_id(document.machine_id)
+        self._check_bases(machine_id, bases)
+        while True:
+            sequence = self.next_sequence(machine_id)
+            if expected_sequence not in (None, sequence):
+                raise PointConflict(
+                    f"The point of machine {machine_id} was to be number {expected_sequence}, but number {sequence - 1} "
+                    "has been published meanwhile; nothing was published.",
+                    hint="Another capture of this machine was faster. Capture again.",
+                )
+            point = Point(sequence, document)
+            sealed = self._sealed(ObjectKind.POINT, _object_name("point", point.id), encode_point(point))
+            if self._create(_object_name("point", point.id), sealed):
+                return point, len(sealed)
+
+    def next_sequence(self, machine_id: MachineId) -> int:
+        """One more than the highest number that the machine's points and removals have."""
+        taken = [parse_point_id(found)[1] for kind in ("point", "removal") for found in self._ids(kind, machine_id)]
+        sequence = max(taken, default=0) + 1
+        if sequence > MAX_SEQUENCE:
+            raise UsageError(f"Machine {machine_id} has used up its {MAX_SEQUENCE} sequence numbers.")
+        return sequence
+
+    def remove(self, wanted: PointId, reason: str) -> None:
+        """Put a point on its way out; raises NotFound, SafetyError for a held point."""
+        self.point(wanted)
+        if self._exists("hold", wanted):
+            raise SafetyError(f"The point {wanted} is held, and was not removed.", hint="Release it first.")
+        content = {"removed_at": self._ports.clock.now().astimezone(UTC).isoformat(), "reason": reason}
+        name = _object_name("removal", wanted)
+        self._create(name, self._sealed(ObjectKind.REMOVAL, name, json.dumps(content).encode()))
+
+    def take_back(self, wanted: PointId) -> Point:
+        """Undo a removal; raises NotFound where the point is gone, or was not removed."""
+        parse_point_id(wanted)
+        if not self._exists("removal", wanted):
+            raise NotFound(f"The point {wanted} is not on its way out.")
+        point = self._read(wanted)
+        self._store.delete(_object_name("removal", wanted))
+        return point
+
+    def removals(self) -> list[Removal]:
+        """The points on their way out."""
+        return [self._read_removal(wanted) for wanted in self._ids("removal", None) if self._exists("point", wanted)]
+
+    def hold(self, wanted: PointId, reason: str) -> None:
+        """Keep a point from every retention and removal; no error where it is held already."""
+        self.point(wanted)
+        name = _object_name("hold", wanted)
+        self._create(name, self._sealed(ObjectKind.HOLD, name, json.dumps({"reason": reason}).encode()))
+
+    def release(self, wanted: PointId) -> None:
+        """Hold the point no more."""
+        self._store.delete(_object_name("hold", wanted))
+
+    def held(self) -> set[PointId]:
+        """The points that are held."""
+        return set(self._ids("hold", None))
+
+    def _ids(self, kind: str, machine_id: MachineId | None) -> list[PointId]:
+        prefix = f"{kind}-{machine_id}-" if machine_id else f"{kind}-"
+        return [_named(info.name, kind) for info in self._store.list(prefix)]
+
+    def _read_all(self, wanted: Collection[PointId], on_damage: OnDamage | None) -> Iterator[Point]:
+        for one in wanted:
+            try:
+                yield self._read(one)
+            except RepositoryDamaged as error:
+                if not on_damage:
+                    raise
+                on_damage(error)
+            except NotFound:  # removed for good since the listing
+                continue
+
+    def _read(self, wanted: PointId) -> Point:
+        name = _object_name("point", wanted)
+        try:
+            point = decode_point(unseal(self._keys, ObjectKind.POINT, name, self._store.read(name)), name)
+        except ObjectMissing:
+            raise NotFound(f"There is no point {wanted} in {self._store.url}.") from None
+        if point.id != wanted:
+            raise RepositoryDamaged(f"The object '{name}' holds another point: {point.id}.")
+        return point
+
+    def _read_removal(self, wanted: PointId) -> Removal:
+        name = _object_name("removal", wanted)
+        content = unseal(self._keys, ObjectKind.REMOVAL, name, self._store.read(name))
+        try:
+            raw = json.loads(content)
+            return Removal(wanted, datetime.fromisoformat(raw["removed_at"]).astimezone(UTC), str(raw["reason"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RepositoryDamaged(f"The object '{name}' holds no removal: {error!r}.") from error
+
+    def _check_bases(self, machine_id: MachineId, bases: Collection[DiskRoot]) -> None:
+        """What a disk was built on must still be in a point: only then nothing below it can have been collected."""
+        missing = {base for base in bases if base.node is not None}
+        for near in (True, False):
+            if not missing:
+                return
+            ids = self._ids("point", machine_id if near else None)
+            for point in self._read_all(ids, lambda _: None):
+                missing -= {disk.root for disk in point.document.disks}
+        if missing:
+            raise NotFound(
+                "The point that this capture builds on is gone from the repository, so the new one was not published.",
+                hint="Capture again without a base: content that is still stored is not stored twice.",
+            )
+
+    def _sealed(self, kind: ObjectKind, name: str, content: bytes) -> bytes:
+        return seal(self._keys, kind, name, self._ports.randomness.token(SALT_BYTES), content)
+
+    def _create(self, name: str, sealed: bytes) -> bool:
+        """Whether the object is ours. A creation that was answered twice (a retry) finds its own object there."""
+        try:
+            self._store.create(name, [sealed])
+        except ObjectExists:
+            return self._store.read(name) == sealed
+        return True
+
+    def _exists(self, kind: str, wanted: PointId) -> bool:
+        try:
+            self._store.size(_object_name(kind, wanted))
+        except ObjectMissing:
+            return False
+        return True
+
+
+def _object_name(kind: str, wanted: PointId) -> str:
+    machine_id, sequence = parse_point_id(wanted)
+    return f"{kind}-{machine_id}-{sequence:08d}"
+
+
+def _named(name: str, kind: str) -> PointId:
+    machine_id, _, sequence = name.removeprefix(f"{kind}-").rpartition("-")
+    try:
+        return point_id(checked_machine_id(machine_id), int(sequence))
+    except (ValueError, UsageError) as error:
+        raise RepositoryDamaged(f"The object '{name}' is named as no {kind} is.") from error

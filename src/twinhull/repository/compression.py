@@ -1,0 +1,51 @@
+"""Chunk encodings: plain where zstd gains nothing, zstd otherwise."""
+
+from __future__ import annotations
+
+from threading import local
+
+import zstandard
+
+PLAIN = b"\x00"
+ZSTD = b"\x01"
+_MIN_GAIN_SHIFT = 5
+"""A chunk stays plain unless zstd saves a thirty-second of it: below that, reading it costs more than it spares."""
+
+
+class _Contexts(local):
+    """zstd's contexts serve one thread at a time, and are dear to make."""
+
+    def __init__(self) -> None:
+        self.compressors: dict[int, zstandard.ZstdCompressor] = {}
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_contexts = _Contexts()
+
+
+def encode(content: bytes | memoryview, level: int) -> bytes:
+    """The payload for a chunk's content."""
+    compressor = _contexts.compressors.get(level)
+    if compressor is None:
+        compressor = zstandard.ZstdCompressor(level=level, write_checksum=False, write_content_size=True)
+        _contexts.compressors[level] = compressor
+    packed = compressor.compress(content)
+    if len(packed) > len(content) - (len(content) >> _MIN_GAIN_SHIFT):
+        return PLAIN + bytes(content)
+    return ZSTD + packed
+
+
+def decode(payload: bytes, max_content_bytes: int) -> bytes:
+    """The content in a payload; raises ValueError where there is none, or where it would be larger than allowed."""
+    encoding, body = payload[:1], memoryview(payload)[1:]
+    if encoding == PLAIN and len(body) <= max_content_bytes:
+        return bytes(body)
+    if encoding != ZSTD:
+        raise ValueError("unknown encoding, or too large")
+    try:
+        # The size is checked before anything is allocated for it.
+        if not 0 <= zstandard.frame_content_size(body) <= max_content_bytes:
+            raise ValueError("too large")
+        return _contexts.decompressor.decompress(body, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error

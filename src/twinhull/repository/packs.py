@@ -1,0 +1,175 @@
+"""Packs: many sealed chunks in one object, and a sealed footer that lists them.
+
+::
+
+    header 48 | payload, payload, … | footer (sealed entries) | footer length u32 | "PACK-END"
+
+A payload is one byte of encoding (0 plain, 1 zstd), then the content, sealed by the pack's key with the payload's
+offset in the pack as nonce: offsets in a pack differ and a pack's key seals one pack, so no nonce is used twice.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+
+from twinhull.model.units import MIB
+from twinhull.repository import compression
+from twinhull.repository.envelope import HEADER, TAG_BYTES, ObjectKind, header, parse_header
+from twinhull.repository.errors import RepositoryDamaged
+from twinhull.repository.ids import ChunkId, ChunkKind, PackId
+from twinhull.repository.keys import Keys
+from twinhull.repository.store.contract import Store
+
+TARGET_PACK_BYTES = 16 * MIB
+"""A pack is closed when its payloads have reached this; it is larger by at most one chunk and the footer."""
+
+MAX_PACK_BYTES = 2**31
+_ENTRY = struct.Struct("<32sII")
+_TRAILER = struct.Struct("<I8s")
+_END = b"PACK-END"
+_KIND_AT = 10
+"""Where the header has the object's kind."""
+_FOOTER_NONCE = b"\xff" * 12
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a chunk is in its pack: a byte range of sealed payload."""
+
+    chunk_id: ChunkId
+    offset_bytes: int
+    length_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackInfo:
+    """A pack by name, what kind of chunks it holds, and its size as an object."""
+
+    pack_id: PackId
+    kind: ChunkKind
+    size_bytes: int
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return pack_name(self.pack_id)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedPack:
+    """A pack that is ready to be stored."""
+
+    info: PackInfo
+    parts: Sequence[bytes]
+    entries: Sequence[Entry]
+
+
+def pack_name(pack_id: PackId) -> str:
+    """The name of a pack's object."""
+    return f"pack-{pack_id.hex()}"
+
+
+def object_kind(kind: ChunkKind) -> ObjectKind:
+    """What kind of pack holds this kind of chunk."""
+    return ObjectKind.DATA_PACK if kind is ChunkKind.DATA else ObjectKind.NODE_PACK
+
+
+def seal_pack(keys: Keys, kind: ChunkKind, pack_id: PackId, chunks: Sequence[tuple[ChunkId, bytes]]) -> SealedPack:
+    """A pack of encoded chunks (id, payload in plain)."""
+    cipher = keys.cipher(object_kind(kind).purpose, pack_id)
+    parts = [header(object_kind(kind), pack_id)]
+    entries = []
+    offset = HEADER.size
+    for chunk_id, payload in chunks:
+        sealed = cipher.encrypt(_nonce(offset), payload, None)
+        entries.append(Entry(chunk_id, offset, len(sealed)))
+        parts.append(sealed)
+        offset += len(sealed)
+    table = b"".join(_ENTRY.pack(entry.chunk_id, entry.offset_bytes, entry.length_bytes) for entry in entries)
+    trailer = _TRAILER.pack(len(table) + TAG_BYTES, _END)
+    parts += [cipher.encrypt(_FOOTER_NONCE, table, parts[0] + trailer), trailer]
+    size = offset + len(table) + TAG_BYTES + _TRAILER.size
+    return SealedPack(PackInfo(pack_id, kind, size), parts, entries)
+
+
+def open_chunk(keys: Keys, pack: PackInfo, entry: Entry, sealed: bytes, max_content_bytes: int) -> bytes:
+    """A chunk's content from its sealed payload, checked against its id; raises RepositoryDamaged.
+
+    A data chunk has exactly ``max_content_bytes``, a tree node at most that.
+    """
+    cipher = keys.cipher(object_kind(pack.kind).purpose, pack.pack_id)
+    try:
+        payload = cipher.decrypt(_nonce(entry.offset_bytes), sealed, None)
+        content = compression.decode(payload, max_content_bytes)
+    except (InvalidTag, ValueError):
+        raise _damaged_chunk(pack, entry) from None
+    is_short = pack.kind is ChunkKind.DATA and len(content) != max_content_bytes
+    if is_short or keys.chunk_id(pack.kind, content) != entry.chunk_id:
+        raise _damaged_chunk(pack, entry)
+    return content
+
+
+def read_footer(keys: Keys, store: Store, pack_id: PackId) -> tuple[PackInfo, list[Entry]]:
+    """What a pack says it holds; raises RepositoryDamaged, ObjectMissing."""
+    name = pack_name(pack_id)
+    size = store.size(name)
+    head = store.read_range(name, 0, HEADER.size)
+    kind = _kind_of(head, pack_id, name)
+    tail_offset = size - _TRAILER.size
+    if tail_offset < HEADER.size:
+        raise RepositoryDamaged(f"The pack '{name}' is cut short.")
+    trailer = store.read_range(name, tail_offset, _TRAILER.size)
+    footer_bytes, end = _TRAILER.unpack(trailer)
+    footer_offset = tail_offset - footer_bytes
+    if end != _END or footer_offset < HEADER.size:
+        raise RepositoryDamaged(f"The pack '{name}' does not end as a pack does.")
+    sealed = store.read_range(name, footer_offset, footer_bytes)
+    cipher = keys.cipher(object_kind(kind).purpose, pack_id)
+    try:
+        table = cipher.decrypt(_FOOTER_NONCE, sealed, head + trailer)
+    except (InvalidTag, ValueError):
+        raise RepositoryDamaged(f"The footer of the pack '{name}' is not what was written.") from None
+    entries = list(_entries(table))
+    if not _fits(entries, footer_offset):
+        raise RepositoryDamaged(f"The footer of the pack '{name}' does not fit its payloads.")
+    return PackInfo(pack_id, kind, size), entries
+
+
+def _kind_of(head: bytes, pack_id: PackId, name: str) -> ChunkKind:
+    is_nodes = head[_KIND_AT : _KIND_AT + 1] == bytes([ObjectKind.NODE_PACK])
+    kind = ChunkKind.NODE if is_nodes else ChunkKind.DATA
+    if parse_header(head, object_kind(kind), name) != pack_id:
+        raise RepositoryDamaged(f"The pack '{name}' carries another pack's name inside.")
+    return kind
+
+
+def _entries(table: bytes) -> Iterator[Entry]:
+    if len(table) % _ENTRY.size:
+        return
+    for chunk_id, offset, length in _ENTRY.iter_unpack(table):
+        yield Entry(ChunkId(chunk_id), offset, length)
+
+
+def _fits(entries: Sequence[Entry], footer_offset: int) -> bool:
+    """Whether the entries follow one another from the header to the footer without a gap."""
+    offset = HEADER.size
+    for entry in entries:
+        if entry.offset_bytes != offset or entry.length_bytes <= TAG_BYTES:
+            return False
+        offset += entry.length_bytes
+    return bool(entries) and offset == footer_offset
+
+
+def _nonce(offset_bytes: int) -> bytes:
+    return offset_bytes.to_bytes(12, "big")
+
+
+def _damaged_chunk(pack: PackInfo, entry: Entry) -> RepositoryDamaged:
+    return RepositoryDamaged(
+        f"The chunk {entry.chunk_id.hex()[:16]}… at {entry.offset_bytes} in the pack '{pack.name}' "
+        "is not what was written."
+    )

@@ -1,0 +1,155 @@
+"""A repository, opened: the one object that the other rooms hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from twinhull.model.extents import Extent
+from twinhull.model.machine import MachineId, PointId
+from twinhull.model.ports import Ports, system_ports
+from twinhull.repository.catalog import Catalog, OnDamage, Removal
+from twinhull.repository.chunks import Chunks
+from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, Config, KdfCost, create_config, open_config
+from twinhull.repository.ids import ChunkId, ChunkKind
+from twinhull.repository.index import Index
+from twinhull.repository.keys import Keys
+from twinhull.repository.points import DiskRoot, Point
+from twinhull.repository.reader import Reader
+from twinhull.repository.store.contract import Store
+from twinhull.repository.writer import Writer, WriterContext
+
+DEFAULT_LEVEL = 1
+"""zstd's level: the fastest; the next ones cost more time than they spare room (see docs/adr)."""
+
+
+class Repository:
+    """Restore points in a store. Safe for threads; make one with ``create`` or ``open``."""
+
+    def __init__(self, store: Store, config: Config, keys: Keys, ports: Ports) -> None:
+        self.store = store
+        self.config = config
+        self.keys = keys
+        self._ports = ports
+        self._index = Index(store, keys, ports.randomness)
+        self._chunks = Chunks(store, keys, self._index, config.chunk_size_bytes)
+        self._catalog = Catalog(store, keys, ports)
+        self._index.refresh()
+
+    @classmethod
+    def create(
+        cls,
+        store: Store,
+        passphrase: str,
+        *,
+        chunk_size_bytes: int = DEFAULT_CHUNK_SIZE_BYTES,
+        cost: KdfCost | None = None,
+        ports: Ports | None = None,
+    ) -> Repository:
+        """Make an empty repository in a store; raises AlreadyExists, UsageError, StoreError."""
+        world = ports or system_ports()
+        config, keys = create_config(store, passphrase, chunk_size_bytes, cost or KdfCost(), world.randomness)
+        return cls(store, config, keys, world)
+
+    @classmethod
+    def open(cls, store: Store, passphrase: str, *, ports: Ports | None = None) -> Repository:
+        """Open the repository in a store.
+
+        Raises RepositoryMissing, RepositoryVersionTooNew, WrongPassphrase, RepositoryDamaged, StoreError.
+        """
+        config, keys = open_config(store, passphrase)
+        return cls(store, config, keys, ports or system_ports())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of what is cached. Nothing is left undone by not calling it."""
+        self._index.close()
+
+    @property
+    def id(self) -> str:
+        """The repository's UUID."""
+        return self.config.repository_id
+
+    @property
+    def chunk_size_bytes(self) -> int:
+        """The size of every chunk."""
+        return self.config.chunk_size_bytes
+
+    def writer(self, level: int = DEFAULT_LEVEL) -> Writer:
+        """Begin a new point; see ``Writer``."""
+        context = WriterContext(
+            store=self.store,
+            keys=self.keys,
+            index=self._index,
+            chunks=self._chunks,
+            chunk_size_bytes=self.chunk_size_bytes,
+            ports=self._ports,
+            level=level,
+            avoided_packs=frozenset(),
+            publish=self._catalog.publish,
+        )
+        writer = Writer(context)
+        self._index.refresh()  # after the writer's time has begun to count
+        return writer
+
+    def reader(self) -> Reader:
+        """Read disks of points; see ``Reader``."""
+        return Reader(self._chunks, self.chunk_size_bytes)
+
+    def points(self, machine_id: MachineId | None = None, on_damage: OnDamage | None = None) -> list[Point]:
+        """The points, of one machine or all, by machine and sequence number.
+
+        Raises RepositoryDamaged at the first point whose document cannot be read, unless ``on_damage`` takes it.
+        """
+        return self._catalog.points(machine_id, on_damage)
+
+    def point(self, wanted: PointId) -> Point:
+        """One point; raises NotFound, UsageError."""
+        return self._catalog.point(wanted)
+
+    def remove_point(self, wanted: PointId, reason: str = "asked for") -> None:
+        """Take a point out of sight. Its data stays until collection, and until then it can be taken back.
+
+        Raises NotFound, and SafetyError for a held point.
+        """
+        self._catalog.remove(wanted, reason)
+
+    def restore_point(self, wanted: PointId) -> Point:
+        """Take a removal back; raises NotFound where it is too late, or where there is none."""
+        return self._catalog.take_back(wanted)
+
+    def removed_points(self) -> list[Removal]:
+        """The points that can still be taken back."""
+        return self._catalog.removals()
+
+    def hold_point(self, wanted: PointId, reason: str) -> None:
+        """Keep a point from retention and removal until it is released."""
+        self._catalog.hold(wanted, reason)
+
+    def release_point(self, wanted: PointId) -> None:
+        """Hold a point no more."""
+        self._catalog.release(wanted)
+
+    def held_points(self) -> set[PointId]:
+        """The points that are held."""
+        return self._catalog.held()
+
+    def diff(self, old: DiskRoot | None, new: DiskRoot) -> Iterator[Extent]:
+        """Where a disk differs from an older one, with ``is_zero`` as the new one has it; see ``Reader.diff``."""
+        return self.reader().diff(old, new)
+
+    def chunk_id(self, data: bytes | memoryview) -> ChunkId | None:
+        """The id that a chunk of this content has, None for zeros; a short last piece is filled up with zeros."""
+        size = self.chunk_size_bytes
+        if len(data) > size:
+            raise ValueError(f"a chunk has at most {size} bytes")
+        content = data if len(data) == size else bytes(data).ljust(size, b"\0")
+        if not any(content[:16]) and bytes(content) == bytes(size):
+            return None
+        return self.keys.chunk_id(ChunkKind.DATA, content)

@@ -1,0 +1,1 @@
+"""Where a repository lives: objects with flat names, immutable once created."""

@@ -1,0 +1,71 @@
+"""What the repository asks of a store; every store passes the same contract suite."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from twinhull.model.errors import UsageError
+
+_NAME = re.compile(r"[a-z]+(-[0-9a-f]+)*", re.ASCII)
+MAX_NAME_LENGTH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One object in a listing."""
+
+    name: str
+    size_bytes: int
+
+
+class Store(Protocol):
+    """Objects by name. Names are a kind in lower-case letters and hexadecimal words, joined by dashes.
+
+    Every call may raise StoreError; nothing else, beside what is named below, comes out of a store.
+    """
+
+    @property
+    def url(self) -> str:
+        """What ``open_store`` opens this store by, for messages and for other processes."""
+        ...
+
+    def create(self, name: str, parts: Sequence[bytes]) -> None:
+        """Make an object of the joined parts, whole and durable when the call returns.
+
+        Raises ObjectExists, and changes nothing, where the name is taken; of several concurrent creators one wins.
+        After any other error the object may or may not exist, but never in part. Raises StoreFull.
+        """
+        ...
+
+    def read(self, name: str) -> bytes:
+        """A whole object; raises ObjectMissing."""
+        ...
+
+    def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """A part of an object, shorter only where the object ends first; raises ObjectMissing."""
+        ...
+
+    def size(self, name: str) -> int:
+        """An object's size in bytes; raises ObjectMissing."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Every object whose name starts with ``prefix``, sorted by name; ``prefix`` begins with a whole kind.
+
+        An object whose creation had returned before the call is in the listing, one that was deleted is not.
+        """
+        ...
+
+    def delete(self, name: str) -> None:
+        """Make the object go, durably; no error where there is none."""
+        ...
+
+
+def checked_name(name: str) -> str:
+    """``name`` if it is one that a store takes; raises UsageError."""
+    if len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):
+        raise UsageError(f"'{name}' is no name for an object in a store.")
+    return name

@@ -1,0 +1,193 @@
+"""A store in a local directory.
+
+An object is written to a file beside its place, synced, linked to its name (which fails where the name is taken), and
+its directory is synced. A crash leaves at most a partial file, which holds no name that anybody reads; the next store
+that opens the directory for writing removes it, unless its writer still lives (a writer holds a lock on its file).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from twinhull.model.ports import Randomness, SystemRandomness
+from twinhull.repository.errors import ObjectExists, ObjectMissing, StoreError, StoreFull
+from twinhull.repository.store.contract import ObjectInfo, checked_name
+
+PARTIAL_PREFIX = ".twinhull-partial-"
+_SHARDED = ("pack", "index")
+"""Kinds with so many objects that they are spread over 256 directories by their first two digits."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class DirectoryStore:
+    """Objects as files: ``KIND/NAME``, packs and indexes as ``KIND/XX/NAME``."""
+
+    def __init__(self, root: Path, randomness: Randomness | None = None) -> None:
+        self.root = root.absolute()
+        self._randomness = randomness or SystemRandomness()
+
+    @property
+    def url(self) -> str:
+        """The directory as a file URL."""
+        return self.root.as_uri()
+
+    def create(self, name: str, parts: Sequence[bytes]) -> None:
+        """See ``Store.create``."""
+        path = self._path(name)
+        with _told(f"write '{name}' to", self.root):
+            self._make_directory(path.parent)
+            with self._partial(path.parent) as (partial, descriptor):
+                _write_all(descriptor, parts)
+                os.fsync(descriptor)
+                try:
+                    os.link(partial, path)
+                except FileExistsError:
+                    raise ObjectExists(f"The object '{name}' exists already in {self.root}.") from None
+            _sync_directory(path.parent)
+
+    def read(self, name: str) -> bytes:
+        """See ``Store.read``."""
+        with self._opened(name) as descriptor:
+            return _read_at(descriptor, 0, os.fstat(descriptor).st_size)
+
+    def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """See ``Store.read_range``."""
+        with self._opened(name) as descriptor:
+            return _read_at(descriptor, offset_bytes, length_bytes)
+
+    def size(self, name: str) -> int:
+        """See ``Store.size``."""
+        with self._opened(name) as descriptor:
+            return os.fstat(descriptor).st_size
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See ``Store.list``."""
+        kind, _, rest = prefix.partition("-")
+        folder = self.root / kind
+        with _told("list", self.root):
+            shards = sorted(_names(folder)) if kind in _SHARDED else [""]
+            for shard in shards:
+                if shard and not shard.startswith(rest[:2]):
+                    continue
+                yield from self._list_folder(folder / shard, prefix)
+
+    def delete(self, name: str) -> None:
+        """See ``Store.delete``."""
+        path = self._path(name)
+        with _told(f"delete '{name}' from", self.root):
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                return
+            _sync_directory(path.parent)
+
+    def sweep(self) -> tuple[Path, ...]:
+        """Remove the partial files of writers that are gone; returns them."""
+        with _told("sweep", self.root):
+            found = [path for path in self.root.rglob(f"{PARTIAL_PREFIX}*") if _remove_if_orphaned(path)]
+        return tuple(sorted(found))
+
+    def _path(self, name: str) -> Path:
+        kind, _, rest = checked_name(name).partition("-")
+        return self.root / kind / rest[:2] / name if kind in _SHARDED else self.root / kind / name
+
+    def _list_folder(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
+        for name in sorted(_names(folder)):
+            if name.startswith(prefix) and not name.startswith("."):
+                try:
+                    yield ObjectInfo(name, (folder / name).stat().st_size)
+                except FileNotFoundError:  # deleted since; then it is not there
+                    continue
+
+    def _make_directory(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        self._make_directory(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_directory(folder.parent)
+
+    @contextmanager
+    def _partial(self, folder: Path) -> Iterator[tuple[Path, int]]:
+        path = folder / f"{PARTIAL_PREFIX}{self._randomness.token(12).hex()}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield path, descriptor
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[int]:
+        with _told(f"read '{name}' from", self.root):
+            try:
+                descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                raise ObjectMissing(f"There is no object '{name}' in {self.root}.") from None
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+
+
+@contextmanager
+def _told(action: str, root: Path) -> Iterator[None]:
+    """Say what failed in the repository's words."""
+    try:
+        yield
+    except OSError as error:
+        kind = StoreFull if error.errno in _FULL else StoreError
+        hint = "Make room, or collect what retention has let go." if kind is StoreFull else ""
+        raise kind(f"Could not {action} {root}: {error.strerror or error}.", hint=hint) from error
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+
+
+def _write_all(descriptor: int, parts: Sequence[bytes]) -> None:
+    for part in parts:
+        view = memoryview(part)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+
+def _read_at(descriptor: int, offset_bytes: int, length_bytes: int) -> bytes:
+    data = os.pread(descriptor, length_bytes, offset_bytes)
+    while len(data) < length_bytes:
+        more = os.pread(descriptor, length_bytes - len(data), offset_bytes + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _sync_directory(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_if_orphaned(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True

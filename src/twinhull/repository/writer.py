@@ -1,0 +1,275 @@
+"""Writing restore points: pieces of disks in, one published point out, or nothing at all."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from twinhull.model.errors import UsageError
+from twinhull.model.ports import Ports
+from twinhull.model.units import MIB, format_duration
+from twinhull.repository.chunks import Chunks
+from twinhull.repository.compression import encode
+from twinhull.repository.errors import RepositoryError, WriterOverdue
+from twinhull.repository.ids import ChunkId, ChunkKind, PackId
+from twinhull.repository.index import Index
+from twinhull.repository.keys import Keys
+from twinhull.repository.packing import Packer
+from twinhull.repository.points import DiskRoot, Point, PointDocument
+from twinhull.repository.reader import Reader
+from twinhull.repository.stats import StatsCounter, WriterStats
+from twinhull.repository.store.contract import Store
+from twinhull.repository.tree import MAX_DISK_BYTES, Shape, Slots, decode_node, encode_node
+from twinhull.repository.treewriter import TreeWriter
+
+BATCH_BYTES = MIB
+"""What one worker takes at a time."""
+BATCHES_PER_WORKER = 3
+"""How many batches wait or are worked on, for each worker: the bound on what is read ahead of the processors."""
+SESSION_LIMIT_SECONDS = 3 * 86_400.0
+"""A writer publishes within this time or not at all: collection waits longer before it removes anything (the format's
+document has the argument)."""
+
+Publish = Callable[[PointDocument, int | None, Collection[DiskRoot]], tuple[Point, int]]
+"""Makes a point of a document (with the expected sequence number, and the roots it builds on); and its stored size."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriterContext:
+    """What a writer needs of its repository."""
+
+    store: Store
+    keys: Keys
+    index: Index
+    chunks: Chunks
+    chunk_size_bytes: int
+    ports: Ports
+    level: int
+    avoided_packs: Collection[PackId]
+    publish: Publish
+
+
+class Writer:
+    """Writes the disks of one point and publishes it. Leaving the context without publishing leaves nothing visible."""
+
+    def __init__(self, context: WriterContext) -> None:
+        self._context = context
+        self._started = context.ports.clock.monotonic()
+        self._counter = StatsCounter()
+        self._packer = Packer(
+            context.store,
+            context.keys,
+            context.index,
+            chunk_size_bytes=context.chunk_size_bytes,
+            ports=context.ports,
+            stats=self._counter,
+        )
+        self.worker_count = os.cpu_count() or 1
+        self._workers = ThreadPoolExecutor(self.worker_count, "twinhull-ingest")
+        self._bases: set[DiskRoot] = set()
+        self._zeros = bytes(context.chunk_size_bytes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        # What went wrong first is what the caller must hear; the same store failing again on the way out adds nothing.
+        with suppress(RepositoryError) if error else nullcontext():
+            self.close()
+
+    @property
+    def stats(self) -> WriterStats:
+        """What was done so far."""
+        return self._counter.total
+
+    def disk(self, size_bytes: int, base: DiskRoot | None = None) -> DiskWriter:
+        """Begin a disk that holds what ``base`` holds, cut or filled up with zeros to the size.
+
+        ``base`` must be a disk of a point in this repository.
+        """
+        if not 0 <= size_bytes <= MAX_DISK_BYTES:
+            raise UsageError(f"A disk of {size_bytes} bytes cannot be kept.")
+        if base:
+            self._bases.add(base)
+        return DiskWriter(self, size_bytes, base)
+
+    def publish(self, document: PointDocument, expected_sequence: int | None = None) -> Point:
+        """Make the point visible: everything it names is durable first, and this is the last write.
+
+        Without ``expected_sequence`` the point gets the machine's next free number; with it, raises PointConflict where
+        another writer was first. Raises WriterOverdue, StoreError.
+        """
+        clock = self._context.ports.clock
+        started = clock.monotonic()
+        self._packer.flush()
+        for disk in document.disks:
+            self._check_root(disk.root)
+        age = clock.monotonic() - self._started
+        if age > SESSION_LIMIT_SECONDS:
+            raise WriterOverdue(
+                f"The capture of machine {document.machine_id} took {format_duration(age)}, and its point was not "
+                f"published: at most {format_duration(SESSION_LIMIT_SECONDS)} are safe beside a collection.",
+                hint="Capture again: what is stored already will not be sent a second time.",
+            )
+        point, size = self._context.publish(document, expected_sequence, self._bases)
+        self._counter.add(bytes_stored=size, publish_seconds=clock.monotonic() - started)
+        return point
+
+    def close(self) -> None:
+        """End the threads. What was stored but not published is indexed, so that a repetition finds it."""
+        self._workers.shutdown(cancel_futures=True)
+        try:
+            self._packer.settle()
+        finally:
+            self._packer.close()
+
+    def _check_root(self, root: DiskRoot) -> None:
+        is_known = root.node is None or self._context.index.find(root.node) is not None
+        if not is_known:
+            raise UsageError("A disk in the point's document was not written to this repository.")
+
+    def submit(self, piece: memoryview) -> Future[list[ChunkId | None]]:
+        """Have a worker store the chunks of a piece; the future gives their ids."""
+        return self._workers.submit(self._store_piece, piece)
+
+    def load_node(self, chunk_id: ChunkId, level: int) -> Slots:
+        """A tree node, of the repository or of this writer."""
+        content = self._packer.node(chunk_id)
+        return decode_node(content, level) if content else self._context.chunks.node(chunk_id, level)
+
+    def save_node(self, level: int, slots: Slots) -> ChunkId:
+        """Store a tree node, unless it is there."""
+        content = encode_node(level, slots)
+        chunk_id = self._context.keys.chunk_id(ChunkKind.NODE, content)
+        if not self._is_stored(chunk_id) and self._packer.claim(chunk_id, content):
+            self._packer.add(ChunkKind.NODE, chunk_id, encode(content, self._context.level))
+            self._counter.add(nodes_new=1)
+        return chunk_id
+
+    def tree(self, shape: Shape, base: DiskRoot | None) -> TreeWriter:
+        """The tree of a disk that begins as the base."""
+        return TreeWriter(shape, base, self.load_node, self.save_node)
+
+    @property
+    def chunk_size_bytes(self) -> int:
+        """The repository's chunk size."""
+        return self._context.chunk_size_bytes
+
+    @property
+    def reader(self) -> Reader:
+        """Reads what the repository has."""
+        return Reader(self._context.chunks, self.chunk_size_bytes)
+
+    def _is_stored(self, chunk_id: ChunkId) -> bool:
+        return self._context.index.find_outside(chunk_id, self._context.avoided_packs) is not None
+
+    def _store_piece(self, piece: memoryview) -> list[ChunkId | None]:
+        size = self.chunk_size_bytes
+        ids = []
+        for offset in range(0, len(piece), size):
+            content = piece[offset : offset + size]
+            self._counter.add(chunks_seen=1, bytes_in=len(content))
+            if len(content) < size:
+                content = memoryview(bytes(content).ljust(size, b"\0"))
+            ids.append(self._store_chunk(content))
+        return ids
+
+    def _store_chunk(self, content: memoryview) -> ChunkId | None:
+        if not any(content[:16]) and bytes(content) == self._zeros:
+            self._counter.add(chunks_zero=1)
+            return None
+        clock = self._context.ports.clock
+        started = clock.monotonic()
+        chunk_id = self._context.keys.chunk_id(ChunkKind.DATA, content)
+        hashed = clock.monotonic()
+        is_new = not self._is_stored(chunk_id) and self._packer.claim(chunk_id)
+        found = clock.monotonic()
+        self._counter.add(
+            chunks_new=is_new, chunks_known=not is_new, hash_seconds=hashed - started, lookup_seconds=found - hashed
+        )
+        if is_new:
+            payload = encode(content, self._context.level)
+            self._counter.add(compress_seconds=clock.monotonic() - found)
+            self._packer.add(ChunkKind.DATA, chunk_id, payload)
+        return chunk_id
+
+
+class DiskWriter:
+    """One disk of a point that is being written, in pieces, in any order. One thread only; later pieces win."""
+
+    def __init__(self, writer: Writer, size_bytes: int, base: DiskRoot | None) -> None:
+        self._writer = writer
+        self.size_bytes = size_bytes
+        self._tree = writer.tree(Shape(size_bytes, writer.chunk_size_bytes), base)
+        self._pieces: deque[tuple[int, Future[list[ChunkId | None]] | int]] = deque()
+        self._is_finished = False
+        if base and base.size_bytes > size_bytes:
+            self._cut_last_chunk(base)
+
+    def write(self, offset_bytes: int, data: bytes) -> None:
+        """Say what the disk holds from a chunk's beginning to a chunk's or the disk's end.
+
+        ``data`` is kept until a worker is done with it. Raises what went wrong with this or an earlier piece.
+        """
+        size = self._writer.chunk_size_bytes
+        self._check(offset_bytes, len(data))
+        view = memoryview(data if isinstance(data, bytes) else bytes(data))
+        step = max(BATCH_BYTES, size)
+        for start in range(0, len(view), step):
+            self._queue((offset_bytes + start) // size, self._writer.submit(view[start : start + step]))
+
+    def zero(self, offset_bytes: int, length_bytes: int) -> None:
+        """Say that a range, aligned as for ``write``, is zeros."""
+        self._check(offset_bytes, length_bytes)
+        size = self._writer.chunk_size_bytes
+        if length_bytes:
+            self._queue(offset_bytes // size, -(-(offset_bytes + length_bytes) // size))
+
+    def finish(self) -> DiskRoot:
+        """The disk's root, once every piece is in; then the disk takes no more."""
+        self._apply_all()
+        self._is_finished = True
+        return DiskRoot(self.size_bytes, self._tree.finish())
+
+    def _check(self, offset_bytes: int, length_bytes: int) -> None:
+        if self._is_finished:
+            raise UsageError("The disk is finished; begin another one from its root.")
+        size = self._writer.chunk_size_bytes
+        end = offset_bytes + length_bytes
+        if offset_bytes < 0 or length_bytes < 0 or end > self.size_bytes:
+            raise UsageError(f"The range {offset_bytes}+{length_bytes} is not in the disk of {self.size_bytes} bytes.")
+        if offset_bytes % size or (end % size and end != self.size_bytes):
+            raise UsageError(
+                f"The range {offset_bytes}+{length_bytes} does not begin and end with chunks of {size} bytes."
+            )
+
+    def _queue(self, first: int, piece: Future[list[ChunkId | None]] | int) -> None:
+        """Line up a piece under way, or the end of a range of zeros: the tree is changed in the order of the calls."""
+        self._pieces.append((first, piece))
+        while len(self._pieces) > self._writer.worker_count * BATCHES_PER_WORKER:
+            self._apply_one()
+
+    def _apply_one(self) -> None:
+        first, piece = self._pieces.popleft()
+        if isinstance(piece, int):
+            self._tree.clear(first, piece)
+            return
+        for number, chunk_id in enumerate(piece.result(), first):
+            self._tree.set(number, chunk_id)
+
+    def _apply_all(self) -> None:
+        while self._pieces:
+            self._apply_one()
+
+    def _cut_last_chunk(self, base: DiskRoot) -> None:
+        """What lies behind the new end must read as zeros, also inside the last chunk."""
+        size = self._writer.chunk_size_bytes
+        offset = self.size_bytes // size * size
+        if offset < self.size_bytes:
+            self.write(offset, self._writer.reader.read(base, offset, self.size_bytes - offset))
