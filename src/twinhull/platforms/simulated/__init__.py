@@ -1,0 +1,54 @@
+"""A site in memory: the whole platform contract, with machines that write a known history and accidents on demand.
+
+For tests, for simulation at scale, and for trying Twinhull out (``simulated:NAME``; all is gone with the process)::
+
+    world = SimulatedWorld(seed=1)
+    web = world.host("a").add_machine(spec)          # a running guest
+    web.write("vda", 0, b"hello")                     # its history is known
+    site = SimulatedPlatform(world).open(SiteSettings(SiteName("a"), "simulated", "simulated:a"), world.ports)
+    world.kill_at = 17                                # kill -9 of ourselves at the 17th tick
+"""
+
+from __future__ import annotations
+
+from twinhull.model.ports import Ports
+from twinhull.platforms.contract import Site, SiteSettings
+from twinhull.platforms.simulated.disks import SimulatedDisk
+from twinhull.platforms.simulated.machines import History, SimulatedMachine, Write
+from twinhull.platforms.simulated.outer import SeededRandomness, SimulatedClock, simulated_ports
+from twinhull.platforms.simulated.site import SimulatedSite
+from twinhull.platforms.simulated.world import Captured, Killed, SimulatedHost, SimulatedWorld
+
+_SHARED = SimulatedWorld()
+
+
+class SimulatedPlatform:
+    """The platform ``simulated``; without a world of its own it uses one that the whole process shares."""
+
+    name = "simulated"
+
+    def __init__(self, world: SimulatedWorld | None = None) -> None:
+        self._world = world or _SHARED
+
+    def open(self, settings: SiteSettings, ports: Ports) -> Site:  # noqa: ARG002 - the world brings its own
+        """Connect to the host of the site's name; raises SiteUnreachable."""
+        site = SimulatedSite(self._world, settings)
+        site.machines()
+        return site
+
+
+__all__ = [
+    "Captured",
+    "History",
+    "Killed",
+    "SeededRandomness",
+    "SimulatedClock",
+    "SimulatedDisk",
+    "SimulatedHost",
+    "SimulatedMachine",
+    "SimulatedPlatform",
+    "SimulatedSite",
+    "SimulatedWorld",
+    "Write",
+    "simulated_ports",
+]

@@ -1,0 +1,46 @@
+"""Making a simulated replica follow its machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from twinhull.model.machine import DiskKey, DiskSpec
+from twinhull.platforms.contract import ReplicaChanges, ReplicaRequest
+from twinhull.platforms.simulated.disks import SimulatedDisk
+from twinhull.platforms.simulated.machines import SimulatedMachine
+
+
+def follow(machine: SimulatedMachine, request: ReplicaRequest) -> ReplicaChanges:
+    """Bring the machine's definition to the request; says what was done to its disks."""
+    spec = request.spec
+    new = [disk for disk in spec.disks if not _fits(machine, disk)]
+    grown = [
+        disk for disk in spec.disks if _fits(machine, disk) and machine.disks[disk.key].size_bytes < disk.size_bytes
+    ]
+    removed = [key for key in machine.disks if spec.disk(key) is None]
+    for key in removed:
+        _drop(machine, key)
+    for disk in new:
+        _drop(machine, disk.key)
+        machine.disks[disk.key] = SimulatedDisk(disk.size_bytes)
+        machine.trackers[disk.key] = {}
+    for disk in grown:
+        machine.disks[disk.key].grow(disk.size_bytes)
+        machine.trackers[disk.key] = {}
+    nics = tuple(replace(nic, network=request.networks.get(nic.network, nic.network)) for nic in spec.nics)
+    machine.spec = replace(spec, nics=nics, boot_mode=request.boot_mode or spec.boot_mode)
+    return ReplicaChanges(False, _keys(new), _keys(grown), tuple(removed))  # noqa: FBT003 - the caller knows
+
+
+def _fits(machine: SimulatedMachine, disk: DiskSpec) -> bool:
+    """Whether the disk is there and need not shrink."""
+    return disk.key in machine.disks and machine.disks[disk.key].size_bytes <= disk.size_bytes
+
+
+def _drop(machine: SimulatedMachine, key: DiskKey) -> None:
+    machine.disks.pop(key, None)
+    machine.trackers.pop(key, None)
+
+
+def _keys(disks: list[DiskSpec]) -> tuple[DiskKey, ...]:
+    return tuple(disk.key for disk in disks)
