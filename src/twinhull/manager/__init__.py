@@ -1,1 +1,14 @@
-"""Always on: catalog, planner and durable runs."""
+"""The manager: what is remembered between commands, what is due, and durable runs that do it.
+
+In reading order::
+
+    state.py       the state directory and what lies in it         locks.py      who works on what, by flock
+    records.py     plans, sites, runs as plain data                catalog.py    the database that remembers them
+    sites.py       platforms by name, sites opened and shared      vault.py      the repository and its passphrase
+    journal.py     a run's record while it runs                    runs.py       the durable engine (the only DBOS)
+    orders.py      from "failover web1" to a run's request         overview.py   what all sites say right now
+    planner.py     what is due, purely                             serve.py      the loop that keeps plans
+    retention.py   which points may go, purely                     manager.py    the hand that holds them all
+
+The catalog is a cache of truth: sites hold standings, the repository holds points (``rebuild.py`` reads them back).
+"""

@@ -1,0 +1,257 @@
+"""The catalog: what is remembered between commands, in one SQLite file. It is a cache of truth, see ``rebuild.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from twinhull.manager import rows, tables
+from twinhull.manager.records import LatestPoint, Plan, RunRecord, RunState, SeenMachine, StepRecord
+from twinhull.model.errors import AlreadyExists, NotFound, StateError, StateTooNew, UsageError
+from twinhull.model.machine import MachineId, PlanName, RunId, SiteName
+from twinhull.platforms.contract import SiteSettings
+
+_BUSY_SECONDS = 30.0
+
+
+class Catalog:
+    """May be used from several threads and by several processes at once."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it, making it where it is missing; raises StateTooNew, and StateError where the file is no catalog."""
+        self._path = path
+        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS})
+        sa.event.listen(self._engine, "connect", _on_connect)
+        try:
+            self._check_version()
+        except (sa.exc.DatabaseError, StateError) as error:
+            self.close()
+            if isinstance(error, StateError):
+                raise
+            raise StateError(
+                f"The catalog {path} cannot be read: {error.args[0]}.",
+                hint="Move it away and run 'twinhull catalog rebuild': sites and points hold what matters.",
+            ) from error
+
+    def close(self) -> None:
+        """Close every connection; safe to repeat."""
+        self._engine.dispose()
+
+    def _check_version(self) -> None:
+        with self._engine.begin() as connection:
+            version = int(connection.execute(sa.text("PRAGMA user_version")).scalar_one())
+            if version > tables.SCHEMA_VERSION:
+                raise StateTooNew(
+                    f"The catalog {self._path} was written by a newer Twinhull (version {version}, "
+                    f"this one knows {tables.SCHEMA_VERSION}); it was left as it is.",
+                    hint="Use that Twinhull, or name another state directory with --state.",
+                )
+            if version == 0:
+                tables.metadata.create_all(connection)
+                connection.execute(sa.text(f"PRAGMA user_version = {tables.SCHEMA_VERSION}"))
+
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        with self._engine.begin() as connection:
+            yield connection
+
+    def _read(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        with self._engine.connect() as connection:
+            return connection.execute(query).all()
+
+    # Settings
+
+    def setting(self, name: str) -> str | None:
+        """What is set under that name."""
+        found = self._read(sa.select(tables.settings.c.value).where(tables.settings.c.name == name))
+        return str(found[0].value) if found else None
+
+    def set(self, name: str, value: str) -> None:
+        """Set it."""
+        with self._write() as connection:
+            connection.execute(_upsert(tables.settings, {"name": name, "value": value}))
+
+    # Sites
+
+    def sites(self) -> tuple[SiteSettings, ...]:
+        """All sites by name."""
+        return tuple(rows.site(row) for row in self._read(sa.select(tables.sites).order_by(tables.sites.c.name)))
+
+    def site(self, name: SiteName) -> SiteSettings:
+        """The site of that name; raises NotFound."""
+        found = self._read(sa.select(tables.sites).where(tables.sites.c.name == name))
+        if not found:
+            known = ", ".join(site.name for site in self.sites())
+            raise NotFound(
+                f"There is no site '{name}'.",
+                hint=f"Known sites: {known}." if known else "Connect one with 'twinhull site add'.",
+            )
+        return rows.site(found[0])
+
+    def add_site(self, site: SiteSettings) -> None:
+        """Remember a site; raises AlreadyExists."""
+        with self._write() as connection, _unique(f"There is a site '{site.name}' already."):
+            connection.execute(sa.insert(tables.sites).values(rows.site_values(site)))
+
+    def remove_site(self, name: SiteName) -> None:
+        """Forget a site; raises NotFound, and UsageError while a plan names it."""
+        self.site(name)
+        users = [plan.name for plan in self.plans() if name in (plan.source, plan.target)]
+        if users:
+            raise UsageError(
+                f"The site '{name}' is used by the plan '{users[0]}'.",
+                hint=f"Remove the plan first: twinhull plan remove {users[0]}",
+            )
+        with self._write() as connection:
+            connection.execute(sa.delete(tables.sites).where(tables.sites.c.name == name))
+            connection.execute(sa.delete(tables.machines).where(tables.machines.c.site == name))
+
+    # Plans
+
+    def plans(self) -> tuple[Plan, ...]:
+        """All plans by name."""
+        return tuple(rows.plan(row) for row in self._read(sa.select(tables.plans).order_by(tables.plans.c.name)))
+
+    def plan(self, name: str) -> Plan:
+        """The plan of that name; raises NotFound."""
+        found = self._read(sa.select(tables.plans).where(tables.plans.c.name == name))
+        if not found:
+            raise NotFound(f"There is no plan '{name}'.", hint="'twinhull plan list' shows them.")
+        return rows.plan(found[0])
+
+    def plan_of(self, machine_id: MachineId) -> Plan | None:
+        """The plan that names the machine: there is at most one."""
+        return next((plan for plan in self.plans() if machine_id in plan.machines), None)
+
+    def add_plan(self, plan: Plan) -> None:
+        """Remember a plan; raises AlreadyExists where its name is taken or a machine has a plan."""
+        for machine_id in plan.machines:
+            other = self.plan_of(machine_id)
+            if other:
+                raise AlreadyExists(
+                    f"The machine {machine_id} is in the plan '{other.name}' already.",
+                    hint="A machine has one plan. Remove the other plan first, or leave the machine out.",
+                )
+        with self._write() as connection, _unique(f"There is a plan '{plan.name}' already."):
+            connection.execute(sa.insert(tables.plans).values(rows.plan_values(plan)))
+
+    def pause_plan(self, name: str, *, is_paused: bool) -> None:
+        """Let ``serve`` leave the plan's machines alone, or no longer; raises NotFound."""
+        self.plan(name)
+        with self._write() as connection:
+            connection.execute(
+                sa.update(tables.plans).where(tables.plans.c.name == name).values(is_paused=is_paused),
+            )
+
+    def remove_plan(self, name: PlanName) -> None:
+        """Forget a plan; raises NotFound. Machines, replicas and points stay as they are."""
+        self.plan(name)
+        with self._write() as connection:
+            connection.execute(sa.delete(tables.plans).where(tables.plans.c.name == name))
+
+    # What was last seen
+
+    def machines(self) -> tuple[SeenMachine, ...]:
+        """Every machine on every site, as last seen, by name and site."""
+        order = (tables.machines.c.name, tables.machines.c.site)
+        return tuple(rows.seen(row) for row in self._read(sa.select(tables.machines).order_by(*order)))
+
+    def see_site(self, site: SiteName, machines: Sequence[SeenMachine]) -> None:
+        """All machines that the site has now, in place of what was seen before."""
+        with self._write() as connection:
+            connection.execute(sa.delete(tables.machines).where(tables.machines.c.site == site))
+            if machines:
+                connection.execute(sa.insert(tables.machines), [rows.seen_values(machine) for machine in machines])
+
+    def latest_points(self) -> dict[MachineId, LatestPoint]:
+        """The latest point of each machine, as far as known."""
+        return {point.machine_id: point for point in map(rows.latest, self._read(sa.select(tables.latest_points)))}
+
+    def see_point(self, point: LatestPoint) -> None:
+        """Remember the machine's latest point."""
+        with self._write() as connection:
+            connection.execute(_upsert(tables.latest_points, rows.latest_values(point)))
+
+    # Runs
+
+    def add_run(self, run: RunRecord) -> None:
+        """Remember a run that begins."""
+        with self._write() as connection:
+            connection.execute(_upsert(tables.runs, rows.run_values(run)))
+
+    def update_run(self, run_id: RunId, change: Callable[[RunRecord], RunRecord]) -> RunRecord:
+        """Write the run as ``change`` makes it, as one transaction; raises NotFound."""
+        with self._write() as connection:
+            found = connection.execute(sa.select(tables.runs).where(tables.runs.c.run_id == run_id)).first()
+            if not found:
+                raise NotFound(f"There is no run '{run_id}'.")
+            changed = change(rows.run(found))
+            connection.execute(_upsert(tables.runs, rows.run_values(changed)))
+            return changed
+
+    def runs(self, *, machine_id: MachineId | None = None, last: int | None = None) -> tuple[RunRecord, ...]:
+        """Runs, the latest first."""
+        query = sa.select(tables.runs).order_by(tables.runs.c.started_at.desc(), tables.runs.c.run_id.desc())
+        if machine_id:
+            query = query.where(tables.runs.c.machine_id == machine_id)
+        return tuple(rows.run(row) for row in self._read(query.limit(last)))
+
+    def unfinished_runs(self, machine_id: MachineId | None = None) -> tuple[RunRecord, ...]:
+        """Runs with something left to do, the earliest first; whether somebody works on one says its machine's lock."""
+        unfinished = [state.value for state in RunState if state.is_unfinished]
+        query = sa.select(tables.runs).where(tables.runs.c.state.in_(unfinished)).order_by(tables.runs.c.started_at)
+        if machine_id:
+            query = query.where(tables.runs.c.machine_id == machine_id)
+        return tuple(rows.run(row) for row in self._read(query))
+
+    def run(self, name: str) -> RunRecord:
+        """The run whose id is, or alone begins with, ``name``; raises NotFound."""
+        query = sa.select(tables.runs).where(tables.runs.c.run_id.startswith(name, autoescape=True))
+        found = [rows.run(row) for row in self._read(query)]
+        exact = [run for run in found if run.run_id == name]
+        if len(exact or found) == 1:
+            return (exact or found)[0]
+        if found:
+            candidates = ", ".join(run.run_id for run in found[:4])
+            raise UsageError(f"Several runs begin with '{name}'.", hint=f"Say which one: {candidates}.")
+        raise NotFound(f"There is no run '{name}'.", hint="'twinhull runs list' shows them.")
+
+    def steps(self, run_id: RunId) -> tuple[StepRecord, ...]:
+        """The run's steps in the order in which they began."""
+        query = sa.select(tables.steps).where(tables.steps.c.run_id == run_id)
+        return tuple(rows.step(row) for row in self._read(query.order_by(tables.steps.c.started_at)))
+
+    def write_step(self, run_id: RunId, step: StepRecord) -> None:
+        """Remember a step as it is now; one that began before counts one attempt more."""
+        values = rows.step_values(run_id, step)
+        statement = insert(tables.steps).values(values)
+        changes: dict[str, Any] = {name: values[name] for name in ("name", "state", "seconds", "error")}
+        if step.seconds is None:
+            changes["attempt_count"] = tables.steps.c.attempt_count + 1
+        keys = ["run_id", "position", "is_undo"]
+        with self._write() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes))
+
+
+def _on_connect(connection: Any, _: Any) -> None:  # noqa: ANN401 - the driver's own connection
+    # Readers do not wait for writers, nor the other way round; FULL, because a lost run record costs a user's trust.
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _upsert(table: sa.Table, values: dict[str, Any]) -> sa.Insert:
+    keys = [column.name for column in table.primary_key.columns]
+    return insert(table).values(values).on_conflict_do_update(index_elements=keys, set_=values)
+
+
+@contextmanager
+def _unique(message: str) -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.IntegrityError as error:
+        raise AlreadyExists(message, hint="Choose another name.") from error

@@ -1,0 +1,117 @@
+"""Platforms by name, and sites that are opened when they are needed and shared while they are open."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from threading import Lock
+from typing import cast
+
+from twinhull.model.errors import NotFound, UsageError
+from twinhull.model.machine import SiteName
+from twinhull.model.ports import Ports
+from twinhull.platforms.contract import Platform, Site, SiteSettings
+
+PLATFORMS = {
+    "qemu": "twinhull.platforms.qemu",
+    "xen": "twinhull.platforms.xen",
+    "simulated": "twinhull.platforms.simulated",
+}
+"""Where each platform lives; its module has a ``PLATFORM``. Adding one: docs/adding-a-platform.md."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
+
+
+def platform(name: str) -> Platform:
+    """The platform of that name, its module loaded only now; raises NotFound."""
+    module = PLATFORMS.get(name)
+    if not module:
+        raise NotFound(f"There is no platform '{name}'.", hint=f"Platforms: {', '.join(PLATFORMS)}.")
+    return cast("Platform", import_module(module).PLATFORM)
+
+
+def guess_platform(uri: str) -> str:
+    """The platform that the URI's scheme names (``qemu+ssh://…`` is ``qemu``); raises UsageError."""
+    scheme = uri.partition(":")[0].partition("+")[0]
+    if scheme not in PLATFORMS:
+        raise UsageError(
+            f"'{uri}' does not say of which platform the site is.",
+            hint=f"Name it with --platform ({', '.join(PLATFORMS)}), or write the URI as qemu:///system or "
+            "xen+ssh://root@host/.",
+        )
+    return scheme
+
+
+def checked_name(word: str, what: str) -> str:
+    """``word`` if it can name a site or a plan; raises UsageError."""
+    if not _NAME.fullmatch(word):
+        raise UsageError(
+            f"'{word}' cannot be the name of a {what}.",
+            hint="Use lower-case letters, digits and '-', at most 40, beginning with a letter or digit.",
+        )
+    return word
+
+
+@dataclass(slots=True)
+class _Shared:
+    site: Site
+    lease_count: int = 0
+
+
+class SitePool:
+    """Open sites, shared by everything in this process that uses them at the same time.
+
+    A site is closed when its last user leaves, so that a connection that broke is a new one at the next use.
+    """
+
+    def __init__(self, find: Callable[[SiteName], SiteSettings], ports: Ports) -> None:
+        self._find = find
+        self._ports = ports
+        self._open: dict[SiteName, _Shared] = {}
+        self._opening: dict[SiteName, Lock] = {}
+        self._lock = Lock()
+
+    @contextmanager
+    def lease(self) -> Iterator[Callable[[SiteName], Site]]:
+        """As a context: a door that opens sites by name; raises whatever opening a site raises."""
+        taken: dict[SiteName, Site] = {}
+
+        def door(name: SiteName) -> Site:
+            if name not in taken:
+                taken[name] = self._take(name)
+            return taken[name]
+
+        try:
+            yield door
+        finally:
+            for name in taken:
+                self._give_back(name)
+
+    def _take(self, name: SiteName) -> Site:
+        with self._lock:
+            opening = self._opening.setdefault(name, Lock())
+        # One opens, the others wait for it; other sites are not held up by a slow one.
+        with opening:
+            with self._lock:
+                shared = self._open.get(name)
+            if not shared:
+                settings = self._find(name)
+                shared = _Shared(platform(settings.platform).open(settings, self._ports))
+            with self._lock:
+                self._open[name] = shared
+                shared.lease_count += 1
+            return shared.site
+
+    def _give_back(self, name: SiteName) -> None:
+        with self._opening[name]:
+            with self._lock:
+                shared = self._open[name]
+                shared.lease_count -= 1
+                is_last = shared.lease_count == 0
+                if is_last:
+                    del self._open[name]
+            if is_last:
+                shared.site.close()

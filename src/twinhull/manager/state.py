@@ -1,0 +1,102 @@
+"""The state directory: where the manager keeps its catalog, its runs, its locks and the repository's passphrase."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from twinhull.model.errors import StateError, UsageError
+
+STATE_VARIABLE = "TWINHULL_STATE"
+_ROOT_DIRECTORY = Path("/var/lib/twinhull-manager")
+
+
+@dataclass(frozen=True, slots=True)
+class StateDirectory:
+    """A directory of mode 0700 that one user owns."""
+
+    path: Path
+
+    @property
+    def catalog(self) -> Path:
+        """The catalog's SQLite file."""
+        return self.path / "catalog.db"
+
+    @property
+    def runs(self) -> Path:
+        """The durable engine's SQLite file."""
+        return self.path / "runs.db"
+
+    @property
+    def passphrase(self) -> Path:
+        """The file (0600) that keeps the repository's passphrase, where the user wanted it kept."""
+        return self.path / "passphrase"
+
+    def lock(self, name: str) -> Path:
+        """The lock file of that name."""
+        return self.path / "locks" / f"{name}.lock"
+
+    def make(self) -> None:
+        """Create what is missing; raises StateError where the directory cannot be ours alone."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.path / "locks").mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StateError(
+                f"The state directory {self.path} cannot be made: {error.strerror}.",
+                hint=f"Name another one with --state or {STATE_VARIABLE}.",
+            ) from error
+        self._check_privacy()
+
+    def _check_privacy(self) -> None:
+        status = self.path.stat()
+        if status.st_uid != os.geteuid():
+            raise StateError(
+                f"The state directory {self.path} belongs to another user.",
+                hint=f"Name your own with --state or {STATE_VARIABLE}, or become that user.",
+            )
+        if status.st_mode & 0o077:
+            # It holds the way to every site: nobody else has a reason to look.
+            self.path.chmod(0o700)
+
+
+def default_directory(environment: Mapping[str, str]) -> Path:
+    """Where the state lies unless the user says otherwise."""
+    named = environment.get(STATE_VARIABLE)
+    if named:
+        return Path(named)
+    if os.geteuid() == 0:
+        return _ROOT_DIRECTORY
+    data = environment.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(data) / "twinhull"
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a small file of mode 0600, durably and as a whole."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    fresh.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def read_secret(path: Path) -> str:
+    """The first line of a file that holds a secret; raises UsageError where it cannot be read or is empty."""
+    try:
+        secret = path.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The passphrase file {path} cannot be read: {error}.") from error
+    if not secret:
+        raise UsageError(f"The passphrase file {path} is empty.", hint="Put the passphrase on its first line.")
+    return secret

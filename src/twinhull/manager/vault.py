@@ -1,0 +1,88 @@
+"""The repository that the manager works with, and the passphrase that opens it.
+
+The passphrase comes from, in this order: a file that is named, the environment, the file that the state directory
+keeps (mode 0600). It is never an argument, never in a log and never in a run's facts.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from twinhull.manager.catalog import Catalog
+from twinhull.manager.state import StateDirectory, read_secret, write_private
+from twinhull.model.errors import NotFound, PassphraseMissing
+from twinhull.model.ports import Randomness
+from twinhull.repository import Repository
+from twinhull.repository.store.locate import open_store
+
+PASSPHRASE_VARIABLE = "TWINHULL_PASSPHRASE"  # noqa: S105 - the name of a variable
+_SETTING = "repository"
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """Where the repository is and how it is opened; ``url`` and ``passphrase_file`` are this call's own, if any."""
+
+    state: StateDirectory
+    catalog: Catalog
+    environment: Mapping[str, str]
+    url: str | None = None
+    passphrase_file: Path | None = None
+
+    def address(self) -> str:
+        """The repository's address; raises NotFound where none was created or named."""
+        address = self.url or self.catalog.setting(_SETTING)
+        if not address:
+            raise NotFound(
+                "No repository is known yet.",
+                hint="Make one with 'twinhull repository create /path', or name one with --repository.",
+            )
+        return address
+
+    def passphrase(self) -> str:
+        """The passphrase; raises PassphraseMissing, and UsageError where its file cannot be read."""
+        found = self.find_passphrase()
+        if not found:
+            raise PassphraseMissing(
+                "The repository's passphrase is not known here.",
+                hint=f"Give it with --passphrase-file FILE or in {PASSPHRASE_VARIABLE}.",
+            )
+        return found
+
+    def find_passphrase(self) -> str | None:
+        """The passphrase, or None where nobody said it."""
+        if self.passphrase_file:
+            return read_secret(self.passphrase_file)
+        if self.environment.get(PASSPHRASE_VARIABLE):
+            return self.environment[PASSPHRASE_VARIABLE]
+        return read_secret(self.state.passphrase) if self.state.passphrase.exists() else None
+
+    def open(self) -> Repository:
+        """The repository; raises RepositoryMissing, WrongPassphrase, RepositoryVersionTooNew, StoreError."""
+        return Repository.open(open_store(self.address()), self.passphrase())
+
+    def create(self, url: str, passphrase: str, *, is_keeping: bool) -> Repository:
+        """Make a repository and remember it; ``is_keeping`` keeps the passphrase, so that ``serve`` needs nobody."""
+        repository = Repository.create(open_store(url), passphrase)
+        self._remember(url, passphrase if is_keeping else None)
+        return repository
+
+    def use(self, url: str, passphrase: str, *, is_keeping: bool) -> Repository:
+        """Open a repository that exists, and remember it."""
+        repository = Repository.open(open_store(url), passphrase)
+        self._remember(url, passphrase if is_keeping else None)
+        return repository
+
+    def _remember(self, url: str, passphrase: str | None) -> None:
+        if passphrase:
+            write_private(self.state.passphrase, passphrase.encode() + b"\n")
+        # A path is kept whole: the next command may be called from another directory.
+        self.catalog.set(_SETTING, url if "://" in url else str(Path(url).absolute()))
+
+
+def new_passphrase(randomness: Randomness) -> str:
+    """A passphrase of 160 random bits, in letters and digits that cannot be mixed up on paper."""
+    return base64.b32encode(randomness.token(20)).decode().lower()

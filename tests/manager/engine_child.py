@@ -1,0 +1,118 @@
+"""A process whose run writes files, and which can be told to die, fail or stop at any step.
+
+    engine_child.py STATE WORK start|resume KIND [FAULT]
+
+FAULT is ``die:STEP`` (SIGKILL in the middle of it), ``fail:STEP`` or ``fail-undo:STEP``; undo steps are ``undo-STEP``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from twinhull.manager.catalog import Catalog
+from twinhull.manager.journal import Journal
+from twinhull.manager.locks import Lock
+from twinhull.manager.records import RunRecord, RunState
+from twinhull.manager.runs import Engine
+from twinhull.manager.state import StateDirectory
+from twinhull.manager.walk import Leash
+from twinhull.model.errors import SiteError, TwinhullError
+from twinhull.model.machine import MachineId, RunId
+from twinhull.model.ports import SystemClock
+from twinhull.model.steps import Action, Facts, Step
+
+STEPS = ("open", "write", "switch", "tidy")
+MACHINE = MachineId("11111111-1111-4111-8111-111111111111")
+RUN = RunId("test-1")
+
+
+@dataclass(frozen=True)
+class Folder:
+    path: Path
+    fault: str
+
+    def note(self, line: str) -> None:
+        with (self.path / "log").open("a") as log:
+            log.write(line + "\n")
+
+    def trip(self, name: str) -> None:
+        if self.fault == f"die:{name}":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault == f"fail:{name}":
+            raise SiteError(f"the site refused at {name}", hint="ask it again")
+
+
+def _do(name: str) -> object:
+    def do(folder: Folder, facts: Facts) -> Facts:
+        assert facts["greeting"] == "hello"
+        folder.note(f"do {name}")
+        (folder.path / name).touch()
+        folder.trip(name)
+        return {f"{name}_was": len(facts)}
+
+    return do
+
+
+def _undo(name: str) -> object:
+    def undo(folder: Folder, _: Facts) -> None:
+        folder.note(f"undo {name}")
+        (folder.path / name).unlink(missing_ok=True)
+        folder.trip(f"undo-{name}")
+
+    return undo
+
+
+def _action(kind: str, no_return: str | None) -> Action[Folder]:
+    steps = tuple(
+        Step(name, _do(name), _undo(name), is_point_of_no_return=name == no_return)  # type: ignore[arg-type]
+        for name in STEPS
+    )
+    return Action(kind, steps)
+
+
+ACTIONS = {action.kind: action for action in (_action("plain", None), _action("switching", "switch"))}
+
+
+def main(state_path: str, work: str, verb: str, kind: str, fault: str = "") -> int:
+    state = StateDirectory(Path(state_path))
+    state.make()
+    catalog = Catalog(state.catalog)
+    engine = Engine(state, ACTIONS, Journal(catalog, SystemClock()), SystemClock())
+    lock = Lock(state.lock("machine"))
+    assert lock.try_take("the test")
+
+    @contextmanager
+    def opened(_: Leash) -> Iterator[Folder]:
+        yield Folder(Path(work), fault)
+
+    try:
+        if verb == "start":
+            now = datetime.now(UTC)
+            run = RunRecord(RUN, kind, MACHINE, "m", "test", {"greeting": "hello"}, RunState.RUNNING, now)
+            execution = engine.start(run, opened, on_over=lock.release)
+        else:
+            execution = engine.resume(catalog.run(RUN), opened, on_over=lock.release)
+        assert execution.is_over(60)
+        try:
+            print(json.dumps({"state": "done", "facts": dict(execution.result().result)}))
+        except TwinhullError as error:
+            print(
+                json.dumps({"state": catalog.run(RUN).state.value, "error": type(error).__name__, "text": str(error)})
+            )
+            return error.exit_code
+        return 0
+    finally:
+        engine.close()
+        catalog.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
