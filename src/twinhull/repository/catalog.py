@@ -69,8 +69,8 @@ class Catalog:
             sequence = self.next_sequence(machine_id)
             if expected_sequence not in (None, sequence):
                 raise PointConflict(
-                    f"The point of machine {machine_id} was to be number {expected_sequence}, but number {sequence - 1} "
-                    "has been published meanwhile; nothing was published.",
+                    f"The point of machine {machine_id} was to be number {expected_sequence}, but "
+                    f"number {sequence - 1} has been published meanwhile; nothing was published.",
                     hint="Another capture of this machine was faster. Capture again.",
                 )
             point = Point(sequence, document)

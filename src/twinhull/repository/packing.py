@@ -27,7 +27,7 @@ PLACES_PER_INDEX = 1 << 17
 
 
 class Packer:
-    """Collects new chunks of one writer into packs. Safe for threads; the first error is kept and raised to everyone."""
+    """Collects new chunks of one writer into packs. Safe for threads; the first error is raised to everyone."""
 
     def __init__(
         self, store: Store, keys: Keys, index: Index, *, chunk_size_bytes: int, ports: Ports, stats: StatsCounter

@@ -1,0 +1,1 @@
+"""The repository, put to the test."""

@@ -1,0 +1,124 @@
+"""What every store promises, put to each of them."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from twinhull.model.errors import UsageError
+from twinhull.repository import DirectoryStore, MemoryStore, Store, open_store
+from twinhull.repository.errors import ObjectExists, ObjectMissing, StoreError
+
+PACK = "pack-" + "ab" * 32
+
+
+@pytest.fixture(params=["memory", "directory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return MemoryStore() if request.param == "memory" else DirectoryStore(tmp_path / "deep" / "store")
+
+
+def test_an_object_comes_back_whole_and_in_parts(store: Store) -> None:
+    store.create(PACK, [b"abc", b"", b"defgh"])
+    assert store.read(PACK) == b"abcdefgh"
+    assert store.size(PACK) == 8
+    assert store.read_range(PACK, 2, 3) == b"cde"
+    assert store.read_range(PACK, 6, 100) == b"gh"
+    assert store.read_range(PACK, 100, 5) == b""
+
+
+def test_a_name_is_given_once(store: Store) -> None:
+    store.create("config", [b"first"])
+    with pytest.raises(ObjectExists):
+        store.create("config", [b"second"])
+    assert store.read("config") == b"first"
+
+
+def test_of_many_creators_one_wins(store: Store) -> None:
+    start = threading.Barrier(8)
+    wins: list[int] = []
+
+    def create(number: int) -> None:
+        start.wait()
+        try:
+            store.create("point-00", [bytes([number]) * 1000])
+        except ObjectExists:
+            return
+        wins.append(number)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(wins) == 1
+    assert store.read("point-00") == bytes([wins[0]]) * 1000
+
+
+def test_what_is_missing_is_said(store: Store) -> None:
+    for ask in (store.read, store.size, lambda name: store.read_range(name, 0, 1)):
+        with pytest.raises(ObjectMissing):
+            ask("config")
+
+
+def test_listing_is_by_prefix_sorted_and_current(store: Store) -> None:
+    names = ["point-00-01", "point-00-02", "point-01-01", PACK, "pack-" + "cd" * 32, "index-" + "ab" * 32]
+    for name in reversed(names):
+        store.create(name, [name.encode()])
+    assert [info.name for info in store.list("point-")] == names[:3]
+    assert [info.name for info in store.list("point-00")] == names[:2]
+    assert [info.name for info in store.list("pack-")] == names[3:5]
+    assert [info.name for info in store.list("pack-abab")] == [PACK]
+    assert [info.size_bytes for info in store.list("pack-")] == [69, 69]
+    assert list(store.list("hold-")) == []
+    store.delete(PACK)
+    assert [info.name for info in store.list("pack-")] == [names[4]]
+
+
+def test_deleting_twice_is_deleting(store: Store) -> None:
+    store.create("config", [b"x"])
+    store.delete("config")
+    store.delete("config")
+    with pytest.raises(ObjectMissing):
+        store.read("config")
+    store.create("config", [b"y"])
+    assert store.read("config") == b"y"
+
+
+@pytest.mark.parametrize("name", ["", "../x", "point-..", "Pack-00", "point-00/01", ".hidden", "a" * 200])
+def test_no_name_leads_out_of_the_store(store: Store, name: str) -> None:
+    with pytest.raises(UsageError):
+        store.create(name, [b"x"])
+
+
+def test_a_large_object_is_kept(store: Store) -> None:
+    block = bytes(range(256)) * 4096
+    store.create(PACK, [block] * 20)
+    assert store.size(PACK) == 20 * len(block)
+    assert store.read_range(PACK, 19 * len(block) + 5, 10) == block[5:15]
+
+
+def test_a_directory_forgets_the_partial_files_of_the_dead(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    store.create("config", [b"x"])
+    dead = tmp_path / "config" / ".twinhull-partial-00"
+    dead.write_bytes(b"half an obj")
+    with store._partial(tmp_path / "config") as (living, _):
+        assert store.sweep() == (dead,)
+        assert living.exists()
+    assert [path.name for path in (tmp_path / "config").iterdir()] == ["config"]
+
+
+def test_a_directory_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "point").write_text("a file where a directory must be")
+    with pytest.raises(StoreError, match=str(tmp_path)):
+        DirectoryStore(tmp_path).create("point-00", [b"x"])
+
+
+def test_stores_are_opened_by_address(tmp_path: Path) -> None:
+    for address in (str(tmp_path), open_store(str(tmp_path / "a b")).url):
+        open_store(address).create("config", [b"x"])
+    assert (tmp_path / "a b" / "config" / "config").exists()
+    with pytest.raises(UsageError, match="address"):
+        open_store("gopher://x")
