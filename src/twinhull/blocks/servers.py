@@ -1,0 +1,102 @@
+"""NBD servers that we own: qemu-nbd on a unix socket, which ends when we do.
+
+The server runs under a small shell that holds the other end of a pipe of ours (through ssh, where the host is another
+machine). When that pipe closes, because we close it or because we are gone, the shell ends the server and takes its
+socket away. Only a shell that was itself killed can leave a server behind; its command line carries our label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from twinhull.model.errors import SiteError, SiteFull
+from twinhull.model.ports import Process
+
+END_SECONDS = 60.0
+"""How long a server may take to flush and end."""
+
+LARGEST_SHARE = 16
+"""Connections to one server at a time."""
+
+_SHELL = """
+socket=$1 pid_file=$1.pid; shift
+mkdir -p -- "$(dirname -- "$socket")"
+rm -f -- "$socket" "$pid_file"
+"$@" --socket="$socket" --pid-file="$pid_file" </dev/null 2>"$socket.log" &
+server=$!
+trap 'kill $server 2>/dev/null' TERM HUP INT
+until [ -s "$pid_file" ]; do
+  kill -0 $server 2>/dev/null || { echo "failed: $(tr '\\n' ' ' <"$socket.log")"; rm -f -- "$socket.log"; exit 1; }
+  sleep 0.01
+done
+echo ready
+cat >/dev/null
+kill $server 2>/dev/null
+wait $server
+rm -f -- "$socket" "$pid_file" "$socket.log"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What is to be served: a disk image, its format, how, and a dirty bitmap to tell changes by (read-only only)."""
+
+    path: str
+    format: str
+    is_writable: bool = False
+    bitmap: str | None = None
+
+    def command(self) -> list[str]:
+        """The server's command line, without its socket."""
+        command = ["qemu-nbd", "--persistent", f"--shared={LARGEST_SHARE}", f"--format={self.format}"]
+        if self.is_writable:
+            # Zeros are given back to the host's storage; what was written is durable at the flush.
+            command += ["--cache=writeback", "--discard=unmap", "--detect-zeroes=unmap"]
+        else:
+            command += ["--read-only"]
+        if self.bitmap:
+            command += [f"--bitmap={self.bitmap}"]
+        return [*command, self.path]
+
+
+def _wait_ready(process: Process, image: Image) -> None:
+    if process.stdout is None:
+        raise SiteError(f"The NBD server of {image.path} was started without a pipe.")
+    line = process.stdout.readline().decode(errors="replace").strip()
+    if line == "ready":
+        return
+    if "No space left on device" in line:
+        raise SiteFull(f"There is no room left for {image.path}: {line}", hint="Free space on the site.")
+    raise SiteError(
+        f"{image.path} could not be opened as an NBD disk: {line.removeprefix('failed: ') or 'no reason was given'}",
+        hint="Is the image in use by a running machine or another program?",
+    )
+
+
+def _end(process: Process) -> None:
+    """Close the pipe and wait until the server has flushed and ended."""
+    try:
+        if process.stdin:
+            process.stdin.close()
+        process.wait(END_SECONDS)
+    finally:
+        process.end()
+
+
+@contextmanager
+def serving(start: Callable[[Sequence[str]], Process], image: Image, socket_path: str) -> Iterator[str]:
+    """Serve an image on a unix socket of the host where ``start`` starts programs with pipes; yields the socket's path.
+
+    Leaving the context ends the server, after it has written back everything.
+
+    Raises:
+        SiteError: the image cannot be opened, or the server did not end in time.
+    """
+    process = start(["sh", "-c", _SHELL, "twinhull-nbd", socket_path, *image.command()])
+    try:
+        _wait_ready(process, image)
+        yield socket_path
+    finally:
+        _end(process)
