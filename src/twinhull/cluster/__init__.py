@@ -1,1 +1,1 @@
-"""Who may act: epochs, standings and fencing."""
+"""Who may act: what the sites themselves hold, the current epoch, and what must be put right. Pure: no I/O."""

@@ -1,0 +1,211 @@
+"""Capture: from a machine on a site to a published restore point.
+
+::
+
+    choose the base ─▶ clean leftovers ─▶ open the capture (freeze, instant, thaw)
+        ─▶ per disk: read what changed ─▶ is the machine still there? ─▶ publish ─▶ keep the new trackers
+
+Publishing is the last write. A kill before it leaves nothing visible; a kill after it, before the trackers are kept,
+leaves the old trackers counting from the old base, so that the next capture reads a little more and loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from twinhull.cluster.epochs import FIRST_EPOCH
+from twinhull.model.codec import spec_from_json, spec_to_json
+from twinhull.model.errors import MachineChanged, NotFound
+from twinhull.model.machine import Consistency, MachineId, SiteName
+from twinhull.model.steps import JsonValue
+from twinhull.model.units import format_bytes, format_duration
+from twinhull.platforms.contract import Capture, CapturedDisk, CaptureRequest, Site
+from twinhull.replication.bases import CAPTURE, COMPARED, READ, TRACKER, Base, choose_base, is_full_compare_due
+from twinhull.replication.cleaning import clean_leftovers
+from twinhull.replication.context import Context, Stopwatch
+from twinhull.replication.reading import DiskRead, read_disk
+from twinhull.repository import Point, PointDisk, PointDocument, Writer
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureOrder:
+    """What to capture. ``label`` is a plain word of at most 40 that the capture's id begins with."""
+
+    label: str
+    machine_id: MachineId
+    site: SiteName
+    is_freezing: bool = True
+    is_full_compare: bool = False
+    full_compare_every: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A published point, and what it took."""
+
+    point: Point
+    is_full_compare: bool
+    source_read_bytes: int
+    changed_bytes: int
+    stored_bytes: int
+    reasons: tuple[str, ...]
+    seconds: dict[str, JsonValue]
+
+    def facts(self) -> dict[str, JsonValue]:
+        """As facts of a run."""
+        document = self.point.document
+        return {
+            "point_id": self.point.id,
+            "captured_at": document.captured_at.isoformat(),
+            "consistency": document.consistency.value,
+            "machine_name": str(document.spec["name"]),
+            "is_full_compare": self.is_full_compare,
+            "source_read_bytes": self.source_read_bytes,
+            "changed_bytes": self.changed_bytes,
+            "stored_bytes": self.stored_bytes,
+            **self.seconds,
+        }
+
+
+def capture_machine(context: Context, order: CaptureOrder) -> Captured:
+    """Capture a machine and publish the point.
+
+    Raises NotFound, MachineBusy, MachineChanged (nothing is published then), SiteUnreachable, DataError and the
+    repository's errors.
+    """
+    site = context.site(order.site)
+    points = context.repository.points(order.machine_id)
+    standing = site.standing(order.machine_id)
+    base = choose_base(points, order.site, standing)
+    capturing = _Capturing(context, order, site, points[-1] if points else None, base)
+    capturing.epoch = standing.epoch if standing else FIRST_EPOCH
+    capturing.is_comparing = order.is_full_compare or is_full_compare_due(points, order.site, order.full_compare_every)
+    capturing.note(*clean_leftovers(site, order.machine_id, base.trackers.values()))
+    captured = capturing.run()
+    if standing and standing.trackers:
+        # The trackers armed at the standing's point are replaced by the point's own.
+        site.write_standing(replace(standing, point_id=None, trackers={}))
+    return captured
+
+
+class _Capturing:
+    def __init__(self, context: Context, order: CaptureOrder, site: Site, last: Point | None, base: Base) -> None:
+        self.epoch = FIRST_EPOCH
+        self.is_comparing = False
+        self._context = context
+        self._order = order
+        self._site = site
+        self._last = last
+        self._base = base
+        self._capture_id = f"{order.label}-{context.ports.randomness.token(4).hex()}"
+        self._watch = Stopwatch(context)
+        self._reasons: list[str] = []
+
+    def note(self, *reasons: str) -> None:
+        for reason in reasons:
+            self._reasons.append(reason)
+            self._context.on_reason(reason)
+
+    def run(self) -> Captured:
+        request = CaptureRequest(
+            self._order.machine_id, self._capture_id, self._base.trackers, is_freezing=self._order.is_freezing
+        )
+        with self._site.capture(request) as capture:
+            self._watch.add("freeze", capture.window.freeze_seconds)
+            self._watch.add("begin", capture.window.begin_seconds)
+            self.note(*capture.reasons, *_drift(self._last, capture))
+            with self._context.repository.writer() as writer:
+                with self._watch.phase("read"):
+                    reads = [self._read(writer, disk) for disk in capture.disks]
+                self._require_still_there(capture)
+                with self._watch.phase("publish"):
+                    point = writer.publish(self._document(capture, reads))
+            capture.keep_trackers()
+        return Captured(
+            point,
+            self.is_comparing or all(read.how == COMPARED for read in reads),
+            sum(read.read_bytes for read in reads),
+            sum(read.changed_bytes for read in reads),
+            writer.stats.bytes_stored,
+            tuple(self._reasons),
+            self._watch.facts(),
+        )
+
+    def _read(self, writer: Writer, disk: CapturedDisk) -> DiskRead:
+        base = self._base.root(disk.key)
+        if base is None:
+            self.note(f"Disk {disk.key} is new: all of it is read.")
+        elif not disk.is_tracked:
+            self.note(f"{disk.tracker_reason} Disk {disk.key} is compared in full; only what differs is stored.")
+        elif self.is_comparing:
+            self.note(f"Disk {disk.key} is compared in full as asked for: its tracker is not trusted this time.")
+        read = read_disk(self._context, writer, disk, base, is_comparing=self.is_comparing)
+        if read.missed_bytes:
+            self.note(
+                f"The tracker of disk {disk.key} had missed {format_bytes(read.missed_bytes)} of changes: earlier "
+                "points since the last full comparison may hold old data there; this point is right."
+            )
+        return read
+
+    def _require_still_there(self, capture: Capture) -> None:
+        """Nothing is published of a machine that went away while it was read."""
+        try:
+            spec = self._site.machine(self._order.machine_id).spec
+        except NotFound as error:
+            raise MachineChanged(
+                f"The machine {capture.spec.name} vanished from {self._order.site} while it was captured; nothing was "
+                "published, and earlier points are as they were.",
+                hint="If it was moved, name its new site in the plan.",
+            ) from error
+        if spec.name != capture.spec.name:
+            self.note(
+                f"The machine was renamed from {capture.spec.name} to {spec.name} meanwhile; the next sync follows."
+            )
+        if spec.disks != capture.spec.disks:
+            self.note("The machine's disks were changed meanwhile; the next sync follows.")
+
+    def _document(self, capture: Capture, reads: Sequence[DiskRead]) -> PointDocument:
+        trackers = {disk.key: disk.tracker_id for disk in capture.disks}
+        disks = tuple(
+            PointDisk(read.key, read.root, {TRACKER: trackers[read.key], CAPTURE: self._capture_id, READ: read.how})
+            for read in reads
+        )
+        return PointDocument(
+            machine_id=self._order.machine_id,
+            captured_at=capture.captured_at,
+            consistency=capture.consistency,
+            source_site=self._order.site,
+            epoch=self.epoch,
+            spec=spec_to_json(capture.spec),
+            disks=disks,
+            notes=(*self._reasons, self._summary(capture, reads)),
+        )
+
+    def _summary(self, capture: Capture, reads: Sequence[DiskRead]) -> str:
+        read_bytes = sum(read.read_bytes for read in reads)
+        changed_bytes = sum(read.changed_bytes for read in reads)
+        return (
+            f"{capture.consistency.value} consistent; frozen for {format_duration(capture.window.freeze_seconds)}; "
+            f"{format_bytes(changed_bytes)} changed, {format_bytes(read_bytes)} read."
+        )
+
+
+def _drift(last: Point | None, capture: Capture) -> list[str]:
+    """What is said of a machine that is not as it was at its last point."""
+    if last is None:
+        return []
+    old, new = spec_from_json(last.document.spec), capture.spec
+    said = (
+        [f"The machine was renamed from {old.name} to {new.name}: its replica follows."] if old.name != new.name else []
+    )
+    for disk in old.disks:
+        now = new.disk(disk.key)
+        if now is None:
+            said.append(f"Disk {disk.key} is gone: the replica follows, earlier points keep it.")
+        elif now.size_bytes != disk.size_bytes:
+            was, size = format_bytes(disk.size_bytes), format_bytes(now.size_bytes)
+            said.append(f"Disk {disk.key} was {was} and is {size} now: the replica follows.")
+    if capture.consistency is Consistency.CRASH and last.document.consistency is not Consistency.CRASH:
+        said.append("This capture is crash consistent only; the last one was better.")
+    return said

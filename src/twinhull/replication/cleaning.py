@@ -1,0 +1,22 @@
+"""Removing what killed processes left on a site, before anything new is opened there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from twinhull.model.machine import MachineId
+from twinhull.platforms.contract import Site
+
+
+def clean_leftovers(site: Site, machine_id: MachineId, kept_trackers: Collection[str]) -> list[str]:
+    """Clean what carries our label and belongs to nothing alive; says what it was.
+
+    ``kept_trackers`` are those that the next capture starts from.
+    """
+    found = site.leftovers(machine_id, sorted(set(kept_trackers)))
+    for leftover in found:
+        site.clean(leftover)
+    return [
+        f"An earlier process left the {leftover.kind} '{leftover.name}' on {site.settings.name}: it was removed."
+        for leftover in found
+    ]

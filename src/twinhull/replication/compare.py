@@ -1,0 +1,104 @@
+"""Comparing a disk with a restore point, chunk by chunk, by their ids: what no tracker can spoil."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from twinhull.blocks.disk import Disk
+from twinhull.model.extents import Extent, aligned, pieces
+from twinhull.replication.places import chunk_states, piece_bytes, whole, windows
+from twinhull.replication.workers import Handles, in_order
+from twinhull.repository import ChunkId, DiskRoot, Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Whole chunks in which a disk differs from a point; ``data`` is what the disk holds, None where it is zeros."""
+
+    offset_bytes: int
+    length_bytes: int
+    data: bytes | None
+
+    @property
+    def place(self) -> Extent:
+        """Where."""
+        return Extent(self.offset_bytes, self.length_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What comparing one piece of a disk has found; ``read_bytes`` were read of the disk for it."""
+
+    end_bytes: int
+    read_bytes: int
+    differences: list[Difference]
+
+
+def compare(
+    repository: Repository, handles: Handles, root: DiskRoot | None, size_bytes: int, workers: int
+) -> Iterator[Compared]:
+    """Compare a disk of that size with the root (None: with zeros), piece by piece, in order.
+
+    Reads what the disk does not know to be zero. What the root does not reach counts as zeros.
+    """
+    comparer = _Comparer(repository, handles, root)
+    with handles.lent() as disk:
+        yield from in_order(_pieces(disk, size_bytes, repository.chunk_size_bytes), comparer.piece, workers)
+
+
+def _pieces(disk: Disk, size_bytes: int, chunk_bytes: int) -> Iterator[Extent]:
+    for window in windows(whole(size_bytes), chunk_bytes):
+        for state in chunk_states(disk, window, chunk_bytes):
+            if state.is_zero:
+                yield state
+            else:
+                yield from pieces([state], piece_bytes(chunk_bytes))
+
+
+class _Comparer:
+    def __init__(self, repository: Repository, handles: Handles, root: DiskRoot | None) -> None:
+        self._chunk_id: Callable[[bytes | memoryview], ChunkId | None] = repository.chunk_id
+        self._chunk_bytes = repository.chunk_size_bytes
+        self._reader = repository.reader()
+        self._handles = handles
+        self._root = root
+
+    def piece(self, place: Extent) -> Compared:
+        """Compare one piece; zero ones are not read, whatever their length."""
+        if place.is_zero:
+            return Compared(
+                place.end_bytes, 0, [Difference(e.offset_bytes, e.length_bytes, None) for e in self._data(place)]
+            )
+        with self._handles.lent() as disk:
+            data = disk.read(place.offset_bytes, place.length_bytes)
+        return Compared(place.end_bytes, place.length_bytes, list(self._unlike(place, data)))
+
+    def _unlike(self, place: Extent, data: bytes) -> Iterator[Difference]:
+        """The chunks of a piece whose ids are others than the root's; neighbours are not joined."""
+        view = memoryview(data)
+        for number, known in enumerate(self._known_ids(place)):
+            chunk = view[number * self._chunk_bytes : (number + 1) * self._chunk_bytes]
+            found = self._chunk_id(chunk)
+            if found != known:
+                offset = place.offset_bytes + number * self._chunk_bytes
+                yield Difference(offset, len(chunk), bytes(chunk) if found else None)
+
+    def _known_ids(self, place: Extent) -> list[ChunkId | None]:
+        count = -(-place.length_bytes // self._chunk_bytes)
+        inside = self._inside(place)
+        known = list(self._reader.chunk_ids(self._root, place.offset_bytes, inside)) if self._root and inside else []
+        return known + [None] * (count - len(known))
+
+    def _data(self, place: Extent) -> list[Extent]:
+        inside = self._inside(place)
+        if not self._root or not inside:
+            return []
+        found = self._reader.extents(self._root, place.offset_bytes, inside)
+        # A short last chunk of a smaller root is widened to the chunk that it is in this disk.
+        data = aligned((e for e in found if not e.is_zero), self._chunk_bytes, place.end_bytes)
+        return list(data)
+
+    def _inside(self, place: Extent) -> int:
+        """How much of the place the root reaches."""
+        return max(min(place.end_bytes, self._root.size_bytes) - place.offset_bytes, 0) if self._root else 0
