@@ -15,6 +15,7 @@ word             request               what it does
 ``reconcile``    ``ReconcileRequest``  fence a side that came back with a stale epoch, and stop it where it runs
 ===============  ====================  ==============================================================================
 
+A request's fields are never changed by results; a wanted point is ``to_point_id`` (``point_id`` of ``restore``).
 Result facts of ``failover`` and ``failback``: those of ``sync`` for the last capture (planned), ``epoch``,
 ``point_id``, ``rpo_seconds`` (what was lost at most; 0 where planned), ``lost_bytes`` (None where it is not known),
 ``rto_seconds`` (from the stop, or from the demand where unplanned, until the machine runs), ``reasons``.

@@ -18,7 +18,7 @@ Request facts of ``sync`` (those with a default may be absent):
 ``is_verifying``       hash the whole replica against the point afterwards; default False
 =====================  ==============================================================================================
 
-Result facts: ``point_id``, ``captured_at`` (ISO 8601, UTC), ``consistency``, ``epoch``, ``is_full_compare``,
+Result facts: ``point_id``, ``captured_at`` (ISO 8601, UTC), ``consistency``, ``epoch``, ``was_full_compare``,
 ``machine_name``, ``reasons`` (list), ``source_read_bytes``, ``changed_bytes``, ``stored_bytes``,
 ``replica_written_bytes``, ``replica_read_bytes``, ``freeze_seconds``, ``begin_seconds``, ``read_seconds``,
 ``publish_seconds``, ``prepare_seconds``, ``apply_seconds``, ``verify_seconds`` (where verified), and what ``retain``

@@ -45,7 +45,7 @@ class Captured:
     """A published point, and what it took."""
 
     point: Point
-    is_full_compare: bool
+    was_full_compare: bool
     source_read_bytes: int
     changed_bytes: int
     stored_bytes: int
@@ -60,7 +60,7 @@ class Captured:
             "captured_at": document.captured_at.isoformat(),
             "consistency": document.consistency.value,
             "machine_name": str(document.spec["name"]),
-            "is_full_compare": self.is_full_compare,
+            "was_full_compare": self.was_full_compare,
             "source_read_bytes": self.source_read_bytes,
             "changed_bytes": self.changed_bytes,
             "stored_bytes": self.stored_bytes,
@@ -159,9 +159,7 @@ class _Capturing:
                 hint="If it was moved, name its new site in the plan.",
             ) from error
         if spec.name != capture.spec.name:
-            self.note(
-                f"The machine was renamed from {capture.spec.name} to {spec.name} meanwhile; the next sync follows."
-            )
+            self.note(f"The machine was renamed to {spec.name} meanwhile; the next sync follows.")
         if spec.disks != capture.spec.disks:
             self.note("The machine's disks were changed meanwhile; the next sync follows.")
 
@@ -196,9 +194,9 @@ def _drift(last: Point | None, capture: Capture) -> list[str]:
     if last is None:
         return []
     old, new = spec_from_json(last.document.spec), capture.spec
-    said = (
-        [f"The machine was renamed from {old.name} to {new.name}: its replica follows."] if old.name != new.name else []
-    )
+    said = []
+    if old.name != new.name:
+        said.append(f"The machine was renamed from {old.name} to {new.name}: its replica follows.")
     for disk in old.disks:
         now = new.disk(disk.key)
         if now is None:

@@ -67,9 +67,8 @@ class _Comparer:
     def piece(self, place: Extent) -> Compared:
         """Compare one piece; zero ones are not read, whatever their length."""
         if place.is_zero:
-            return Compared(
-                place.end_bytes, 0, [Difference(e.offset_bytes, e.length_bytes, None) for e in self._data(place)]
-            )
+            unlike = [Difference(data.offset_bytes, data.length_bytes, None) for data in self._data(place)]
+            return Compared(place.end_bytes, 0, unlike)
         with self._handles.lent() as disk:
             data = disk.read(place.offset_bytes, place.length_bytes)
         return Compared(place.end_bytes, place.length_bytes, list(self._unlike(place, data)))

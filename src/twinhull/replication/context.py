@@ -1,4 +1,4 @@
-"""What every step works with: the repository, the sites by name, the outer world, and an ear for progress and reasons."""
+"""What every step works with: the repository, the sites by name, the outer world, and an ear for progress."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twinhull.repository import Repository
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a phase is. ``phase`` is a word (``read``, ``apply``, ``verify``); ``subject`` what it works on (``vda``).
+    """How far a phase is. ``phase`` is a word (``read``, ``apply``, ``verify``); ``subject`` is a disk's key.
 
     ``done_bytes`` of ``total_bytes`` (None while it is not known).
     """

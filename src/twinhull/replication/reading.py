@@ -50,7 +50,8 @@ def read_disk(
                 )
         sink = writer.disk(disk.size_bytes, base)
         reading = _Reading(context, handles, disk, sink)
-        if is_comparing or not disk.is_tracked or base is None:
+        is_resized = base is not None and base.size_bytes != disk.size_bytes
+        if is_comparing or not disk.is_tracked or base is None or is_resized:
             return reading.compared(base)
         return reading.tracked()
 

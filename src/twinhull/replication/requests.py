@@ -54,7 +54,8 @@ class SyncRequest(Request):
 class FailoverRequest(Request):
     """Start the machine on ``target`` in place of the one on ``source``. Failback is the same with the two swapped.
 
-    Planned: the source answers, nothing is lost. Unplanned: the replica is started at its point, or at ``point_id``.
+    Planned: the source answers, nothing is lost. Unplanned: the replica is started at its point, or at
+    ``to_point_id``.
     ``grace_seconds`` is how long a guest gets to shut down by itself, ``start_timeout_seconds`` how long the site gets
     to report the machine running.
     """
@@ -62,7 +63,7 @@ class FailoverRequest(Request):
     source: SiteName
     target: SiteName
     is_planned: bool = True
-    point_id: PointId | None = None
+    to_point_id: PointId | None = None
     networks: Mapping[str, str] = field(default_factory=dict)
     boot_mode: str | None = None
     grace_seconds: float = 120.0
@@ -112,6 +113,7 @@ class ReconcileRequest(Request):
 
     def __post_init__(self) -> None:
         """Facts hold lists: make it a tuple again."""
+        Request.__post_init__(self)
         object.__setattr__(self, "sites", tuple(self.sites))
 
 

@@ -1,0 +1,177 @@
+"""Replica: from a restore point to the powered-off twin on another site.
+
+::
+
+    what is known of each disk ─▶ standing: dirty, applying P ─▶ prepare (disks added, grown, removed)
+        ─▶ per disk: write P's content where it may differ ─▶ flush ─▶ standing: clean, at P
+
+A kill anywhere leaves the standing dirty; the next one drives it forward, to the same point or to a later one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from twinhull.model.codec import spec_from_json
+from twinhull.model.errors import AlreadyExists, NotFound, StaleEpoch, StillRunning
+from twinhull.model.machine import BootMode, DiskKey, MachineSpec, MachineStatus, Role, SiteName, Standing
+from twinhull.model.steps import JsonValue
+from twinhull.platforms.contract import ReplicaRequest, Site
+from twinhull.replication.applying import Applied, apply_disk, verify_disk
+from twinhull.replication.cleaning import clean_leftovers
+from twinhull.replication.context import Context, Stopwatch
+from twinhull.replication.known import Known, what_is_known
+from twinhull.repository import Point
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaOrder:
+    """Which point is to be brought where.
+
+    ``role`` is what the standing says from the first change on: a replica, or a primary that is rolled back where it
+    is. ``spec`` None is the point's own.
+    """
+
+    site: SiteName
+    point: Point
+    epoch: int
+    networks: Mapping[str, str] = field(default_factory=dict)
+    boot_mode: BootMode | None = None
+    role: Role = Role.REPLICA
+    spec: MachineSpec | None = None
+    is_verifying: bool = False
+
+    @property
+    def wanted(self) -> MachineSpec:
+        """What the machine shall be."""
+        return self.spec or spec_from_json(self.point.document.spec)
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What bringing a replica to its point took."""
+
+    written_bytes: int
+    read_bytes: int
+    reasons: tuple[str, ...]
+    seconds: dict[str, JsonValue]
+
+    def facts(self) -> dict[str, JsonValue]:
+        """As facts of a run."""
+        return {"replica_written_bytes": self.written_bytes, "replica_read_bytes": self.read_bytes, **self.seconds}
+
+
+def bring_replica(context: Context, order: ReplicaOrder) -> Brought:
+    """Bring the machine on the order's site to exactly the order's point.
+
+    Raises StillRunning, StaleEpoch, AlreadyExists (a machine of that id is there which is none of our replicas),
+    TargetTooSmall, SiteFull, SiteUnreachable, DataError; the standing stays dirty where something was half applied.
+    """
+    return _Bringing(context, order).run()
+
+
+def find(site: Site, machine_id: str) -> MachineStatus | None:
+    """The machine's status on a site, or None where it is not there."""
+    return next((status for status in site.machines() if status.spec.machine_id == machine_id), None)
+
+
+class _Bringing:
+    def __init__(self, context: Context, order: ReplicaOrder) -> None:
+        self._context = context
+        self._order = order
+        self._site = context.site(order.site)
+        self._spec = order.wanted
+        self._machine_id = self._spec.machine_id
+        self._watch = Stopwatch(context)
+        self._reasons: list[str] = []
+
+    def run(self) -> Brought:
+        status = find(self._site, self._machine_id)
+        standing = self._site.standing(self._machine_id)
+        self._require_ours(status, standing)
+        self._note(*clean_leftovers(self._site, self._machine_id, standing.trackers.values() if standing else ()))
+        points = {point.id: point for point in self._context.repository.points(self._machine_id)}
+        known = what_is_known(self._spec, status.spec if status else None, standing, points)
+        with self._watch.phase("prepare"):
+            self._begin(standing, known, is_first=status is None)
+            known = self._prepare(known)
+        with self._watch.phase("apply"):
+            applied = [self._apply(disk.key, known[disk.key]) for disk in self._spec.disks]
+        read_bytes = sum(item.read_bytes for item in applied)
+        if self._order.is_verifying:
+            with self._watch.phase("verify"):
+                read_bytes += sum(self._verify(disk.key) for disk in self._spec.disks)
+        self._site.write_standing(self._standing(is_dirty=False))
+        written = sum(item.written_bytes for item in applied)
+        return Brought(written, read_bytes, tuple(self._reasons), self._watch.facts())
+
+    def _note(self, *reasons: str) -> None:
+        for reason in reasons:
+            self._reasons.append(reason)
+            self._context.on_reason(reason)
+
+    def _require_ours(self, status: MachineStatus | None, standing: Standing | None) -> None:
+        name, site = self._spec.name, self._order.site
+        if status and not status.power.is_off:
+            raise StillRunning(f"{name} runs on {site}; its disks were left as they are.", hint="Stop it there first.")
+        if status and standing is None:
+            raise AlreadyExists(
+                f"{site} has a machine {status.spec.name} with the id {self._machine_id} that Twinhull did not make; "
+                "it was left as it is.",
+                hint="Remove or move that machine if its disks may be replaced by the replica's.",
+            )
+        if standing and standing.role is Role.PRIMARY and self._order.role is Role.REPLICA:
+            raise StaleEpoch(
+                f"{name} is primary on {site} in epoch {standing.epoch}: it is not made a replica there.",
+                hint="See 'twinhull status' for where the machine runs.",
+            )
+
+    def _begin(self, standing: Standing | None, known: Mapping[DiskKey, Known], *, is_first: bool) -> None:
+        """Say that the disks are on their way, before anything is changed."""
+        is_certain = bool(standing) and not is_first and all(disk.can_be_told_again for disk in known.values())
+        dirty = self._standing(is_dirty=True)
+        self._site.write_standing(replace(dirty, point_id=standing.point_id if standing and is_certain else None))
+
+    def _standing(self, *, is_dirty: bool) -> Standing:
+        point_id = self._order.point.id
+        return Standing(
+            self._machine_id,
+            self._order.role,
+            self._order.epoch,
+            point_id=None if is_dirty else point_id,
+            is_dirty=is_dirty,
+            applying_point_id=point_id if is_dirty else None,
+        )
+
+    def _prepare(self, known: dict[DiskKey, Known]) -> dict[DiskKey, Known]:
+        changes = self._site.prepare_replica(ReplicaRequest(self._spec, self._order.networks, self._order.boot_mode))
+        self._note(*changes.reasons)
+        if any(not known[key].is_to_be_made for key in changes.new_disks):
+            # They were to be there and were not: whoever goes on after a kill must not believe that they were.
+            self._site.write_standing(self._standing(is_dirty=True))
+        return {key: _after_preparing(key, disk, changes.new_disks) for key, disk in known.items()}
+
+    def _apply(self, key: DiskKey, known: Known) -> Applied:
+        disk = self._order.point.disk(key)
+        if disk is None:
+            raise NotFound(f"The point {self._order.point.id} has no disk {key}.")
+        if known.is_unknown:
+            self._note(f"{known.reason} It is compared in full; only what differs is written.")
+        with self._site.write_disk(self._machine_id, key) as door:
+            return apply_disk(self._context, door, key, disk.root, known)
+
+    def _verify(self, key: DiskKey) -> int:
+        disk = self._order.point.disk(key)
+        if disk is None:
+            raise NotFound(f"The point {self._order.point.id} has no disk {key}.")
+        with self._site.read_disk(self._machine_id, key) as door:
+            return verify_disk(self._context, door, key, disk.root)
+
+
+def _after_preparing(key: DiskKey, known: Known, new_disks: Collection[DiskKey]) -> Known:
+    if key in new_disks:
+        return Known()
+    if known.is_to_be_made:
+        return Known(reason=f"Disk {key} was to be made anew and was there already.")
+    return known
