@@ -19,6 +19,8 @@ The doors of this room (import them from here; the modules below are its own bus
     reader.read(root, offset_bytes, length_bytes)                   # bytes
     reader.extents(root, offset_bytes, length_bytes)                # Extents: data and zero
     reader.chunk_ids(root, offset_bytes, length_bytes)              # id (None: zeros) of each chunk
+    with export_disk(repository, root) as export: export.uri        # read-only NBD on a unix socket (nbdkit)
+    PointDiskReader(reader, root)                                   # the same as a blocks.Disk, without a server
     repository.chunk_id(data)                                       # the same for a piece of any disk: compare
     repository.remove_point(point_id)   repository.restore_point(point_id)   repository.removed_points()
     repository.verify(has_data=True)
@@ -29,6 +31,7 @@ All of it may be used from several threads, one ``DiskWriter`` by one thread.
 
 from twinhull.repository.catalog import Removal
 from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, KdfCost
+from twinhull.repository.disk import PointDiskReader
 from twinhull.repository.errors import (
     ChunkLost,
     PointConflict,
@@ -41,6 +44,7 @@ from twinhull.repository.errors import (
     WriterOverdue,
     WrongPassphrase,
 )
+from twinhull.repository.export import DiskExport, export_disk
 from twinhull.repository.ids import ChunkId, parse_point_id
 from twinhull.repository.points import DiskRoot, Point, PointDisk, PointDocument
 from twinhull.repository.reader import Reader
@@ -57,6 +61,7 @@ __all__ = [
     "ChunkId",
     "ChunkLost",
     "DirectoryStore",
+    "DiskExport",
     "DiskRoot",
     "DiskWriter",
     "KdfCost",
@@ -65,6 +70,7 @@ __all__ = [
     "Point",
     "PointConflict",
     "PointDisk",
+    "PointDiskReader",
     "PointDocument",
     "Reader",
     "Removal",
@@ -80,6 +86,7 @@ __all__ = [
     "WriterOverdue",
     "WriterStats",
     "WrongPassphrase",
+    "export_disk",
     "open_store",
     "parse_point_id",
 ]
