@@ -1,7 +1,7 @@
 """Where a capture starts from: the point whose trackers this site still has, or the content to compare with.
 
 ==  ==============================================  ==========================================================
-1   the primary's standing has trackers armed        start from its point: they count since the machine was put
+1   the standing (of no replica) has trackers armed  start from its point: they count since the machine was put
     at a point that still exists                     there (failover, failback, rollback)
 2   else, a point was captured on this site          start from the latest such, with the trackers it left
 3   else, there are points of other sites            compare with the latest one; there are no trackers
@@ -43,7 +43,7 @@ class Base:
 def choose_base(points: Sequence[Point], site: SiteName, standing: Standing | None) -> Base:
     """The base of the next capture on a site; ``points`` are the machine's, in order."""
     by_id = {point.id: point for point in points}
-    if standing and standing.role is Role.PRIMARY and standing.trackers and standing.point_id in by_id:
+    if standing and standing.role is not Role.REPLICA and standing.trackers and standing.point_id in by_id:
         return Base(by_id[standing.point_id], standing.trackers)
     here = [point for point in points if point.document.source_site == site]
     if here:

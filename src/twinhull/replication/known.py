@@ -25,7 +25,8 @@ from twinhull.repository import DiskRoot, Point
 class Known:
     """What one disk holds: ``old``'s content, or ``half``'s, chunk by chunk. ``reason`` says why nothing is known.
 
-    ``old`` None means zeros. ``is_to_be_made`` disks are made by preparing the replica. ``can_be_told_again`` is whether the same would be found after a kill during the work.
+    ``old`` None means zeros. ``is_to_be_made`` disks are made by preparing the replica. ``can_be_told_again`` is
+    whether the same would be found after a kill during the work.
     """
 
     old: DiskRoot | None = None
