@@ -1,0 +1,131 @@
+"""A second reader of the repository's format, written from docs/repository-format.md alone.
+
+It shares no code with Twinhull, reads a directory store, and is slow and plain on purpose: it reads every pack's footer
+and no index at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import zstandard
+from blake3 import blake3
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+FAN_OUT = 64
+
+
+class IndependentReader:
+    def __init__(self, root: Path, passphrase: str) -> None:
+        self.root = root
+        line, seal = (root / "config" / "config").read_bytes().splitlines()
+        self.config: dict[str, Any] = json.loads(line)
+        assert self.config["format"] == "twinhull repository"
+        assert self.config["version"] == 1
+        self.key = self._unwrap(passphrase)
+        assert hmac.new(self._derive("config"), line, hashlib.sha256).hexdigest() == seal.decode()
+        self.chunk_size: int = self.config["chunk_size_bytes"]
+        self.places: dict[bytes, tuple[Path, str, int, int]] = {}
+        for pack in root.glob("pack/??/pack-*"):
+            self._read_footer(pack)
+
+    def points(self) -> list[dict[str, Any]]:
+        removed = {path.name.removeprefix("removal-") for path in self.root.glob("removal/removal-*")}
+        paths = sorted(self.root.glob("point/point-*"))
+        return [
+            json.loads(self._unseal(path, 4, "point"))
+            for path in paths
+            if path.name.removeprefix("point-") not in removed
+        ]
+
+    def index_entries(self) -> dict[bytes, tuple[str, int, int]]:
+        found: dict[bytes, tuple[str, int, int]] = {}
+        for path in sorted(self.root.glob("index/??/index-*")):
+            table = self._unseal(path, 3, "index")
+            count, packs, replaced, _ = struct.unpack_from("<IIII", table)
+            base = 16 + 40 * packs + 32 * replaced
+            rows = [struct.unpack_from("<32sIII", table, base + 44 * number) for number in range(count)]
+            assert rows == sorted(rows)
+            for chunk_id, number, offset, length in rows:
+                pack_id = table[16 + 40 * number : 48 + 40 * number]
+                found[chunk_id] = (f"pack-{pack_id.hex()}", offset, length)
+        return found
+
+    def disk(self, disk: dict[str, Any]) -> bytes:
+        count = -(-disk["size_bytes"] // self.chunk_size)
+        level = 0
+        while FAN_OUT ** (level + 1) < count:
+            level += 1
+        content = bytearray(count * self.chunk_size)
+        if disk["root"] is not None:
+            self._fill(content, bytes.fromhex(disk["root"]), level, 0)
+        assert not any(content[disk["size_bytes"] :])
+        return bytes(content[: disk["size_bytes"]])
+
+    def _fill(self, content: bytearray, node_id: bytes, level: int, first: int) -> None:
+        node = self._chunk(node_id, "node")
+        assert node[0] == level
+        assert node[1:8] == bytes(7)
+        (present,) = struct.unpack_from("<Q", node, 8)
+        children = [number for number in range(FAN_OUT) if present >> number & 1]
+        assert len(node) == 16 + 32 * len(children) > 16
+        for rank, number in enumerate(children):
+            child = node[16 + 32 * rank : 48 + 32 * rank]
+            at = first + number * FAN_OUT**level
+            if level:
+                self._fill(content, child, level - 1, at)
+            else:
+                content[at * self.chunk_size : (at + 1) * self.chunk_size] = self._chunk(child, "data")
+
+    def _chunk(self, chunk_id: bytes, kind: str) -> bytes:
+        path, found_kind, offset, length = self.places[chunk_id]
+        assert found_kind == kind
+        data = path.read_bytes()
+        cipher = AESGCM(self._derive(f"{kind} pack", data[16:48]))
+        payload = cipher.decrypt(offset.to_bytes(12, "big"), data[offset : offset + length], None)
+        content = payload[1:] if payload[0] == 0 else zstandard.decompress(payload[1:])
+        assert payload[0] in (0, 1)
+        assert blake3(content, key=self._derive(f"id {kind}")).digest() == chunk_id
+        return content
+
+    def _read_footer(self, path: Path) -> None:
+        data = path.read_bytes()
+        kind = {1: "data", 2: "node"}[data[10]]
+        assert data[:10] + data[11:16] == b"TWINHULL\x01\x00" + bytes(5)
+        assert path.name == f"pack-{data[16:48].hex()}"
+        length, end = struct.unpack("<I8s", data[-12:])
+        assert end == b"PACK-END"
+        cipher = AESGCM(self._derive(f"{kind} pack", data[16:48]))
+        footer = cipher.decrypt(b"\xff" * 12, data[-12 - length : -12], data[:48] + data[-12:])
+        for chunk_id, offset, size in struct.iter_unpack("<32sII", footer):
+            self.places[chunk_id] = (path, kind, offset, size)
+
+    def _unseal(self, path: Path, kind: int, purpose: str) -> bytes:
+        data = path.read_bytes()
+        assert data[:16] == b"TWINHULL\x01\x00" + bytes([kind]) + bytes(5)
+        return AESGCM(self._derive(purpose, data[16:48])).decrypt(bytes(12), data[48:], data[:48] + path.name.encode())
+
+    def _unwrap(self, passphrase: str) -> bytes:
+        (path,) = self.root.glob("key/key-*")
+        raw = json.loads(path.read_bytes())
+        stretched = Argon2id(
+            salt=bytes.fromhex(raw["salt"]),
+            length=32,
+            iterations=raw["iterations"],
+            lanes=raw["lanes"],
+            memory_cost=raw["memory_kib"],
+        ).derive(passphrase.encode())
+        repository_id = str(self.config["repository_id"]).encode()
+        return AESGCM(stretched).decrypt(bytes(12), bytes.fromhex(raw["wrapped_key"]), repository_id)
+
+    def _derive(self, purpose: str, salt: bytes = b"") -> bytes:
+        info = f"twinhull 1 {purpose}".encode()
+        return HKDF(algorithm=SHA256(), length=32, salt=salt or bytes(32), info=info).derive(self.key)

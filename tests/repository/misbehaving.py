@@ -1,0 +1,90 @@
+"""Stores that fail on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from threading import Lock
+
+from twinhull.repository import MemoryStore, ObjectInfo, StoreError, StoreFull
+
+
+class CrashedError(BaseException):
+    """The process is gone: nothing may catch this and go on."""
+
+
+Change = Callable[[], None]
+Fault = Callable[[Change], None]
+"""Called instead of a change to the store, with the change to make or not to make."""
+
+
+def crash_before(_: Change) -> None:
+    raise CrashedError
+
+
+def crash_after(change: Change) -> None:
+    """The change is made, but nobody lives to hear of it."""
+    change()
+    raise CrashedError
+
+
+def no_room(_: Change) -> None:
+    raise StoreFull("No space left on device.")
+
+
+def broken(_: Change) -> None:
+    raise StoreError("Input/output error.")
+
+
+def lost_answer(change: Change) -> None:
+    """The change is made, and the answer is an error."""
+    change()
+    raise StoreError("Connection reset by peer.")
+
+
+class FailingStore:
+    """A memory store that does something else at its n-th change, and at every one behind it.
+
+    The changes are creations and deletions, counted from 0. A process that has crashed once makes no change any more.
+    """
+
+    def __init__(self, inner: MemoryStore, at: int | None = None, fault: Fault = crash_before) -> None:
+        self.inner = inner
+        self.count = 0
+        self._at = at
+        self._fault = fault
+        self._lock = Lock()
+
+    @property
+    def url(self) -> str:
+        return self.inner.url
+
+    def create(self, name: str, parts: Sequence[bytes]) -> None:
+        self._change(lambda: self.inner.create(name, parts))
+
+    def delete(self, name: str) -> None:
+        self._change(lambda: self.inner.delete(name))
+
+    def read(self, name: str) -> bytes:
+        return self.inner.read(name)
+
+    def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        return self.inner.read_range(name, offset_bytes, length_bytes)
+
+    def size(self, name: str) -> int:
+        return self.inner.size(name)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return self.inner.list(prefix)
+
+    def _change(self, change: Change) -> None:
+        with self._lock:
+            number = self.count
+            self.count += 1
+            if self._at is None or number < self._at:
+                change()
+            elif number == self._at or self._fault in (no_room, broken):
+                self._fault(change)
+            elif self._fault in (crash_before, crash_after):
+                raise CrashedError
+            else:
+                change()

@@ -1,0 +1,123 @@
+"""A day of a repository's life, cut short at every single change to its store.
+
+Whatever the cut: each point that was published before restores byte-identical, nothing is visible that was not
+published whole, and the next day goes on as if nothing had been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from twinhull.model.machine import MachineId, PointId
+from twinhull.repository import MemoryStore, Point, Repository, RepositoryError, RepositoryMissing, Store
+
+from .misbehaving import CrashedError, FailingStore, Fault, broken, crash_after, crash_before, lost_answer, no_room
+from .world import CHUNK, DATABASE, WEB, capture, content_of, made, noise, opened, ports
+
+FIRST = noise("first", 70 * CHUNK) + bytes(10 * CHUNK) + b"tail"
+SECOND = FIRST[: 20 * CHUNK] + noise("second", 2 * CHUNK) + FIRST[22 * CHUNK :]
+THIRD = SECOND[: 80 * CHUNK]
+OTHER = noise("other", 5 * CHUNK)
+
+
+class Day:
+    """What is done, and what has been promised so far."""
+
+    def __init__(self) -> None:
+        self.promised: dict[PointId, bytes] = {}
+        self.allowed: dict[PointId, bytes] = {}
+        """Promised, or on the way of being published or removed when the cut came."""
+
+    def run(self, store: Store) -> None:
+        repository = made(store)
+        first = self._capture(repository, FIRST)
+        second = self._capture(repository, SECOND, (first, FIRST))
+        self._capture(repository, OTHER, machine_id=DATABASE)
+        self._remove(repository, first)
+        self.allowed[first.id] = FIRST
+        repository.restore_point(first.id)
+        self.promised[first.id] = FIRST
+        repository.hold_point(first.id, "evidence")
+        repository.release_point(first.id)
+        self._remove(repository, second)
+        self._capture(repository, THIRD, (first, FIRST))
+
+    def _capture(
+        self,
+        repository: Repository,
+        content: bytes,
+        base: tuple[Point, bytes] | None = None,
+        machine_id: MachineId = WEB,
+    ) -> Point:
+        number = 1 + max((int(i[-8:]) for i in self.allowed if i.startswith(machine_id)), default=0)
+        self.allowed[PointId(f"{machine_id}/{number:08d}")] = content
+        point = capture(repository, content, base, machine_id)
+        self.promised[point.id] = content
+        return point
+
+    def _remove(self, repository: Repository, point: Point) -> None:
+        del self.promised[point.id]
+        repository.remove_point(point.id)
+
+    def check(self, store: MemoryStore) -> None:
+        """Restart, look, and go on with one more capture."""
+        try:
+            repository = opened(store, seed="restarted")
+        except RepositoryMissing:
+            assert not self.promised
+            repository = made(store, ports(seed="made again"))
+        found = {point.id: content_of(repository, point) for point in repository.points()}
+        assert self.promised.items() <= found.items()
+        assert found.items() <= self.allowed.items()
+        later = capture(repository, SECOND)
+        assert content_of(opened(store, seed="later"), later) == SECOND
+
+
+def _cuts() -> Iterator[int]:
+    store = FailingStore(MemoryStore())
+    day = Day()
+    day.run(store)
+    assert sorted(day.promised.values(), key=len) == sorted([OTHER, FIRST, THIRD], key=len)
+    yield from range(store.count)
+
+
+@pytest.mark.parametrize("fault", [crash_before, crash_after, no_room, broken, lost_answer])
+def test_a_day_cut_short_at_any_change_loses_nothing(fault: Fault) -> None:
+    cuts = list(_cuts())
+    assert len(cuts) > 20
+    for cut in cuts:
+        store = FailingStore(MemoryStore(), cut, fault)
+        day = Day()
+        with pytest.raises((CrashedError, RepositoryError)):
+            day.run(store)
+        day.check(store.inner)
+
+
+def test_a_second_cut_during_the_restart_loses_nothing() -> None:
+    cuts = list(_cuts())
+    for cut in cuts[:: max(len(cuts) // 8, 1)]:
+        store = FailingStore(MemoryStore(), cut, crash_after)
+        day = Day()
+        with pytest.raises(CrashedError):
+            day.run(store)
+        if "config" not in store.inner.objects:
+            continue
+        _cut_the_restart(store.inner, day.check)
+
+
+def _cut_the_restart(store: MemoryStore, check: Callable[[MemoryStore], None]) -> None:
+    """Crash in the first capture of the next day, at its first change, its second, until it comes through."""
+    objects = dict(store.objects)
+    for again in range(6):
+        store.objects = dict(objects)
+        half_way = FailingStore(store, again, crash_before)
+        try:
+            capture(opened(half_way), SECOND)
+        except (CrashedError, RepositoryMissing):
+            check(store)
+        else:
+            assert again > 0
+            return
+    pytest.fail("a capture of one disk made more than six changes to the store")
