@@ -115,7 +115,7 @@ class IndependentReader:
 
     def _unwrap(self, passphrase: str) -> bytes:
         (path,) = self.root.glob("key/key-*")
-        raw = json.loads(path.read_bytes())
+        raw = json.loads(path.read_bytes().splitlines()[0])
         stretched = Argon2id(
             salt=bytes.fromhex(raw["salt"]),
             length=32,

@@ -16,6 +16,7 @@ from twinhull.repository import (
     PointConflict,
     Repository,
     RepositoryDamaged,
+    RepositoryError,
     RepositoryMissing,
     RepositoryVersionTooNew,
     WriterOverdue,
@@ -325,11 +326,11 @@ def test_one_rotten_point_does_not_hide_the_others(store: MemoryStore, repositor
     store.objects[name] = store.objects[name][:-1]
     with pytest.raises(RepositoryDamaged, match=name):
         repository.points()
-    told: list[RepositoryDamaged] = []
-    assert repository.points(on_damage=told.append) == [two]
-    assert name in str(told[0])
-    store.objects[f"point-{WEB}-00000002"], store.objects[name] = store.objects[name], b""
-    assert one.id not in [point.id for point in repository.points(on_damage=told.append)]
+    told: dict[PointId, RepositoryError] = {}
+    assert repository.points(on_damage=told.__setitem__) == [two]
+    assert name in str(told[one.id])
+    store.objects["point-00"] = b"of somebody else"
+    assert repository.points(on_damage=told.__setitem__) == [two]
 
 
 @pytest.mark.parametrize("wanted", ["", "x", f"{WEB}/1", f"{WEB}/00000000", WEB.upper() + "/00000001"])

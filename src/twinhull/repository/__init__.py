@@ -23,7 +23,7 @@ The doors of this room (import them from here; the modules below are its own bus
     PointDiskReader(reader, root)                                   # the same as a blocks.Disk, without a server
     repository.chunk_id(data)                                       # the same for a piece of any disk: compare
     repository.remove_point(point_id)   repository.restore_point(point_id)   repository.removed_points()
-    repository.verify(has_data=True)
+    repository.verify(read_data=True, sample=0.1)                   # VerifyReport: findings, lost_points
     repository.close()                                              # or use it as a context manager
 
 All of it may be used from several threads, one ``DiskWriter`` by one thread.
@@ -54,6 +54,7 @@ from twinhull.repository.store.contract import ObjectInfo, Store
 from twinhull.repository.store.directory import DirectoryStore
 from twinhull.repository.store.locate import open_store
 from twinhull.repository.store.memory import MemoryStore
+from twinhull.repository.verify import Finding, VerifyReport
 from twinhull.repository.writer import DiskWriter, Writer
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "DiskExport",
     "DiskRoot",
     "DiskWriter",
+    "Finding",
     "KdfCost",
     "MemoryStore",
     "ObjectInfo",
@@ -82,6 +84,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreFull",
+    "VerifyReport",
     "Writer",
     "WriterOverdue",
     "WriterStats",

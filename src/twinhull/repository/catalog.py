@@ -15,13 +15,20 @@ from twinhull.model.errors import NotFound, SafetyError, UsageError
 from twinhull.model.machine import MachineId, PointId
 from twinhull.model.ports import Ports
 from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
-from twinhull.repository.errors import ObjectExists, ObjectMissing, PointConflict, RepositoryDamaged
+from twinhull.repository.errors import (
+    ObjectExists,
+    ObjectMissing,
+    PointConflict,
+    RepositoryDamaged,
+    RepositoryError,
+    RepositoryVersionTooNew,
+)
 from twinhull.repository.ids import MAX_SEQUENCE, checked_machine_id, parse_point_id, point_id
 from twinhull.repository.keys import Keys
 from twinhull.repository.points import DiskRoot, Point, PointDocument, decode_point, encode_point
 from twinhull.repository.store.contract import Store
 
-OnDamage = Callable[[RepositoryDamaged], None]
+OnDamage = Callable[[PointId, RepositoryError], None]
 """Told of each point whose document cannot be read; without it, the first such document ends the listing."""
 
 
@@ -124,16 +131,22 @@ class Catalog:
 
     def _ids(self, kind: str, machine_id: MachineId | None) -> list[PointId]:
         prefix = f"{kind}-{machine_id}-" if machine_id else f"{kind}-"
-        return [_named(info.name, kind) for info in self._store.list(prefix)]
+        named = (_named(info.name, kind) for info in self._store.list(prefix))
+        return [found for found in named if found]
+
+    def misnamed(self) -> list[str]:
+        """Objects among the points that are named as nothing of a repository is."""
+        kinds = ("point", "removal", "hold")
+        return [info.name for kind in kinds for info in self._store.list(f"{kind}-") if not _named(info.name, kind)]
 
     def _read_all(self, wanted: Collection[PointId], on_damage: OnDamage | None) -> Iterator[Point]:
         for one in wanted:
             try:
                 yield self._read(one)
-            except RepositoryDamaged as error:
+            except (RepositoryDamaged, RepositoryVersionTooNew) as error:
                 if not on_damage:
                     raise
-                on_damage(error)
+                on_damage(one, error)
             except NotFound:  # removed for good since the listing
                 continue
 
@@ -163,7 +176,7 @@ class Catalog:
             if not missing:
                 return
             ids = self._ids("point", machine_id if near else None)
-            for point in self._read_all(ids, lambda _: None):
+            for point in self._read_all(ids, lambda _id, _error: None):
                 missing -= {disk.root for disk in point.document.disks}
         if missing:
             raise NotFound(
@@ -195,9 +208,10 @@ def _object_name(kind: str, wanted: PointId) -> str:
     return f"{kind}-{machine_id}-{sequence:08d}"
 
 
-def _named(name: str, kind: str) -> PointId:
+def _named(name: str, kind: str) -> PointId | None:
+    """The point that an object is about, or None where its name is none of ours."""
     machine_id, _, sequence = name.removeprefix(f"{kind}-").rpartition("-")
     try:
-        return point_id(checked_machine_id(machine_id), int(sequence))
-    except (ValueError, UsageError) as error:
-        raise RepositoryDamaged(f"The object '{name}' is named as no {kind} is.") from error
+        return point_id(*parse_point_id(f"{machine_id}/{sequence}"))
+    except UsageError:
+        return None

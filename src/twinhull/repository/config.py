@@ -76,7 +76,7 @@ def create_config(
     name = add_passphrase(store, config, keys, passphrase, cost=cost, randomness=randomness)
     line = _config_line(config)
     try:
-        store.create(CONFIG_NAME, [line + b"\n" + keys.config_seal(line).encode() + b"\n"])
+        store.create(CONFIG_NAME, [_signed(keys, line)])
     except ObjectExists:
         store.delete(name)
         raise AlreadyExists(f"Somebody else has just made a repository in {store.url}.") from None
@@ -88,10 +88,9 @@ def open_config(store: Store, passphrase: str) -> tuple[Config, Keys]:
 
     Raises RepositoryMissing, RepositoryVersionTooNew, WrongPassphrase, RepositoryDamaged.
     """
-    config, line, sealed = _read_config(store)
+    config = _read_config(store)
     keys = _unwrap(store, config, passphrase)
-    if not hmac.compare_digest(keys.config_seal(line), sealed):
-        raise RepositoryDamaged(f"The config of the repository in {store.url} is not what was written.")
+    check_signed(store, keys, CONFIG_NAME)
     return config, keys
 
 
@@ -115,8 +114,20 @@ def add_passphrase(
         "wrapped_key": wrapping.encrypt(_NONCE, keys.repository_key, config.repository_id.encode()).hex(),
     }
     name = f"key-{randomness.token(8).hex()}"
-    store.create(name, [json.dumps(document, sort_keys=True).encode() + b"\n"])
+    store.create(name, [_signed(keys, json.dumps(document, sort_keys=True).encode())])
     return name
+
+
+def check_signed(store: Store, keys: Keys, name: str) -> None:
+    """Whether the config, or the object of a key, is what was written; raises RepositoryDamaged, ObjectMissing."""
+    data = store.read_range(name, 0, _MAX_CONFIG_BYTES)
+    line = data.partition(b"\n")[0]
+    if not hmac.compare_digest(_signed(keys, line), data):
+        raise RepositoryDamaged(f"The object '{name}' in {store.url} is not what was written.")
+
+
+def _signed(keys: Keys, line: bytes) -> bytes:
+    return line + b"\n" + keys.config_seal(line).encode() + b"\n"
 
 
 def _exists(store: Store) -> bool:
@@ -147,22 +158,21 @@ def _config_line(config: Config) -> bytes:
     ).encode()
 
 
-def _read_config(store: Store) -> tuple[Config, bytes, str]:
+def _read_config(store: Store) -> Config:
     try:
         data = store.read_range(CONFIG_NAME, 0, _MAX_CONFIG_BYTES)
     except ObjectMissing:
         raise RepositoryMissing(
             f"There is no repository in {store.url}.", hint="Check the address, or create one there."
         ) from None
-    line, _, sealed = data.partition(b"\n")
     try:
-        raw = json.loads(line)
+        raw = json.loads(data.partition(b"\n")[0])
         _check_version(raw, store)
         config = Config(str(raw["repository_id"]), int(raw["chunk_size_bytes"]))
         _check_chunk_size(config.chunk_size_bytes)
-        return config, line, sealed.decode("ascii").strip()
     except (ValueError, KeyError, TypeError, RecursionError, UsageError) as error:
         raise RepositoryDamaged(f"The config in {store.url} is not one of a repository: {error!r}.") from error
+    return config
 
 
 def _check_version(raw: Any, store: Store) -> None:  # noqa: ANN401 - whatever JSON the object held
@@ -183,7 +193,7 @@ def _unwrap(store: Store, config: Config, passphrase: str) -> Keys:
     problems: list[str] = []
     for info in store.list("key-"):
         try:
-            raw = json.loads(store.read_range(info.name, 0, _MAX_CONFIG_BYTES))
+            raw = json.loads(store.read_range(info.name, 0, _MAX_CONFIG_BYTES).partition(b"\n")[0])
             cost = KdfCost(int(raw["iterations"]), int(raw["lanes"]), int(raw["memory_kib"]))
             cipher = AESGCM(_stretch(passphrase, bytes.fromhex(raw["salt"]), cost))
             wrapped = bytes.fromhex(raw["wrapped_key"])

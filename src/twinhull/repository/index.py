@@ -7,7 +7,7 @@ from threading import Lock
 
 from twinhull.model.ports import Randomness
 from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
-from twinhull.repository.errors import ObjectMissing, RepositoryDamaged
+from twinhull.repository.errors import ObjectMissing, RepositoryDamaged, RepositoryError, RepositoryVersionTooNew
 from twinhull.repository.ids import ChunkId, PackId
 from twinhull.repository.index_table import MAX_TABLE_ENTRIES, IndexTable, Place, encode_table
 from twinhull.repository.keys import Keys
@@ -26,7 +26,7 @@ class Index:
         self._stored: dict[str, IndexTable] = {}
         self._recovered: dict[PackId, IndexTable] = {}
         self.tables: tuple[IndexTable, ...] = ()
-        self.damaged: dict[str, RepositoryDamaged] = {}
+        self.damaged: dict[str, RepositoryError] = {}
         """Index objects that could not be read, by name."""
 
     def find(self, chunk_id: ChunkId) -> Place | None:
@@ -99,7 +99,7 @@ class Index:
         try:
             content = unseal(self._keys, ObjectKind.INDEX, name, self._store.read(name))
             stored[name] = IndexTable(name, content)
-        except RepositoryDamaged as error:
+        except (RepositoryDamaged, RepositoryVersionTooNew) as error:
             self.damaged[name] = error
         except ObjectMissing:  # replaced by another since the listing
             return
@@ -107,8 +107,8 @@ class Index:
     def _recover_pack(self, pack_id: PackId) -> None:
         try:
             pack, entries = read_footer(self._keys, self._store, pack_id)
-        except (RepositoryDamaged, ObjectMissing):  # verify tells of it; a reader can only do without
-            return
+        except (RepositoryDamaged, RepositoryVersionTooNew, ObjectMissing):
+            return  # verify tells of it; a reader can only do without
         content = encode_table([Place(pack, entry) for entry in entries])
         self._recovered[pack_id] = IndexTable(pack.name, content)
 

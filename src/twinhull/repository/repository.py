@@ -18,6 +18,7 @@ from twinhull.repository.keys import Keys
 from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.reader import Reader
 from twinhull.repository.store.contract import Store
+from twinhull.repository.verify import OnPack, Verifier, VerifyReport
 from twinhull.repository.writer import Writer, WriterContext
 
 DEFAULT_LEVEL = 1
@@ -139,6 +140,24 @@ class Repository:
     def held_points(self) -> set[PointId]:
         """The points that are held."""
         return self._catalog.held()
+
+    def verify(self, *, read_data: bool = False, sample: float = 1.0, on_pack: OnPack | None = None) -> VerifyReport:
+        """Look whether everything is there, and with ``read_data`` whether it is what was written.
+
+        ``sample`` is the share of the stored bytes to read: packs that were never read come first, then those read
+        longest ago, so that samples add up to everything. Findings are in the report; only the store's own failures
+        are raised.
+        """
+        verifier = Verifier(
+            self.store,
+            self.keys,
+            self._index,
+            self._chunks,
+            self._catalog,
+            self._ports.randomness,
+            self.chunk_size_bytes,
+        )
+        return verifier.verify(read_data=read_data, sample=sample, on_pack=on_pack)
 
     def diff(self, old: DiskRoot | None, new: DiskRoot) -> Iterator[Extent]:
         """Where a disk differs from an older one, with ``is_zero`` as the new one has it; see ``Reader.diff``."""

@@ -1,0 +1,105 @@
+"""Walking the trees of many points once, and remembering what was met: one bit for each entry of the index.
+
+A repository of a hundred million chunks is walked with some twelve MiB of marks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+from twinhull.repository.chunks import Chunks
+from twinhull.repository.errors import RepositoryDamaged
+from twinhull.repository.ids import ChunkId, PackId
+from twinhull.repository.index import Index
+from twinhull.repository.index_table import IndexTable, Place
+from twinhull.repository.points import DiskRoot
+from twinhull.repository.tree import Shape
+
+OnMissing = Callable[[ChunkId, str], None]
+"""Told of each chunk that is in no place, or is a node that cannot be read, and why."""
+
+
+class Marks:
+    """Which entries of the index are in use. Of several copies of a chunk one is marked, and always the same."""
+
+    def __init__(self, index: Index, avoided: Collection[PackId] = frozenset()) -> None:
+        """Copies in ``avoided`` packs are marked only where there is no other."""
+        self._tables = index.tables
+        self._avoided = avoided
+        self._bits = [bytearray(len(table) // 8 + 1) for table in self._tables]
+
+    def add(self, chunk_id: ChunkId) -> bool | None:
+        """Mark a chunk: True the first time, False afterwards, None where the index has no such chunk."""
+        number, position = self._choose(chunk_id)
+        if number < 0:
+            return None
+        bits, mask = self._bits[number], 1 << (position & 7)
+        is_first = not bits[position >> 3] & mask
+        bits[position >> 3] |= mask
+        return is_first
+
+    def places(self) -> Iterator[tuple[Place, bool]]:
+        """Every entry of the index, and whether it is marked."""
+        for table, bits in zip(self._tables, self._bits, strict=True):
+            for position, place in enumerate(table.places()):
+                yield place, bool(bits[position >> 3] >> (position & 7) & 1)
+
+    def _choose(self, chunk_id: ChunkId) -> tuple[int, int]:
+        fallback = -1, -1
+        for number, table in enumerate(self._tables):
+            for position in _positions(table, chunk_id):
+                if not self._avoided or table.place(position).pack.pack_id not in self._avoided:
+                    return number, position
+                if fallback[0] < 0:
+                    fallback = number, position
+        return fallback
+
+
+def mark_disks(chunks: Chunks, marks: Marks, disks: Iterable[tuple[DiskRoot, Shape]], on_missing: OnMissing) -> None:
+    """Mark every chunk of every disk; a subtree that was met before is not walked again."""
+    for root, shape in disks:
+        if root.node is not None:
+            _mark_node(chunks, marks, root.node, shape.top, on_missing)
+
+
+def chunk_ids_of(chunks: Chunks, root: DiskRoot, shape: Shape) -> Iterator[ChunkId]:
+    """The ids of all nodes and chunks of a disk that can be reached, with repetitions."""
+    if root.node is None:
+        return
+    below = [(root.node, shape.top)]
+    while below:
+        node, level = below.pop()
+        yield node
+        if level < 0:
+            continue
+        try:
+            below += [(child, level - 1) for child in chunks.node(node, level) if child is not None]
+        except RepositoryDamaged:
+            continue
+
+
+def _mark_node(chunks: Chunks, marks: Marks, node: ChunkId, level: int, on_missing: OnMissing) -> None:
+    is_first = marks.add(node)
+    if is_first is None:
+        on_missing(node, "it is in no pack")
+    if not is_first:
+        return
+    try:
+        children = chunks.node(node, level)
+    except RepositoryDamaged as error:
+        on_missing(node, error.message)
+        return
+    for child in children:
+        if child is None:
+            continue
+        if level > 0:
+            _mark_node(chunks, marks, child, level - 1, on_missing)
+        elif marks.add(child) is None:
+            on_missing(child, "it is in no pack")
+
+
+def _positions(table: IndexTable, chunk_id: ChunkId) -> Iterator[int]:
+    position = table.find(chunk_id)
+    while position is not None and position < len(table) and table.rows[position] == chunk_id:
+        yield position
+        position += 1

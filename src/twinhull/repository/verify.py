@@ -1,0 +1,252 @@
+"""Is everything there, and is it what was written?
+
+Without reading data: every document, index, the listing of the packs, and every tree. With it: every byte of every
+pack, or of a sample that prefers packs never read, then those read longest ago, so that samples add up to everything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from twinhull.model.machine import PointId
+from twinhull.model.ports import Randomness
+from twinhull.repository.catalog import Catalog
+from twinhull.repository.chunks import Chunks
+from twinhull.repository.config import CONFIG_NAME, check_signed
+from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
+from twinhull.repository.errors import ObjectExists, ObjectMissing, RepositoryError
+from twinhull.repository.ids import ChunkId, ChunkKind, PackId
+from twinhull.repository.index import Index
+from twinhull.repository.index_table import Place
+from twinhull.repository.keys import Keys
+from twinhull.repository.marking import Marks, chunk_ids_of, mark_disks
+from twinhull.repository.packs import open_chunk, pack_name, read_footer
+from twinhull.repository.points import DiskRoot, Point
+from twinhull.repository.store.contract import Store
+from twinhull.repository.tree import MAX_NODE_BYTES, Shape
+
+OnPack = Callable[[int, int], None]
+"""Told after each pack: how many were read, and how many there are to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it must be, and the points whose content it takes away (none: nothing is lost)."""
+
+    object_name: str
+    problem: str
+    points: tuple[PointId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a verification has looked at, and what it found."""
+
+    point_count: int
+    pack_count: int
+    packs_read: int
+    bytes_read: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+    @property
+    def lost_points(self) -> tuple[PointId, ...]:
+        """The points that cannot be restored whole."""
+        return tuple(sorted({point for finding in self.findings for point in finding.points}))
+
+
+@dataclass(slots=True)
+class _Bad:
+    """What is wrong, while it is being gathered. The reason for each bad chunk is kept with the object it was in."""
+
+    findings: list[tuple[str, str]] = field(default_factory=list)
+    chunks: dict[ChunkId, tuple[str, str]] = field(default_factory=dict)
+
+    def add(self, name: str, problem: object) -> None:
+        self.findings.append((name, problem.message if isinstance(problem, RepositoryError) else str(problem)))
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """Looks at all of a repository; changes nothing but the note on what was read when."""
+
+    store: Store
+    keys: Keys
+    index: Index
+    chunks: Chunks
+    catalog: Catalog
+    randomness: Randomness
+    chunk_size_bytes: int
+
+    def verify(self, *, read_data: bool, sample: float = 1.0, on_pack: OnPack | None = None) -> VerifyReport:
+        """See ``Repository.verify``."""
+        bad = _Bad()
+        self.index.refresh()
+        self.index.recover()
+        for name, error in self.index.damaged.items():
+            bad.add(name, error)
+        self._check_documents(bad)
+        sizes = {info.name: info.size_bytes for info in self.store.list("pack-")}
+        self._check_listing(sizes, bad)
+        chosen = self._chosen(sizes, sample) if read_data else []
+        self._read_packs(chosen, bad, on_pack)
+        points = self._check_points(bad)
+        if chosen:
+            self._note(chosen, sizes)
+        return VerifyReport(
+            point_count=len(points),
+            pack_count=len(sizes),
+            packs_read=len(chosen),
+            bytes_read=sum(sizes[name] for name in chosen),
+            findings=tuple(self._told(bad, points)),
+        )
+
+    def _check_documents(self, bad: _Bad) -> None:
+        names = [CONFIG_NAME, *(info.name for info in self.store.list("key-"))]
+        for name in names:
+            try:
+                check_signed(self.store, self.keys, name)
+            except RepositoryError as error:
+                bad.add(name, error)
+        for kind in (ObjectKind.REMOVAL, ObjectKind.HOLD, ObjectKind.COLLECTION, ObjectKind.VERIFICATION):
+            for info in self.store.list(f"{kind.purpose}-"):
+                try:
+                    unseal(self.keys, kind, info.name, self.store.read(info.name))
+                except ObjectMissing:
+                    continue
+                except RepositoryError as error:
+                    bad.add(info.name, error)
+
+    def _check_listing(self, sizes: dict[str, int], bad: _Bad) -> None:
+        """Every pack that the index knows is there, as long as it was."""
+        for pack in {pack for table in self.index.tables for pack in table.packs}:
+            if pack.name not in sizes:
+                bad.add(pack.name, "The pack is missing.")
+            elif sizes[pack.name] != pack.size_bytes:
+                bad.add(pack.name, f"The pack has {sizes[pack.name]} bytes instead of {pack.size_bytes}.")
+            else:
+                continue
+            for table in self.index.tables:
+                for place in table.places():
+                    if place.pack == pack:
+                        self._blame(place, bad)
+
+    def _read_packs(self, names: Sequence[str], bad: _Bad, on_pack: OnPack | None) -> None:
+        with ThreadPoolExecutor(os.cpu_count() or 1, "twinhull-verify") as threads:
+            for count, (name, found) in enumerate(zip(names, threads.map(self._read_pack, names), strict=True), 1):
+                for place, problem in found:
+                    bad.add(name, problem)
+                    if place:
+                        self._blame(place, bad)
+                if on_pack:
+                    on_pack(count, len(names))
+
+    def _read_pack(self, name: str) -> list[tuple[Place | None, str]]:
+        """The chunks of a pack that are not what was written."""
+        pack_id = PackId(bytes.fromhex(name.removeprefix("pack-")))
+        try:
+            data = memoryview(self.store.read(name))
+        except ObjectMissing:  # collected since the listing
+            return []
+        found: list[tuple[Place | None, str]] = []
+        try:
+            pack, entries = read_footer(self.keys, self.store, pack_id)
+            places = [Place(pack, entry) for entry in entries]
+        except RepositoryError as error:
+            found.append((None, error.message))
+            places = [place for table in self.index.tables for place in table.places() if place.pack.pack_id == pack_id]
+        for place in places:
+            entry = place.entry
+            sealed = bytes(data[entry.offset_bytes : entry.offset_bytes + entry.length_bytes])
+            limit = MAX_NODE_BYTES if place.pack.kind is ChunkKind.NODE else self.chunk_size_bytes
+            try:
+                open_chunk(self.keys, place.pack, entry, sealed, limit)
+            except RepositoryError as error:
+                found.append((place, error.message))
+        return found
+
+    def _blame(self, place: Place, bad: _Bad) -> None:
+        """A chunk is bad if no other copy of it is good."""
+        for other in self.index.find_all(place.entry.chunk_id):
+            try:
+                if other != place:
+                    self.chunks.fetch(other)
+                    return
+            except RepositoryError:
+                continue
+        bad.chunks[place.entry.chunk_id] = (place.pack.name, "holds a chunk that is lost")
+
+    def _check_points(self, bad: _Bad) -> list[Point]:
+        for name in self.catalog.misnamed():
+            bad.add(name, "The object is named as nothing of a repository is.")
+        points = self.catalog.all_points(on_damage=bad.add)
+        marks = Marks(self.index)
+
+        def missing(chunk_id: ChunkId, problem: str) -> None:
+            bad.chunks.setdefault(chunk_id, (f"chunk {chunk_id.hex()}", problem))
+
+        for point in points:
+            mark_disks(self.chunks, marks, self._disks(point), missing)
+        return points
+
+    def _disks(self, point: Point) -> list[tuple[DiskRoot, Shape]]:
+        return [(disk.root, Shape(disk.root.size_bytes, self.chunk_size_bytes)) for disk in point.document.disks]
+
+    def _told(self, bad: _Bad, points: Collection[Point]) -> Iterator[Finding]:
+        """The findings, each lost chunk with the points that miss it; that walk is made only where there is damage."""
+        for name, problem in dict.fromkeys(bad.findings):
+            yield Finding(name, problem)
+        victims: dict[ChunkId, set[PointId]] = {chunk_id: set() for chunk_id in bad.chunks}
+        for point in points if victims else ():
+            for root, shape in self._disks(point):
+                for chunk_id in chunk_ids_of(self.chunks, root, shape):
+                    if chunk_id in victims:
+                        victims[chunk_id].add(point.id)
+        for chunk_id, (name, problem) in bad.chunks.items():
+            yield Finding(name, problem, tuple(sorted(victims[chunk_id])))
+
+    def _chosen(self, sizes: dict[str, int], sample: float) -> list[str]:
+        """The packs to read: never read ones first, then those read longest ago, until the sample is full."""
+        read_in = self._notes()[1]
+        order = sorted(sizes, key=lambda name: (read_in.get(name, 0), name))
+        room = sum(sizes.values()) * sample
+        chosen = []
+        for name in order:
+            if room <= 0:
+                break
+            chosen.append(name)
+            room -= sizes[name]
+        return chosen
+
+    def _notes(self) -> tuple[int, dict[str, int]]:
+        """The number of the last verification that read data, and in which each pack was read last."""
+        names = [info.name for info in self.store.list("verification-")]
+        for name in reversed(names):
+            try:
+                raw = json.loads(unseal(self.keys, ObjectKind.VERIFICATION, name, self.store.read(name)))
+                return int(name.rpartition("-")[2]), {
+                    pack_name(PackId(bytes.fromhex(p))): int(n) for p, n in raw.items()
+                }
+            except (RepositoryError, ValueError, AttributeError):  # told by _check_documents; then all count as unread
+                continue
+        return len(names), {}
+
+    def _note(self, read: Sequence[str], sizes: dict[str, int]) -> None:
+        last, read_in = self._notes()
+        number = last + 1
+        read_in = {name: run for name, run in read_in.items() if name in sizes} | dict.fromkeys(read, number)
+        content = json.dumps({name.removeprefix("pack-"): run for name, run in read_in.items()}).encode()
+        name = f"verification-{number:08d}"
+        salt = self.randomness.token(SALT_BYTES)
+        try:
+            self.store.create(name, [seal(self.keys, ObjectKind.VERIFICATION, name, salt, content)])
+        except ObjectExists:  # another verification at the same time; its note is as good as ours
+            return

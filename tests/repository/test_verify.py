@@ -1,0 +1,132 @@
+"""Damage is found, named, and laid at the right points; nothing else is."""
+
+from __future__ import annotations
+
+import pytest
+
+from twinhull.repository import ChunkLost, MemoryStore, Repository
+
+from .misbehaving import FailingStore
+from .world import CHUNK, DATABASE, WEB, capture, content_of, document, made, noise, opened, write_disk
+
+SHARED = noise("shared", 20 * CHUNK)
+ONE = SHARED + noise("one", 3 * CHUNK)
+TWO = SHARED + noise("two", 3 * CHUNK)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def repository(store: MemoryStore) -> Repository:
+    return made(store)
+
+
+def _packs(store: MemoryStore) -> set[str]:
+    return {info.name for info in store.list("pack-")}
+
+
+def _flip(store: MemoryStore, name: str, offset: int) -> None:
+    data = bytearray(store.objects[name])
+    data[offset] ^= 0x10
+    store.objects[name] = bytes(data)
+
+
+def test_a_good_repository_has_no_findings(store: MemoryStore, repository: Repository) -> None:
+    capture(repository, ONE)
+    repository.remove_point(capture(repository, TWO).id)
+    report = repository.verify(read_data=True)
+    assert report.is_good
+    assert (report.point_count, report.pack_count, report.packs_read) == (2, 4, 4)
+    assert report.bytes_read == sum(len(store.objects[name]) for name in _packs(store))
+    assert repository.verify(read_data=True).is_good
+
+
+def test_a_bad_chunk_is_laid_at_the_points_that_use_it(store: MemoryStore, repository: Repository) -> None:
+    one = capture(repository, ONE)
+    before = _packs(store)
+    two = capture(repository, TWO, machine_id=DATABASE)
+    (new_data,) = (name for name in _packs(store) - before if len(store.objects[name]) > 2 * CHUNK)
+    _flip(store, new_data, 100)
+    fresh = opened(store)
+    assert fresh.verify().is_good, "without reading data, a flipped bit in a pack cannot be seen"
+    report = fresh.verify(read_data=True)
+    assert {finding.object_name for finding in report.findings} == {new_data}
+    assert report.lost_points == (two.id,)
+    assert content_of(opened(store), one) == ONE
+    with pytest.raises(ChunkLost):
+        content_of(opened(store), two)
+
+
+def test_a_missing_pack_is_found_without_reading_data(store: MemoryStore, repository: Repository) -> None:
+    one, two = capture(repository, ONE), capture(repository, TWO, machine_id=DATABASE)
+    largest = max(_packs(store), key=lambda name: len(store.objects[name]))
+    store.delete(largest)
+    report = opened(store).verify()
+    assert largest in {finding.object_name for finding in report.findings}
+    assert report.lost_points == (one.id, two.id)
+
+
+def test_a_second_copy_makes_good_for_a_bad_one(store: MemoryStore) -> None:
+    made(store)
+    left, right = opened(store, seed="left"), opened(store, seed="right")
+    with left.writer() as one, right.writer() as other:
+        for writer in (one, other):
+            root = write_disk(writer, ONE)
+            point = writer.publish(document({"vda": root}))
+    assert len(_packs(store)) == 4
+    largest = max(sorted(_packs(store)), key=lambda name: len(store.objects[name]))
+    _flip(store, largest, 5000)
+    report = opened(store).verify(read_data=True)
+    assert {finding.object_name for finding in report.findings} == {largest}
+    assert report.lost_points == ()
+    assert content_of(opened(store), point) == ONE
+
+
+def test_a_lost_or_bad_index_loses_no_point(store: MemoryStore, repository: Repository) -> None:
+    point = capture(repository, ONE)
+    (index,) = (info.name for info in store.list("index-"))
+    _flip(store, index, 60)
+    report = opened(store).verify(read_data=True)
+    assert [finding.object_name for finding in report.findings] == [index]
+    assert report.lost_points == ()
+    assert content_of(opened(store), point) == ONE
+
+
+def test_a_bad_document_is_named(store: MemoryStore, repository: Repository) -> None:
+    point = capture(repository, ONE)
+    repository.remove_point(point.id)
+    names = [name for name in store.objects if name.split("-")[0] in ("point", "removal")]
+    for name in names:
+        _flip(store, name, len(store.objects[name]) - 1)
+    store.objects["hold-00"] = b"what is this"
+    findings = {finding.object_name.replace("/", "-") for finding in opened(store).verify().findings}
+    assert findings == {f"{WEB}-00000001", f"removal-{WEB}-00000001", "hold-00"}
+
+
+class _ReadsNoted(FailingStore):
+    """Notes which packs are read as a whole."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore())
+        self.packs_read: list[str] = []
+
+    def read(self, name: str) -> bytes:
+        if name.startswith("pack-"):
+            self.packs_read.append(name)
+        return super().read(name)
+
+
+def test_samples_add_up_to_everything_before_they_repeat() -> None:
+    store = _ReadsNoted()
+    repository = made(store)
+    for number in range(5):
+        capture(repository, noise(number, 8 * CHUNK))
+    packs = _packs(store.inner)
+    while len(store.packs_read) < len(packs):
+        report = opened(store).verify(read_data=True, sample=0.2)
+        assert report.is_good
+        assert 0 < report.packs_read < len(packs)
+    assert set(store.packs_read[: len(packs)]) == packs
