@@ -1,0 +1,58 @@
+"""The guard at the power switch: a small hook script on the site's host that libvirt asks before it starts a machine.
+
+It stands where the power is switched on, so that it holds whoever asks: another tool, an administrator, the host that
+starts its machines by itself after a power failure. It reads the machine's standing (see
+:mod:`twinhull.platforms.standings`), needs a POSIX shell only, and is the same for every libvirt driver.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from twinhull.model.errors import UsageError
+from twinhull.platforms.hosts import Host, check, read_file, write_file
+
+NAME = "twinhull-guard"
+
+
+def script(directory: str) -> bytes:
+    """The guard's script for a host that keeps its standings below ``directory``; raises UsageError for odd paths."""
+    if not directory.startswith("/") or "'" in directory or "\n" in directory:
+        raise UsageError(f"'{directory}' cannot be a site's directory: it must be absolute, without quotes.")
+    text = (files("twinhull.platforms") / "guard.sh").read_text()
+    return text.replace("@DIRECTORY@", directory).encode()
+
+
+def path(hooks_directory: str, driver: str) -> str:
+    """Where the guard of a libvirt driver (``qemu``, ``libxl``) belongs; hooks of others beside it go on working."""
+    return f"{hooks_directory}/{driver}.d/{NAME}"
+
+
+def is_installed(host: Host, hooks_directory: str, driver: str, directory: str) -> bool:
+    """Whether this very guard is in place."""
+    return read_file(host, path(hooks_directory, driver)) == script(directory)
+
+
+def install(host: Host, hooks_directory: str, driver: str, directory: str) -> bool:
+    """Put the guard in place; True where libvirt must be told, because it had no hook of that driver when it started.
+
+    A libvirt that finds no hook at its start asks none until it is started again or reloaded.
+
+    Raises:
+        SiteError: it could not be written.
+    """
+    if is_installed(host, hooks_directory, driver, directory):
+        return False
+    had_any = check(host, ["sh", "-c", _COUNT, "count", hooks_directory, driver]).strip() != b"0"
+    write_file(host, path(hooks_directory, driver), script(directory), mode="0755")
+    return not had_any
+
+
+def remove(host: Host, hooks_directory: str, driver: str) -> None:
+    """Take the guard away; safe to repeat."""
+    check(host, ["rm", "-f", "--", path(hooks_directory, driver)])
+
+
+_COUNT = 'find "$1/$2" "$1/$2.d" -maxdepth 1 -type f 2>/dev/null | wc -l'
+
+__all__ = ["NAME", "install", "is_installed", "path", "remove", "script"]
