@@ -17,6 +17,6 @@ def clean_leftovers(site: Site, machine_id: MachineId, kept_trackers: Collection
     for leftover in found:
         site.clean(leftover)
     return [
-        f"An earlier process left the {leftover.kind} '{leftover.name}' on {site.settings.name}: it was removed."
+        f"The {leftover.kind} '{leftover.name}' on {site.settings.name} belonged to nothing any more: it was removed."
         for leftover in found
     ]

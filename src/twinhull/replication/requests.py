@@ -73,14 +73,24 @@ class FailoverRequest(Request):
 
 @dataclass(frozen=True, slots=True)
 class RollbackRequest(Request):
-    """Put a machine back to ``to_point_id`` where it is. ``is_starting`` None: start it if it ran before."""
+    """Put a machine back to ``to_point_id`` where it is. ``is_starting`` None: start it if it ran before.
+
+    ``other_sites`` are asked whether they hold a higher epoch. With ``is_keeping_present`` what is there now is
+    captured as a point first.
+    """
 
     site: SiteName
     to_point_id: PointId
     is_starting: bool | None = None
     is_keeping_present: bool = True
+    other_sites: tuple[SiteName, ...] = ()
     grace_seconds: float = 120.0
     start_timeout_seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        """Facts hold lists: make it a tuple again."""
+        Request.__post_init__(self)
+        object.__setattr__(self, "other_sites", tuple(self.other_sites))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,14 @@ def number(facts: Facts, key: str) -> int:
     return value
 
 
+_MOVED = ("source_read_bytes", "changed_bytes", "stored_bytes", "replica_written_bytes", "replica_read_bytes")
+
+
+def moved_bytes(facts: Facts, found: Facts) -> dict[str, JsonValue]:
+    """What a run has moved so far, and what one more capture or apply has: their sum."""
+    return {key: (number(facts, key) if key in facts else 0) + number(found, key) for key in _MOVED if key in found}
+
+
 def boot_mode_of(text: str | None) -> BootMode | None:
     """The boot mode of that word; raises UsageError."""
     try:

@@ -1,0 +1,17 @@
+"""Every kind of run, by its word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twinhull.model.steps import Action
+from twinhull.recovery.failover import FAILBACK, FAILOVER
+from twinhull.recovery.reconcile import RECONCILE
+from twinhull.recovery.restore import RESTORE
+from twinhull.recovery.rollback import ROLLBACK
+from twinhull.replication.context import Context
+from twinhull.replication.sync import SYNC
+
+ACTIONS: Mapping[str, Action[Context]] = {
+    action.kind: action for action in (SYNC, FAILOVER, FAILBACK, ROLLBACK, RESTORE, RECONCILE)
+}

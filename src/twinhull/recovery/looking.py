@@ -1,0 +1,84 @@
+"""The first step of a failover: who is primary, may the target take over, which epoch comes."""
+
+from __future__ import annotations
+
+from twinhull.cluster.epochs import current_epoch, primary, require_primary
+from twinhull.cluster.situation import Situation
+from twinhull.model.errors import NotFound, SiteUnreachable, UsageError
+from twinhull.model.machine import PointId, Role
+from twinhull.model.steps import Facts
+from twinhull.replication.context import Context
+from twinhull.replication.requests import FailoverRequest
+from twinhull.replication.standing import look_and_correct
+from twinhull.replication.sync import require_answer, require_two_sites, with_reasons
+from twinhull.repository import Point
+
+
+def look_at_both(context: Context, facts: Facts) -> Facts:
+    """Check that the failover makes sense, and choose the new epoch; changes nothing but a stale side."""
+    request = FailoverRequest.of(facts)
+    require_two_sites(request.source, request.target)
+    situation, reasons = look_and_correct(context, request.machine_id, (request.source, request.target))
+    require_answer(situation, request.target)
+    require_possible(request, situation)
+    wanted = wanted_point(context, request, situation)
+    source = situation.side(request.source)
+    status = source.status or situation.side(request.target).status
+    return {
+        "epoch": max(current_epoch(situation), 1) + 1,
+        "machine_name": status.spec.name if status else wanted.document.spec["name"] if wanted else request.machine_id,
+        "was_running": source.is_running,
+        "wanted_point_id": wanted.id if wanted else None,
+        "asked_at_seconds": context.ports.clock.monotonic(),
+        "reasons": with_reasons(facts, *reasons),
+    }
+
+
+def require_possible(request: FailoverRequest, situation: Situation) -> None:
+    """Refuse what cannot be, or what has been already; raises UsageError, SiteUnreachable, StaleEpoch, NotFound."""
+    source, target = situation.side(request.source), situation.side(request.target)
+    if target.standing and target.standing.role is Role.PRIMARY:
+        raise UsageError(
+            f"{request.target} is the machine's primary already (epoch {target.standing.epoch}).",
+            hint="'twinhull failback' is the way home.",
+        )
+    if request.is_planned and not source.is_reachable:
+        raise SiteUnreachable(
+            f"The site {request.source} does not answer: {source.reason}. A planned failover needs it.",
+            hint="If it is lost, fail over without --planned: the machine starts from its replica.",
+        )
+    if request.is_planned and request.to_point_id:
+        raise UsageError("A planned failover loses nothing, so it takes no --point.", hint="Leave out --planned.")
+    if request.is_planned and source.status is None:
+        raise NotFound(f"There is no machine {request.machine_id} on {request.source}.")
+    if source.is_reachable and not _is_resumable(situation, request.source):
+        require_primary(situation, request.source)
+
+
+def _is_resumable(situation: Situation, source: str) -> bool:
+    """Whether an earlier failover has fenced the source at the current epoch and nobody took over."""
+    standing = situation.side(source).standing
+    is_last = standing is not None and standing.epoch == current_epoch(situation)
+    is_fenced = is_last and standing is not None and standing.role is Role.FENCED
+    return is_fenced and primary(situation) is None and all(side.is_reachable for side in situation.sides)
+
+
+def wanted_point(context: Context, request: FailoverRequest, situation: Situation) -> Point | None:
+    """The point from which an unplanned failover starts: the asked one, or the latest. None where planned.
+
+    Raises NotFound where there is none, UsageError where it is of another machine.
+    """
+    if request.is_planned:
+        return None
+    if request.to_point_id:
+        point = context.repository.point(PointId(request.to_point_id))
+        if point.machine_id != request.machine_id:
+            raise UsageError(f"The point {point.id} is of another machine.")
+        return point
+    points = context.repository.points(request.machine_id)
+    if not points:
+        raise NotFound(
+            f"The machine {situation.machine_id} has no point to start from.",
+            hint="It was never synced: 'twinhull sync'.",
+        )
+    return points[-1]

@@ -1,0 +1,141 @@
+"""What a run would do, as lines for a question or ``--dry-run``: pure, from what was looked at.
+
+``look`` (of :mod:`twinhull.replication.standing`) gives the situation, the repository the points; nothing is changed
+by either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from twinhull.cluster.epochs import corrections, current_epoch
+from twinhull.cluster.situation import Side, Situation
+from twinhull.model.machine import Standing
+from twinhull.model.units import format_bytes, format_duration
+from twinhull.recovery.looking import require_possible
+from twinhull.replication.bases import choose_base, is_full_compare_due
+from twinhull.replication.requests import FailoverRequest, RestoreRequest, RollbackRequest, SyncRequest
+from twinhull.replication.standing import look
+from twinhull.repository import Point
+
+
+def plan_sync(request: SyncRequest, situation: Situation, points: Sequence[Point]) -> list[str]:
+    """What a sync would do."""
+    source = situation.side(request.source)
+    base = choose_base(points, request.source, source.standing)
+    is_compared = request.is_full_compare or is_full_compare_due(points, request.source, request.full_compare_every)
+    lines = _due(situation)
+    if base.point is None:
+        lines.append(f"Capture {_name(source, request.machine_id)} on {request.source} in full: it has no point yet.")
+    elif is_compared or not base.trackers:
+        lines.append(f"Capture {_name(source, request.machine_id)} on {request.source}, comparing all of its disks.")
+    else:
+        lines.append(f"Capture what changed on {request.source} since {base.point.id}.")
+    if request.target:
+        lines.append(
+            f"Bring the replica on {request.target} from {_at(situation.side(request.target))} to the new point."
+        )
+    if request.is_verifying:
+        lines.append("Verify the whole replica by hashes.")
+    return lines
+
+
+def plan_failover(request: FailoverRequest, situation: Situation, points: Sequence[Point], now: datetime) -> list[str]:
+    """What a failover or failback would do; raises what it would refuse."""
+    require_possible(request, situation)
+    epoch = max(current_epoch(situation), 1) + 1
+    source, target = situation.side(request.source), situation.side(request.target)
+    lines = _due(situation)
+    lines += _planned(request, source, epoch) if request.is_planned else _unplanned(request, source, points, now, epoch)
+    lines += [
+        f"Bring the replica on {request.target} from {_at(target)} to that point.",
+        f"Make {request.target} the primary in epoch {epoch}: from here on there is no way back but failback.",
+        f"Start {_name(target, _name(source, request.machine_id))} on {request.target} and wait until it runs.",
+    ]
+    if request.is_planned:
+        lines.append(f"Keep {request.source} as the replica, at the last point.")
+    return lines
+
+
+def plan_rollback(request: RollbackRequest, situation: Situation, points: Sequence[Point]) -> list[str]:
+    """What a rollback would do."""
+    side = situation.side(request.site)
+    wanted = next((point for point in points if point.id == request.to_point_id), None)
+    newer = sum(1 for point in points if wanted and point.sequence > wanted.sequence)
+    taken = f", captured {wanted.captured_at:%Y-%m-%d %H:%M:%S} UTC, {newer} points back" if wanted else ""
+    lines = _due(situation)
+    if side.is_running:
+        lines.append(f"Stop {_name(side, request.machine_id)} on {request.site}.")
+    if request.is_keeping_present:
+        lines.append("Capture what is there now as a point, so that nothing is lost.")
+    lines.append(f"Put its disks back to {request.to_point_id}{taken}; only what differs is written.")
+    is_starting = side.is_running if request.is_starting is None else request.is_starting
+    lines.append("Start it again." if is_starting else "Leave it off.")
+    return lines
+
+
+def plan_restore(request: RestoreRequest, point: Point) -> list[str]:
+    """What a restore would do."""
+    disks = [disk for disk in point.document.disks if request.disk_key in (None, disk.key)]
+    size = format_bytes(sum(disk.root.size_bytes for disk in disks))
+    what = f"{', '.join(disk.key for disk in disks)} ({size}) of {point.id}"
+    if request.to_site:
+        name = request.new_name or f"{point.document.spec['name']}-restored"
+        return [f"Make a new machine {name} on {request.to_site}, powered off, from {what}."]
+    if request.to_path:
+        return [f"Write {what} to {request.to_path} as {request.file_format}{_replacing(request)}."]
+    return [f"Write {what} to {request.to_nbd_uri}; what it holds now is replaced."]
+
+
+def plan_reconcile(situation: Situation) -> list[str]:
+    """What is due to be put right; empty where all is well."""
+    return [correction.reason for correction in corrections(situation)]
+
+
+def _planned(request: FailoverRequest, source: Side, epoch: int) -> list[str]:
+    name = _name(source, request.machine_id)
+    lines = []
+    if source.is_running:
+        lines.append(f"Sync {name} from {request.source} to {request.target} while it runs.")
+    lines.append(f"Fence {request.source} at epoch {epoch}, so that nothing starts the machine there.")
+    if source.is_running:
+        grace = format_duration(request.grace_seconds)
+        lines.append(f"Shut {name} down on {request.source} (at most {grace}, then switch it off).")
+    return [*lines, "Capture the last changes of the stopped machine: nothing is lost."]
+
+
+def _unplanned(request: FailoverRequest, source: Side, points: Sequence[Point], now: datetime, epoch: int) -> list[str]:
+    wanted = [point for point in points if request.to_point_id in (None, point.id)][-1:]
+    if source.is_reachable:
+        first = f"Fence {request.source} at epoch {epoch} and switch the machine off there."
+    else:
+        first = f"{request.source} does not answer: it is fenced when it comes back, and does not start the machine."
+    if not wanted:
+        return [first, "There is no point to start from: this will be refused."]
+    lost = format_duration(max((now - wanted[0].captured_at).total_seconds(), 0.0))
+    return [first, f"Go on from {wanted[0].id}: what was written since is lost, at most {lost}."]
+
+
+def _due(situation: Situation) -> list[str]:
+    return [f"First put right: {correction.reason}" for correction in corrections(situation)]
+
+
+def _name(side: Side, otherwise: str) -> str:
+    return side.status.spec.name if side.status else otherwise
+
+
+def _at(side: Side) -> str:
+    standing: Standing | None = side.standing
+    if standing is None or side.status is None:
+        return "nothing"
+    if standing.is_dirty:
+        return "half-way between two points"
+    return standing.point_id or "an unknown state"
+
+
+def _replacing(request: RestoreRequest) -> str:
+    return ", replacing what is there" if request.is_overwriting else ""
+
+
+__all__ = ["look", "plan_failover", "plan_reconcile", "plan_restore", "plan_rollback", "plan_sync"]

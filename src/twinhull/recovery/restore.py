@@ -1,0 +1,91 @@
+"""The action ``restore``: a point is brought to a new machine on a site, to an NBD export, or into image files.
+
+====  ==========  ===========================================================  =====================================
+step  name        do                                                           undo
+====  ==========  ===========================================================  =====================================
+1     look        does the point exist, is the place free, what is it called   nothing was changed
+2     write       write the point's content there, whole                       take away what was made (an NBD export
+                                                                               that was given to us stays as it is)
+3     hand over   to a site: the new machine starts freely. To a file: it      nothing
+                  gets its name
+====  ==========  ===========================================================  =====================================
+
+Nothing that exists is overwritten unless that was asked for, and a machine never.
+"""
+
+from __future__ import annotations
+
+from twinhull.model.errors import UsageError
+from twinhull.model.machine import DiskKey, PointId
+from twinhull.model.steps import Action, Facts, Step
+from twinhull.recovery import restore_file, restore_nbd, restore_site
+from twinhull.replication.context import Context
+from twinhull.replication.requests import RestoreRequest
+from twinhull.repository import Point, PointDisk
+
+
+def _look(context: Context, facts: Facts) -> Facts:
+    request = RestoreRequest.of(facts)
+    point = point_of(context, request)
+    if request.to_site:
+        return restore_site.look(context, request, point)
+    if request.to_path:
+        return restore_file.look(request, disk_of(request, point))
+    return restore_nbd.look(request, disk_of(request, point))
+
+
+def _write(context: Context, facts: Facts) -> Facts:
+    request = RestoreRequest.of(facts)
+    point = point_of(context, request)
+    if request.to_site:
+        return restore_site.write(context, request, point, facts)
+    if request.to_path:
+        return restore_file.write(context, request, disk_of(request, point))
+    return restore_nbd.write(context, request, disk_of(request, point))
+
+
+def _take_away(context: Context, facts: Facts) -> None:
+    request = RestoreRequest.of(facts)
+    if request.to_site:
+        restore_site.take_away(context, request, facts)
+    elif request.to_path:
+        restore_file.take_away(request)
+
+
+def _hand_over(context: Context, facts: Facts) -> Facts:
+    request = RestoreRequest.of(facts)
+    if request.to_site:
+        restore_site.hand_over(context, request, facts)
+    elif request.to_path:
+        restore_file.hand_over(request)
+    return {}
+
+
+def point_of(context: Context, request: RestoreRequest) -> Point:
+    """The point to be restored; raises NotFound, and UsageError where the request names no or several places."""
+    if sum(place is not None for place in (request.to_site, request.to_nbd_uri, request.to_path)) != 1:
+        raise UsageError("A restore goes to one place.", hint="Name a site, an NBD URI or a file.")
+    return context.repository.point(PointId(request.point_id))
+
+
+def disk_of(request: RestoreRequest, point: Point) -> PointDisk:
+    """The one disk that is restored; raises UsageError where it must be named, or is not there."""
+    keys = ", ".join(disk.key for disk in point.document.disks)
+    if request.disk_key is None:
+        if len(point.document.disks) == 1:
+            return point.document.disks[0]
+        raise UsageError(f"The point {point.id} has several disks: {keys}.", hint="Name one with --disk.")
+    disk = point.disk(DiskKey(request.disk_key))
+    if disk is None:
+        raise UsageError(f"The point {point.id} has no disk {request.disk_key}; it has {keys}.")
+    return disk
+
+
+RESTORE: Action[Context] = Action(
+    "restore",
+    (
+        Step("look", _look),
+        Step("write", _write, _take_away),
+        Step("hand over", _hand_over),
+    ),
+)

@@ -1,0 +1,172 @@
+"""The action ``rollback``: a machine is put back to an earlier point, where it is.
+
+====  ====================  ========================================================  ================================
+step  name                  do                                                        undo
+====  ====================  ========================================================  ================================
+1     look                  is the site its primary? is the point its own?            nothing was changed
+2     stop                  stop it                                                   start it, if it ran
+3     capture the present   so that nothing is lost: a point of what is there now     nothing: a point is whole
+4     put back              apply the wanted point's differences to the disks         apply the present point again
+5     arm trackers          the next sync starts from the wanted point                cleaned by the next sync
+6     start                 start it, if it ran                                       stop it, so that 4 can be undone
+====  ====================  ========================================================  ================================
+
+While the disks are between two points the standing is dirty, and the site does not start the machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from twinhull.cluster.epochs import FIRST_EPOCH, current_epoch, require_primary
+from twinhull.model.codec import spec_from_json
+from twinhull.model.errors import NotFound, UsageError
+from twinhull.model.machine import MachineSpec, PointId, Role, SiteName
+from twinhull.model.steps import Action, Facts, JsonValue, Step
+from twinhull.model.units import format_duration
+from twinhull.recovery.starting import seconds_since, start_and_wait
+from twinhull.recovery.target import arm, armed_standing
+from twinhull.replication.capture import CaptureOrder, capture_machine
+from twinhull.replication.context import Context
+from twinhull.replication.replica import ReplicaOrder, bring_replica, find
+from twinhull.replication.requests import RollbackRequest
+from twinhull.replication.standing import look_and_correct
+from twinhull.replication.sync import number, require_answer, with_reasons
+from twinhull.repository import Point
+
+
+def _look(context: Context, facts: Facts) -> Facts:
+    request = RollbackRequest.of(facts)
+    situation, reasons = look_and_correct(context, request.machine_id, (request.site, *request.other_sites))
+    require_answer(situation, request.site)
+    side = situation.side(request.site)
+    if side.status is None:
+        raise NotFound(f"There is no machine {request.machine_id} on {request.site}.")
+    require_primary(situation, request.site)
+    point = context.repository.point(PointId(request.to_point_id))
+    if point.machine_id != request.machine_id:
+        raise UsageError(f"The point {point.id} is of another machine; nothing was done.")
+    return {
+        "epoch": max(current_epoch(situation), FIRST_EPOCH),
+        "machine_name": side.status.spec.name,
+        "was_running": side.is_running,
+        "reasons": with_reasons(facts, *reasons),
+    }
+
+
+def _stop(context: Context, facts: Facts) -> Facts:
+    request = RollbackRequest.of(facts)
+    down_since = context.ports.clock.monotonic()
+    has_obeyed = context.site(request.site).stop(request.machine_id, request.grace_seconds)
+    reasons = [] if has_obeyed else ["The guest did not shut down by itself; it was switched off."]
+    return {"down_since_seconds": down_since, "reasons": with_reasons(facts, *reasons)}
+
+
+def _start_if_it_ran(context: Context, facts: Facts) -> None:
+    if facts.get("was_running"):
+        _start_with_standing(context, RollbackRequest.of(facts), facts)
+
+
+def _start_with_standing(context: Context, request: RollbackRequest, facts: Facts) -> None:
+    site = context.site(request.site)
+    start_and_wait(context, site, request.machine_id, number(facts, "epoch"), request.start_timeout_seconds)
+
+
+def _capture_present(context: Context, facts: Facts) -> Facts:
+    request = RollbackRequest.of(facts)
+    if not request.is_keeping_present:
+        return {"present_point_id": None}
+    order = CaptureOrder(request.run_id, request.machine_id, request.site, is_freezing=False)
+    captured = capture_machine(context, order)
+    return {
+        **captured.facts(),
+        "present_point_id": captured.point.id,
+        "reasons": with_reasons(facts, *captured.reasons),
+    }
+
+
+def _put_back(context: Context, facts: Facts) -> Facts:
+    """Apply the wanted point; the disks are known to be at the present point, because it was captured just now."""
+    request = RollbackRequest.of(facts)
+    present = facts.get("present_point_id")
+    point = context.repository.point(PointId(request.to_point_id))
+    facts_of_it = _apply(context, request, facts, point, at=PointId(str(present)) if present else None)
+    return {"point_id": point.id, **facts_of_it}
+
+
+def _apply(
+    context: Context, request: RollbackRequest, facts: Facts, point: Point, *, at: PointId | None
+) -> dict[str, JsonValue]:
+    site = context.site(request.site)
+    held = site.standing(request.machine_id)
+    epoch = number(facts, "epoch")
+    if held is None or not held.is_dirty:
+        # What the standing says of the disks is of the last power-on; the present point is what they hold now.
+        site.write_standing(armed_standing(request.machine_id, {"epoch": epoch}, at))
+    spec = _spec_here(context, request, point)
+    order = ReplicaOrder(SiteName(request.site), point, epoch, role=Role.PRIMARY, spec=spec)
+    brought = bring_replica(context, order)
+    return {**brought.facts(), "reasons": with_reasons(facts, *brought.reasons)}
+
+
+def _spec_here(context: Context, request: RollbackRequest, point: Point) -> MachineSpec:
+    """The point's disks in the machine as it is on this site: its name, networks and boot mode stay."""
+    then = spec_from_json(point.document.spec)
+    status = find(context.site(request.site), request.machine_id)
+    if status is None:
+        raise NotFound(f"The machine {request.machine_id} is not on {request.site} any more.")
+    return replace(status.spec, disks=then.disks)
+
+
+def _put_present_again(context: Context, facts: Facts) -> None:
+    request = RollbackRequest.of(facts)
+    present = facts.get("present_point_id")
+    held = context.site(request.site).standing(request.machine_id)
+    if held is None or (not held.is_dirty and held.point_id != request.to_point_id):
+        return  # the disks were not touched
+    if not present:
+        context.on_reason("The present state was not kept, so it cannot be put back; the machine stays stopped.")
+        return
+    point = context.repository.point(PointId(str(present)))
+    _apply(context, request, facts, point, at=PointId(str(present)))
+
+
+def _arm(context: Context, facts: Facts) -> Facts:
+    request = RollbackRequest.of(facts)
+    site = context.site(request.site)
+    trackers, reasons = arm(context, site, request.run_id, request.machine_id)
+    found: Facts = {"armed_trackers": trackers, "reasons": with_reasons(facts, *reasons)}
+    standing = armed_standing(request.machine_id, {**facts, **found}, PointId(str(facts["point_id"])))
+    site.write_standing(standing)
+    return found
+
+
+def _start(context: Context, facts: Facts) -> Facts:
+    request = RollbackRequest.of(facts)
+    is_starting = bool(facts.get("was_running")) if request.is_starting is None else request.is_starting
+    if not is_starting:
+        return {"rto_seconds": None}
+    _start_with_standing(context, request, facts)
+    rto_seconds = seconds_since(context, facts, "down_since_seconds")
+    told = format_duration(rto_seconds) if rto_seconds is not None else "a time that could not be measured"
+    reason = f"The machine runs on {request.site} from {facts['point_id']}, after {told}."
+    context.on_reason(reason)
+    return {"rto_seconds": rto_seconds, "reasons": with_reasons(facts, reason)}
+
+
+def _stop_again(context: Context, facts: Facts) -> None:
+    request = RollbackRequest.of(facts)
+    context.site(request.site).stop(request.machine_id, request.grace_seconds)
+
+
+ROLLBACK: Action[Context] = Action(
+    "rollback",
+    (
+        Step("look", _look),
+        Step("stop", _stop, _start_if_it_ran),
+        Step("capture the present", _capture_present),
+        Step("put back", _put_back, _put_present_again),
+        Step("arm trackers", _arm),
+        Step("start", _start, _stop_again),
+    ),
+)

@@ -1,0 +1,38 @@
+"""Switching a machine on and waiting, with a bound, until the site says that it runs."""
+
+from __future__ import annotations
+
+from twinhull.model.errors import SiteError
+from twinhull.model.machine import MachineId, PowerState
+from twinhull.model.steps import Facts
+from twinhull.platforms.contract import Site
+from twinhull.replication.context import Context
+
+_POLL_SECONDS = 0.2
+
+
+def start_and_wait(context: Context, site: Site, machine_id: MachineId, epoch: int, timeout_seconds: float) -> None:
+    """Start the machine with its epoch; returns when it runs. Safe to repeat.
+
+    Raises StaleEpoch and ReplicaDirty (the guard's refusals), and SiteError where it does not run in time.
+    """
+    clock = context.ports.clock
+    site.start(machine_id, epoch)
+    deadline = clock.monotonic() + timeout_seconds
+    while (power := site.power(machine_id)) is not PowerState.RUNNING:
+        if clock.monotonic() > deadline:
+            raise SiteError(
+                f"The machine {machine_id} was started on {site.settings.name} and is {power.value} after "
+                f"{timeout_seconds:.0f} s.",
+                hint="Look at its console there; repeating the run starts it again.",
+            )
+        clock.sleep(_POLL_SECONDS)
+
+
+def seconds_since(context: Context, facts: Facts, key: str) -> float | None:
+    """Seconds since the monotonic instant among the facts; None where the host was started anew in between."""
+    then = facts.get(key)
+    if not isinstance(then, int | float):
+        return None
+    passed = context.ports.clock.monotonic() - then
+    return round(passed, 3) if passed >= 0 else None

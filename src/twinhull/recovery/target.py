@@ -1,0 +1,112 @@
+"""The target's part of a failover: brought to the point, armed, taken over, started."""
+
+from __future__ import annotations
+
+from twinhull.model.errors import NotFound, NotSupportedHere, ReplicaDirty, StillRunning
+from twinhull.model.machine import DiskKey, MachineId, PointId, Role, Standing
+from twinhull.model.steps import Facts, JsonValue
+from twinhull.model.units import format_duration
+from twinhull.platforms.contract import Site
+from twinhull.recovery.starting import seconds_since, start_and_wait
+from twinhull.replication.context import Context
+from twinhull.replication.replica import ReplicaOrder, bring_replica
+from twinhull.replication.requests import FailoverRequest
+from twinhull.replication.standing import SILENCE
+from twinhull.replication.sync import boot_mode_of, moved_bytes, number, with_reasons
+
+
+def bring_target(context: Context, facts: Facts) -> Facts:
+    """Bring the replica to the point that the machine goes on from, unless it is there already."""
+    request = FailoverRequest.of(facts)
+    point = context.repository.point(PointId(str(facts["point_id"])))
+    held = context.site(request.target).standing(request.machine_id)
+    is_there = held is not None and held.role is Role.REPLICA and not held.is_dirty and held.point_id == point.id
+    if is_there and not request.is_verifying:
+        return {}
+    order = ReplicaOrder(
+        request.target,
+        point,
+        number(facts, "epoch") - 1,
+        request.networks,
+        boot_mode_of(request.boot_mode),
+        is_verifying=request.is_verifying,
+    )
+    brought = bring_replica(context, order)
+    found = brought.facts()
+    return {**found, **moved_bytes(facts, found), "reasons": with_reasons(facts, *brought.reasons)}
+
+
+def arm_target(context: Context, facts: Facts) -> Facts:
+    """Leave trackers on the replica at its point, so that the way home sends only what differs."""
+    request = FailoverRequest.of(facts)
+    site = context.site(request.target)
+    _require_at_point(site, request, facts)
+    _require_source_is_off(context, request)
+    trackers, reasons = arm(context, site, request.run_id, request.machine_id)
+    return {"armed_trackers": trackers, "reasons": with_reasons(facts, *reasons)}
+
+
+def arm(context: Context, site: Site, label: str, machine_id: MachineId) -> tuple[dict[str, JsonValue], list[str]]:
+    """Trackers on a stopped machine, or the reason why there are none."""
+    capture_id = f"{label}-{context.ports.randomness.token(4).hex()}"
+    try:
+        armed = site.arm_trackers(machine_id, capture_id)
+        return {str(key): tracker for key, tracker in armed.items()}, []
+    except NotSupportedHere as error:
+        reason = f"No changes are tracked on {site.settings.name} ({error.message}); the next sync compares in full."
+        context.on_reason(reason)
+        return {}, [reason]
+
+
+def armed_standing(machine_id: MachineId, facts: Facts, point_id: PointId | None) -> Standing:
+    """The standing of a primary at a point, with the trackers that were armed there."""
+    armed = facts.get("armed_trackers")
+    trackers = {DiskKey(key): str(tracker) for key, tracker in (armed if isinstance(armed, dict) else {}).items()}
+    epoch = number(facts, "epoch")
+    return Standing(machine_id, Role.PRIMARY, epoch, point_id, trackers=trackers)
+
+
+def take_over(context: Context, facts: Facts) -> Facts:
+    """The target is the primary from here on; safe to repeat, and there is no way back."""
+    request = FailoverRequest.of(facts)
+    site = context.site(request.target)
+    _require_at_point(site, request, facts)
+    site.write_standing(armed_standing(request.machine_id, facts, PointId(str(facts["point_id"]))))
+    return {}
+
+
+def start_target(context: Context, facts: Facts) -> Facts:
+    """Start the machine on the target and tell how long it was down."""
+    request = FailoverRequest.of(facts)
+    epoch = number(facts, "epoch")
+    start_and_wait(context, context.site(request.target), request.machine_id, epoch, request.start_timeout_seconds)
+    since = "down_since_seconds" if request.is_planned else "asked_at_seconds"
+    rto_seconds = seconds_since(context, facts, since)
+    told = format_duration(rto_seconds) if rto_seconds is not None else "a time that could not be measured"
+    reason = f"The machine runs on {request.target} in epoch {epoch}, after {told}."
+    context.on_reason(reason)
+    return {"rto_seconds": rto_seconds, "reasons": with_reasons(facts, reason)}
+
+
+def _require_source_is_off(context: Context, request: FailoverRequest) -> None:
+    """The last look at the source before there is no way back; one that is silent was fenced, or will be."""
+    try:
+        power = context.site(request.source).power(request.machine_id)
+    except (NotFound, *SILENCE):
+        return
+    if not power.is_off:
+        raise StillRunning(
+            f"The machine is {power.value} on {request.source} again; nothing was taken over.",
+            hint="Find out what starts it there.",
+        )
+
+
+def _require_at_point(site: Site, request: FailoverRequest, facts: Facts) -> None:
+    """A replica that is not exactly at the point is not started; raises ReplicaDirty."""
+    held = site.standing(request.machine_id)
+    is_there = held is not None and not held.is_dirty and held.point_id == facts["point_id"]
+    if not is_there:
+        raise ReplicaDirty(
+            f"The replica on {request.target} is not at {facts['point_id']}; it is not started.",
+            hint="Repeat the failover: it brings the replica there first.",
+        )
