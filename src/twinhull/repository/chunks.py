@@ -18,7 +18,7 @@ from twinhull.repository.ids import ChunkId, ChunkKind
 from twinhull.repository.index import Index
 from twinhull.repository.index_table import Place
 from twinhull.repository.keys import Keys
-from twinhull.repository.packs import open_chunk
+from twinhull.repository.packs import MAX_PAYLOAD_OVERHEAD_BYTES, open_chunk
 from twinhull.repository.store.contract import Store
 from twinhull.repository.tree import MAX_NODE_BYTES, Slots, decode_node
 
@@ -77,8 +77,14 @@ class Chunks:
     def fetch(self, place: Place) -> bytes:
         """The content of one stored copy, past every cache; raises RepositoryDamaged, ObjectMissing."""
         entry = place.entry
+        self._check_length(place)
         sealed = self._store.read_range(place.pack.name, entry.offset_bytes, entry.length_bytes)
         return open_chunk(self._keys, place.pack, entry, sealed, self._limit(place))
+
+    def _check_length(self, place: Place) -> None:
+        """No index, however it came about, makes us fetch more than a chunk can take."""
+        if place.entry.length_bytes > self._limit(place) + MAX_PAYLOAD_OVERHEAD_BYTES:
+            raise RepositoryDamaged(f"The index says that a chunk takes {place.entry.length_bytes} bytes.")
 
     def _limit(self, place: Place) -> int:
         return MAX_NODE_BYTES if place.pack.kind is ChunkKind.NODE else self._chunk_size_bytes
@@ -103,7 +109,7 @@ class Chunks:
         places = []
         for chunk_id in chunk_ids:
             place = self._index.find(chunk_id)
-            if place is None:
+            if place is None or place.entry.length_bytes > self._limit(place) + MAX_PAYLOAD_OVERHEAD_BYTES:
                 yield chunk_id, self._load(chunk_id, self._chunk_size_bytes)
             else:
                 places.append(place)

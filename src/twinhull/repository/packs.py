@@ -28,6 +28,8 @@ TARGET_PACK_BYTES = 16 * MIB
 """A pack is closed when its payloads have reached this; it is larger by at most one chunk and the footer."""
 
 MAX_PACK_BYTES = 2**31
+MAX_PAYLOAD_OVERHEAD_BYTES = 1 + TAG_BYTES
+"""A payload is never longer than its content and this: what does not compress is kept plain."""
 _ENTRY = struct.Struct("<32sII")
 _TRAILER = struct.Struct("<I8s")
 _END = b"PACK-END"

@@ -13,6 +13,9 @@ from twinhull.model.machine import Consistency, DiskKey, MachineId, PointId, Sit
 from twinhull.repository.errors import RepositoryDamaged
 from twinhull.repository.ids import CHUNK_ID_BYTES, ChunkId, checked_machine_id, point_id
 
+MAX_DISK_BYTES = 1 << 60
+"""Larger than any disk, and small enough for every sum."""
+
 Json = Any
 """What ``json`` can write: kept as it is, never looked into by the repository."""
 
@@ -128,7 +131,7 @@ def _encode_disk(disk: PointDisk) -> dict[str, Json]:
 def _decode_disk(raw: Mapping[str, Json]) -> PointDisk:
     node = bytes.fromhex(raw["root"]) if raw["root"] is not None else None
     size_bytes = int(raw["size_bytes"])
-    if size_bytes < 0 or (node is not None and len(node) != CHUNK_ID_BYTES):
+    if not 0 <= size_bytes <= MAX_DISK_BYTES or (node is not None and len(node) != CHUNK_ID_BYTES):
         raise ValueError(f"disk '{raw['key']}' has no possible size or root")
     root = DiskRoot(size_bytes, ChunkId(node) if node else None)
     return PointDisk(DiskKey(str(raw["key"])), root, dict(raw["tracker"]))

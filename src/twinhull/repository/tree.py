@@ -20,7 +20,6 @@ FAN_OUT_BITS = 6
 FAN_OUT = 1 << FAN_OUT_BITS
 _HEAD = struct.Struct("<B7xQ")
 MAX_NODE_BYTES = _HEAD.size + FAN_OUT * CHUNK_ID_BYTES
-MAX_DISK_BYTES = 1 << 60
 
 Slots = Sequence[ChunkId | None]
 """The 64 children of a node; None where a child is all zeros."""

@@ -21,11 +21,11 @@ from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
 from twinhull.repository.keys import Keys
 from twinhull.repository.packing import Packer
-from twinhull.repository.points import DiskRoot, Point, PointDocument
+from twinhull.repository.points import MAX_DISK_BYTES, DiskRoot, Point, PointDocument
 from twinhull.repository.reader import Reader
 from twinhull.repository.stats import StatsCounter, WriterStats
 from twinhull.repository.store.contract import Store
-from twinhull.repository.tree import MAX_DISK_BYTES, Shape, Slots, decode_node, encode_node
+from twinhull.repository.tree import Shape, Slots, decode_node, encode_node
 from twinhull.repository.treewriter import TreeWriter
 
 BATCH_BYTES = MIB
