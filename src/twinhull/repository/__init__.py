@@ -23,6 +23,7 @@ The doors of this room (import them from here; the modules below are its own bus
     PointDiskReader(reader, root)                                   # the same as a blocks.Disk, without a server
     repository.chunk_id(data)                                       # the same for a piece of any disk: compare
     repository.remove_point(point_id)   repository.restore_point(point_id)   repository.removed_points()
+    repository.retain(machine_id, RetentionRules(keep_last=3), is_dry_run=True)   # Verdicts, each with its reason
     repository.verify(read_data=True, sample=0.1)                   # VerifyReport: findings, lost_points
     repository.close()                                              # or use it as a context manager
 
@@ -49,6 +50,8 @@ from twinhull.repository.ids import ChunkId, parse_point_id
 from twinhull.repository.points import DiskRoot, Point, PointDisk, PointDocument
 from twinhull.repository.reader import Reader
 from twinhull.repository.repository import Repository
+from twinhull.repository.retention import RetentionRules, Verdict
+from twinhull.repository.retention import decide as decide_retention
 from twinhull.repository.stats import WriterStats
 from twinhull.repository.store.contract import ObjectInfo, Store
 from twinhull.repository.store.directory import DirectoryStore
@@ -81,14 +84,17 @@ __all__ = [
     "RepositoryError",
     "RepositoryMissing",
     "RepositoryVersionTooNew",
+    "RetentionRules",
     "Store",
     "StoreError",
     "StoreFull",
+    "Verdict",
     "VerifyReport",
     "Writer",
     "WriterOverdue",
     "WriterStats",
     "WrongPassphrase",
+    "decide_retention",
     "export_disk",
     "open_store",
     "parse_point_id",

@@ -17,6 +17,7 @@ from twinhull.repository.index import Index
 from twinhull.repository.keys import Keys
 from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.reader import Reader
+from twinhull.repository.retention import RetentionRules, Verdict, decide
 from twinhull.repository.store.contract import Store
 from twinhull.repository.verify import OnPack, Verifier, VerifyReport
 from twinhull.repository.writer import Writer, WriterContext
@@ -158,6 +159,20 @@ class Repository:
             self.chunk_size_bytes,
         )
         return verifier.verify(read_data=read_data, sample=sample, on_pack=on_pack)
+
+    def retain(
+        self, machine_id: MachineId, rules: RetentionRules, *, is_dry_run: bool = False, clock_jumped: bool = False
+    ) -> list[Verdict]:
+        """Remove the points of a machine that the rules let go; each verdict has its reason.
+
+        ``clock_jumped``: the caller's run saw the clock jump, so nothing goes. Raises RepositoryDamaged where a point
+        cannot be read: it is not known then which ones are the latest, and nothing is removed.
+        """
+        verdicts = decide(self.points(machine_id), rules, self.held_points(), clock_jumped=clock_jumped)
+        for verdict in verdicts:
+            if not verdict.stays and not is_dry_run:
+                self.remove_point(verdict.point.id, verdict.reason)
+        return verdicts
 
     def diff(self, old: DiskRoot | None, new: DiskRoot) -> Iterator[Extent]:
         """Where a disk differs from an older one, with ``is_zero`` as the new one has it; see ``Reader.diff``."""
