@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from twinhull.model.machine import SiteName
+from twinhull.platforms.conformance import Verdict, run_conformance
+from twinhull.platforms.contract import SiteSettings
+from twinhull.platforms.simulated import SimulatedPlatform, SimulatedSite, SimulatedWorld
+
+
+def opened(world: SimulatedWorld) -> SimulatedSite:
+    site = SimulatedPlatform(world).open(SiteSettings(SiteName("a"), "simulated", "simulated:a"), world.ports)
+    assert isinstance(site, SimulatedSite)
+    return site
+
+
+def test_the_simulated_site_passes_and_is_left_as_it_was() -> None:
+    world = SimulatedWorld()
+    checks = run_conformance(opened(world), world.ports)
+    assert [(check.name, check.reason) for check in checks if check.verdict is not Verdict.PASSED] == []
+    assert len(checks) == 16
+    host = world.host("a")
+    assert (host.machines, host.standings, host.held) == ({}, {}, [])
+
+
+BREAKAGES: list[tuple[str, object, str]] = [
+    ("write_standing", lambda *_: None, "standing"),
+    ("start", lambda *_: None, "guard refuses to start"),
+    ("remove_replica", lambda *_: None, "leave nothing behind"),
+    ("arm_trackers", lambda *_: {}, "armed trackers"),
+    ("kill", lambda *_: None, "switch off"),
+]
+
+
+@pytest.mark.parametrize(("method", "broken", "name"), BREAKAGES, ids=[item[0] for item in BREAKAGES])
+def test_a_site_that_breaks_the_contract_fails_by_name(
+    monkeypatch: pytest.MonkeyPatch, method: str, broken: object, name: str
+) -> None:
+    world = SimulatedWorld()
+    site = opened(world)
+    monkeypatch.setattr(site, method, broken)
+    failed = [check.name for check in run_conformance(site, world.ports) if check.verdict is Verdict.FAILED]
+    assert name in failed
+
+
+def test_a_site_that_goes_away_fails_every_check_and_raises_nothing() -> None:
+    world = SimulatedWorld()
+    site = opened(world)
+    world.host("a").crash()
+    checks = run_conformance(site, world.ports)
+    assert all(check.verdict is Verdict.FAILED and check.reason for check in checks)
