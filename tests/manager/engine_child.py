@@ -26,7 +26,7 @@ from twinhull.manager.state import StateDirectory
 from twinhull.manager.walk import Leash
 from twinhull.model.errors import SiteError, TwinhullError
 from twinhull.model.machine import MachineId, RunId
-from twinhull.model.ports import SystemClock
+from twinhull.model.ports import SystemClock, system_ports
 from twinhull.model.steps import Action, Facts, Step
 
 STEPS = ("open", "write", "switch", "tidy")
@@ -71,7 +71,7 @@ def _undo(name: str) -> object:
 
 
 def _action(kind: str, no_return: str | None) -> Action[Folder]:
-    steps = tuple(
+    steps: tuple[Step[Folder], ...] = tuple(
         Step(name, _do(name), _undo(name), is_point_of_no_return=name == no_return)  # type: ignore[arg-type]
         for name in STEPS
     )
@@ -85,7 +85,7 @@ def main(state_path: str, work: str, verb: str, kind: str, fault: str = "") -> i
     state = StateDirectory(Path(state_path))
     state.make()
     catalog = Catalog(state.catalog)
-    engine = Engine(state, ACTIONS, Journal(catalog, SystemClock()), SystemClock())
+    engine = Engine(state, ACTIONS, Journal(catalog, SystemClock()), system_ports())
     lock = Lock(state.lock("machine"))
     assert lock.try_take("the test")
 
@@ -97,14 +97,16 @@ def main(state_path: str, work: str, verb: str, kind: str, fault: str = "") -> i
         if verb == "start":
             now = datetime.now(UTC)
             run = RunRecord(RUN, kind, MACHINE, "m", "test", {"greeting": "hello"}, RunState.RUNNING, now)
-            execution = engine.start(run, opened, on_over=lock.release)
+            execution = engine.start(run, Leash(RUN), opened, on_over=lock.release)
         else:
-            execution = engine.resume(catalog.run(RUN), opened, on_over=lock.release)
+            execution = engine.resume(catalog.run(RUN), Leash(RUN), opened, on_over=lock.release)
         assert execution.is_over(60)
         try:
-            print(json.dumps({"state": "done", "facts": dict(execution.result().result)}))
+            print(  # noqa: T201 - the test reads it
+                json.dumps({"state": "done", "facts": dict(execution.result().result)})
+            )
         except TwinhullError as error:
-            print(
+            print(  # noqa: T201 - the test reads it
                 json.dumps({"state": catalog.run(RUN).state.value, "error": type(error).__name__, "text": str(error)})
             )
             return error.exit_code

@@ -33,7 +33,7 @@ from twinhull.manager.state import StateDirectory
 from twinhull.manager.walk import Halt, Leash, Outcome, Recorded, Walk
 from twinhull.model.errors import RunFailed, RunUnfinished, StateError
 from twinhull.model.machine import RunId
-from twinhull.model.ports import Clock
+from twinhull.model.ports import Ports
 from twinhull.model.steps import Action, JsonValue
 
 Context = TypeVar("Context")
@@ -125,30 +125,34 @@ class Engine(Generic[Context]):
         state: StateDirectory,
         actions: Mapping[str, Action[Context]],
         journal: Journal,
-        clock: Clock,
+        ports: Ports,
     ) -> None:
         self._state = state
         self._actions = actions
         self._journal = journal
-        self._clock = clock
+        self._ports = ports
         self._slot: Lock | None = None
         self._queue = ""
         self._work: dict[str, _Work[Context]] = {}
 
-    def start(self, run: RunRecord, open_context: ContextMaker[Context], *, on_over: Callable[[], None]) -> Execution:
+    def start(
+        self, run: RunRecord, leash: Leash, open_context: ContextMaker[Context], *, on_over: Callable[[], None]
+    ) -> Execution:
         """Begin a run; ``on_over`` is called when it is over, in whatever way. The caller holds the machine's lock."""
         self._launch()
-        execution = self._prepare(run, open_context)
+        execution = self._prepare(run, leash, open_context)
         self._journal.begin(run)
         with SetWorkflowID(run.run_id):
             handle = DBOS.start_workflow(_perform, run.run_id, run.kind, json.dumps(dict(run.request)))
         self._watch(execution, handle, on_over)
         return execution
 
-    def resume(self, run: RunRecord, open_context: ContextMaker[Context], *, on_over: Callable[[], None]) -> Execution:
+    def resume(
+        self, run: RunRecord, leash: Leash, open_context: ContextMaker[Context], *, on_over: Callable[[], None]
+    ) -> Execution:
         """Go on with a run that was killed or stopped; its finished steps are not repeated."""
         self._launch()
-        execution = self._prepare(run, open_context)
+        execution = self._prepare(run, leash, open_context)
         self._journal.go_on(run.run_id)
         if DBOS.get_workflow_status(run.run_id) is None:
             # Killed between the journal's first line and the engine's: nothing has begun.
@@ -177,7 +181,7 @@ class Engine(Generic[Context]):
         """The run itself, called by DBOS in a thread of its own."""
         work = self._work[run_id]
         leash = work.execution.leash
-        walk = Walk(self._actions[kind], work.context, leash, self._journal, self._clock, _record)
+        walk = Walk(self._actions[kind], work.context, leash, self._journal, self._ports.clock, _record)
         try:
             work.execution.tell(self._tell_end(leash, walk.to_the_end(json.loads(request))))
         except Halt as halt:
@@ -187,6 +191,9 @@ class Engine(Generic[Context]):
             # Not a step's failure but ours (no room for the record, say): stay unfinished rather than end wrongly.
             work.execution.tell(None, error)
             raise Halt(error) from error
+        finally:
+            if not work.execution.is_told.is_set():
+                work.execution.tell(None, RunFailed("its thread was ended from outside"))
         return {}
 
     def _tell_stop(self, leash: Leash, halt: Halt) -> RunRecord:
@@ -204,10 +211,10 @@ class Engine(Generic[Context]):
             error=outcome.error,
         )
 
-    def _prepare(self, run: RunRecord, open_context: ContextMaker[Context]) -> Execution:
+    def _prepare(self, run: RunRecord, leash: Leash, open_context: ContextMaker[Context]) -> Execution:
         if run.kind not in self._actions:
             raise StateError(f"The run {run.run_id} is a '{run.kind}', which this Twinhull does not know.")
-        execution = Execution(run, Leash(run.run_id))
+        execution = Execution(run, leash)
         with ExitStack() as cleanup:
             context = cleanup.enter_context(open_context(execution.leash))
             self._work[run.run_id] = _Work(execution, context, cleanup.pop_all())
@@ -262,7 +269,7 @@ class Engine(Generic[Context]):
             "system_database_url": f"sqlite:///{self._state.runs}",
             "application_version": _RECORD_VERSION,
             # Never that of another process: what the engine would take up by itself at its launch is nothing.
-            "executor_id": f"{self._queue}-{os.getpid()}-{self._clock.monotonic():.6f}",
+            "executor_id": f"{self._queue}-{self._ports.randomness.uuid()}",
             "serializer": _PlainJson(),
             "log_level": "CRITICAL",
             "enable_otlp": False,

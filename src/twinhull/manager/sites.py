@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from threading import Lock
 from typing import cast
+from urllib.parse import quote
 
 from twinhull.model.errors import NotFound, UsageError
 from twinhull.model.machine import SiteName
@@ -53,6 +54,14 @@ def checked_name(word: str, what: str) -> str:
             hint="Use lower-case letters, digits and '-', at most 40, beginning with a letter or digit.",
         )
     return word
+
+
+def with_known_hosts(uri: str, path: str | None) -> str:
+    """The URI, naming the file of host keys that ssh shall accept."""
+    if not path:
+        return uri
+    sign = "&" if "?" in uri else "?"
+    return f"{uri}{sign}known_hosts={quote(path, safe='/')}"
 
 
 @dataclass(slots=True)

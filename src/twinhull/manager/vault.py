@@ -42,6 +42,10 @@ class Vault:
             )
         return address
 
+    def is_known(self) -> bool:
+        """Whether both the repository and its passphrase are known here."""
+        return bool(self.url or self.catalog.setting(_SETTING)) and self.find_passphrase() is not None
+
     def passphrase(self) -> str:
         """The passphrase; raises PassphraseMissing, and UsageError where its file cannot be read."""
         found = self.find_passphrase()

@@ -50,6 +50,8 @@ class Leash:
     is_cancelled: Event = field(default_factory=Event)
     is_forward_only: bool = False
     reasons: list[str] = field(default_factory=list)
+    on_step: Callable[[str], None] = field(default=lambda _: None)
+    """Called with a step's name when it begins (``undo NAME`` for its undo)."""
 
     def check(self) -> None:
         """Raises RunCancelled where the user stopped the run and it can still be undone; called often."""
@@ -141,6 +143,7 @@ class Walk(Generic[Context]):
 
     def _timed(self, position: int, name: str, act: Callable[[], T], *, is_undo: bool = False) -> T:
         record = self.journal.begin_step(self.leash.run_id, position, name, is_undo=is_undo)
+        self.leash.on_step(f"undo {name}" if is_undo else name)
         started = self.clock.monotonic()
         try:
             result = act()

@@ -37,7 +37,11 @@ class SimulatedPlatform:
         return site
 
 
+PLATFORM = SimulatedPlatform()
+"""The platform, as the manager finds it."""
+
 __all__ = [
+    "PLATFORM",
     "Captured",
     "History",
     "Killed",

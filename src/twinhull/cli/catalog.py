@@ -1,0 +1,38 @@
+"""``twinhull catalog``: what the manager remembers, and reading it back from sites and points."""
+
+from __future__ import annotations
+
+import typer
+
+from twinhull.cli.door import door_of
+from twinhull.cli.options import JsonFlag, examples
+
+app = typer.Typer(help="What the manager remembers, and reading it back from sites and points.", rich_markup_mode=None)
+APPS = {"catalog": app}
+
+
+@app.callback()
+def _group() -> None:
+    """What the manager remembers, and reading it back from sites and points."""
+
+
+@app.command(epilog=examples("twinhull catalog rebuild"))
+def rebuild(context: typer.Context, *, is_json: JsonFlag = False) -> None:
+    """Read machines, standings and latest points back from the sites and the repository.
+
+    A lost catalog is made new so: connect the sites and use the repository again, then rebuild; plans are proposed
+    where two sites hold a machine, and are made again with 'plan create'.
+    """
+    door = door_of(context)
+    with door.manager() as manager:
+        rebuilt = manager.rebuild()
+    if is_json:
+        door.screen.document(rebuilt.shape())
+        return
+    door.screen.line(
+        f"Found {rebuilt.machine_count} machines on {rebuilt.site_count} sites, and {rebuilt.point_count} points."
+    )
+    for command in rebuilt.proposed_plans:
+        door.screen.line(f"Proposed: {command}")
+    for silent in rebuilt.silent_sites:
+        door.screen.line(f"Not asked, for it does not answer: {silent}")

@@ -1,0 +1,57 @@
+"""Commands that are loaded when they are called: ``twinhull --help`` must not load what it does not show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+if TYPE_CHECKING:
+    import typer
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "site": ("site", "Connect virtualization environments, and see what they can do."),
+    "machine": ("machine", "Look at the machines of all sites."),
+    "repository": ("repository", "Where restore points are kept."),
+    "plan": ("plan", "Which machines go from where to where, and how often."),
+    "sync": ("sync", "Capture a machine, and bring its replica to that point."),
+    "status": ("status", "Where each machine runs, and how far its replica lags."),
+    "points": ("points", "Restore points: list, compare, verify, remove."),
+    "failover": ("failover", "Start the replica in place of its machine."),
+    "failback": ("failover", "Bring a machine home, sending only what differs."),
+    "rollback": ("rollback", "Put a machine back to an earlier point, where it is."),
+    "restore": ("restore", "Bring a point to a site, an NBD export or a file."),
+    "serve": ("serve", "Keep every plan within its RPO, until stopped."),
+    "runs": ("runs", "What was done, step by step, with times and reasons."),
+    "catalog": ("catalog", "What the manager remembers, and reading it back from sites and points."),
+}
+"""Each command: the module of this package that has it as ``app``, and what it is for."""
+
+
+class LazyGroup(TyperGroup):
+    """Shows stand-ins in its help, and loads the one command that is called."""
+
+    def __init__(self, **arguments: Any) -> None:  # noqa: ANN401 - typer's own signature
+        super().__init__(**arguments)
+        for name, (_, text) in COMMANDS.items():
+            self.commands[name] = TyperCommand(name, help=text)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own signature
+        """Load the command that is meant, then go on as ever."""
+        name = args[0]
+        if name in COMMANDS:
+            self.commands[name] = load(name)
+        return super().resolve_command(ctx, args)
+
+
+def load(name: str) -> Any:  # noqa: ANN401 - typer's own command classes
+    """The command of that name, whole."""
+    module, text = COMMANDS[name]
+    app: typer.Typer = import_module(f"twinhull.cli.{module}").APPS[name]
+    command = get_command(app)
+    command.name = name
+    command.short_help = text
+    return command

@@ -1,0 +1,118 @@
+"""``twinhull machine``: look at the machines of all sites."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from twinhull.cli import shapes
+from twinhull.cli.door import door_of
+from twinhull.cli.options import JsonFlag, MachineArgument, examples
+from twinhull.model.units import format_bytes
+
+if TYPE_CHECKING:
+    from twinhull.manager.overview import Overview, SiteView
+    from twinhull.model.machine import MachineStatus
+
+app = typer.Typer(help="Look at the machines of all sites.", rich_markup_mode=None)
+APPS = {"machine": app}
+
+
+@app.command("list", epilog=examples("twinhull machine list", "twinhull machine list --json"))
+def list_(context: typer.Context, *, is_json: JsonFlag = False) -> None:
+    """List the machines of all sites."""
+    door = door_of(context)
+    with door.manager() as manager:
+        overview = manager.lookout.look()
+        planned = {machine: plan.name for plan in manager.catalog.plans() for machine in plan.machines}
+    found = sorted(_machines(overview), key=lambda pair: (pair[1].spec.name, pair[0].settings.name))
+    if is_json:
+        machines = [
+            {
+                **shapes.machine(status, view.settings.name, view.standings.get(status.spec.machine_id)),
+                "plan": planned.get(status.spec.machine_id),
+            }
+            for view, status in found
+        ]
+        door.screen.document({"machines": machines, "silent_sites": _silent(overview)})
+        return
+    door.screen.table(
+        ["machine", "site", "power", "role", "cpus", "memory", "disks", "plan", "id"],
+        [
+            [
+                status.spec.name,
+                view.settings.name,
+                status.power.value,
+                _role(view, status),
+                str(status.spec.cpu_count),
+                format_bytes(status.spec.memory_bytes),
+                format_bytes(sum(disk.size_bytes for disk in status.spec.disks)),
+                planned.get(status.spec.machine_id, ""),
+                status.spec.machine_id,
+            ]
+            for view, status in found
+        ],
+        empty="No site that answers has a machine.",
+    )
+    for silent in _silent(overview):
+        door.screen.message(f"{silent['site']} does not answer: {silent['reason']}")
+
+
+@app.command(epilog=examples("twinhull machine show web1"))
+def show(context: typer.Context, *, machine: MachineArgument, is_json: JsonFlag = False) -> None:
+    """Show a machine on all of its sites: disks, NICs, firmware, boot mode, guest agent, readiness."""
+    door = door_of(context)
+    with door.manager() as manager:
+        named = manager.names.machine(machine)
+        inspected = manager.inspect(named)
+    if is_json:
+        door.screen.document(inspected.shape())
+        return
+    for place in inspected.places:
+        status = place.status
+        door.screen.heading(f"{status.spec.name} on {place.site}")
+        door.screen.facts(
+            [
+                ("id", status.spec.machine_id),
+                ("power", status.power.value),
+                ("role", place.standing.role.value if place.standing else "none: it starts freely"),
+                ("epoch", str(place.standing.epoch) if place.standing else ""),
+                ("processors", str(status.spec.cpu_count)),
+                ("memory", format_bytes(status.spec.memory_bytes)),
+                ("firmware", status.spec.firmware.value),
+                ("boot mode", status.spec.boot_mode.value),
+                ("guest agent", _agent(status)),
+                ("disks", "\n".join(f"{d.key}  {format_bytes(d.size_bytes)}  {d.bus}" for d in status.spec.disks)),
+                ("networks", "\n".join(f"{nic.mac}  {nic.network}  {nic.model}" for nic in status.spec.nics)),
+                ("warnings", "\n".join(status.warnings)),
+            ]
+        )
+        door.screen.line()
+    door.screen.heading("Readiness for the other platform")
+    door.screen.table(
+        ["finding", "what to do"],
+        [[finding.finding, finding.remedy] for finding in inspected.readiness],
+        empty="Nothing was found that would keep it from booting there.",
+    )
+
+
+def _machines(overview: Overview) -> list[tuple[SiteView, MachineStatus]]:
+    return [(view, status) for view in overview.sites.values() for status in view.machines]
+
+
+def _silent(overview: Overview) -> list[dict[str, str]]:
+    return [
+        {"site": view.settings.name, "reason": view.reason} for view in overview.sites.values() if not view.is_reachable
+    ]
+
+
+def _role(view: SiteView, status: MachineStatus) -> str:
+    standing = view.standings.get(status.spec.machine_id)
+    return standing.role.value if standing else ""
+
+
+def _agent(status: MachineStatus) -> str:
+    if not status.has_agent:
+        return "none: captures are crash-consistent"
+    return {None: "configured", True: "answers", False: "does not answer"}[status.agent_answers]

@@ -1,0 +1,109 @@
+"""The command ``twinhull``: each word goes to the one command that answers, errors are told in one place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from twinhull import __version__
+from twinhull.cli.door import Door, door_of
+from twinhull.cli.lazy import LazyGroup
+from twinhull.cli.options import PassphraseFileOption, RepositoryOption, StateOption, examples
+from twinhull.cli.outcomes import Told
+from twinhull.cli.screen import Screen
+from twinhull.model.errors import TwinhullError, UsageError
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="twinhull",
+    cls=LazyGroup,
+    help="Keep virtual machines in step on two different hypervisors, take over, and bring them home.",
+    epilog=examples(
+        "twinhull repository create /srv/points --generate",
+        "twinhull site add here qemu:///system",
+        "twinhull site add there xen+ssh://root@xen1/",
+        "twinhull plan create shop --machine web1 --from here --to there --rpo 15m",
+        "twinhull sync shop",
+        "twinhull status",
+        "twinhull failover web1 --planned",
+    ),
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _tell_version(context: typer.Context, value: bool) -> None:  # noqa: FBT001 - the library calls it so
+    if value:
+        door_of(context).screen.line(f"twinhull {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _begin(
+    context: typer.Context,
+    *,
+    state: StateOption = None,
+    repository: RepositoryOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    is_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, errors too.")] = False,
+    is_version: Annotated[  # noqa: ARG001 - its callback has answered
+        bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    door = door_of(context)
+    door.state, door.repository_url, door.passphrase_file = state, repository, passphrase_file
+    door.screen.is_json |= is_json
+
+
+def call(arguments: Sequence[str], door: Door | None = None) -> int:
+    """Run the command line; returns the exit code. ``door`` brings another outer world (tests)."""
+    words = list(arguments) or ["--help"]
+    # Errors in the words themselves happen before any option is read.
+    opened = door or Door()
+    opened.screen = Screen(is_json="--json" in words)
+    try:
+        return app(args=words, prog_name="twinhull", standalone_mode=False, obj=opened) or 0
+    except TwinhullError as error:
+        opened.screen.error(error)
+        return error.exit_code
+    except Told as error:
+        return error.exit_code
+    except TyperException as error:
+        told = _told(error)
+        opened.screen.error(told)
+        return told.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        opened.screen.message("Stopped.")
+        return _INTERRUPTED
+
+
+def _told(error: TyperException) -> TwinhullError:
+    call = getattr(error, "ctx", None)
+    where = call.command_path if call else "twinhull"
+    return UsageError(error.format_message(), hint=f"'{where} --help' explains it.")
+
+
+def main() -> None:
+    """What the installed script calls."""
+    # A polite end from outside is the same as Ctrl-C: what is at work is undone.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    status = call(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if status == _INTERRUPTED:
+        # A run may still be at work in a thread that ends with its step; the user has said twice not to wait.
+        os._exit(status)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Options and arguments that several commands share, so that they are called and explained the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from twinhull.cli import completing
+from twinhull.cli.door import door_of
+
+
+def examples(*lines: str) -> str:
+    """Examples for the end of a command's help."""
+    # The backspace tells the help writer to keep the lines as they are.
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _be_json(context: typer.Context, value: bool) -> bool:  # noqa: FBT001 - the library calls it so
+    if value:
+        door_of(context).screen.is_json = True
+    return value
+
+
+JsonFlag = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document on stdout, errors too.", callback=_be_json, is_eager=True),
+]
+YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+NoWaitFlag = Annotated[
+    bool, typer.Option("--no-wait", help="Where another run works on the machine: refuse (exit code 22), do not wait.")
+]
+MachineArgument = Annotated[
+    str, typer.Argument(metavar="MACHINE", help="A machine's name or UUID.", autocompletion=completing.machines)
+]
+MachineOrPlanArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MACHINE|PLAN",
+        help="A machine's name or UUID, or a plan for all of its machines in their order.",
+        autocompletion=completing.machines_and_plans,
+    ),
+]
+SiteArgument = Annotated[str, typer.Argument(metavar="SITE", help="A site's name.", autocompletion=completing.sites)]
+PlanArgument = Annotated[str, typer.Argument(metavar="PLAN", help="A plan's name.", autocompletion=completing.plans)]
+PointArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="POINT",
+        help="A point: its id, or MACHINE:N (the latest), MACHINE:N-2, MACHINE:12.",
+        autocompletion=completing.points,
+    ),
+]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's id, or how it begins.", autocompletion=completing.runs)
+]
+StateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        envvar="TWINHULL_STATE",
+        metavar="DIR",
+        help="The manager's state directory [/var/lib/twinhull-manager for root, else ~/.local/share/twinhull].",
+        file_okay=False,
+    ),
+]
+RepositoryOption = Annotated[
+    str | None,
+    typer.Option("--repository", metavar="URL", help="Work with this repository instead of the one that is known."),
+]
+PassphraseFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        metavar="FILE",
+        help="Read the repository's passphrase from this file's first line [else TWINHULL_PASSPHRASE, else the one "
+        "that is kept].",
+        dir_okay=False,
+    ),
+]

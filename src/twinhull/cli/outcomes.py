@@ -1,0 +1,139 @@
+"""How the end of a run, or of one run for each machine, is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from twinhull.cli import shapes
+from twinhull.cli.progress import watching
+from twinhull.cli.screen import Screen, Shape, error_shape
+from twinhull.model.errors import TwinhullError
+from twinhull.model.units import format_bytes, format_duration
+
+if TYPE_CHECKING:
+    from twinhull.manager.manager import Manager
+    from twinhull.manager.names import Named
+    from twinhull.manager.records import RunRecord
+    from twinhull.manager.wants import Want
+
+_TOLD = {
+    "point_id": "point",
+    "consistency": "consistency",
+    "epoch": "epoch",
+    "source_read_bytes": "read from the source",
+    "changed_bytes": "changed",
+    "stored_bytes": "stored",
+    "replica_written_bytes": "written to the replica",
+    "written_bytes": "written",
+    "new_machine_id": "new machine",
+    "present_point_id": "what was there before",
+    "freeze_seconds": "freeze window",
+    "rpo_seconds": "RPO reached",
+    "lost_bytes": "lost",
+    "rto_seconds": "RTO reached",
+    "retention": "retention",
+}
+"""The facts of a run that are worth a line, in that order."""
+
+
+@dataclass
+class Outcomes:
+    """What happened to each machine."""
+
+    runs: list[RunRecord] = field(default_factory=list)
+    failures: list[tuple[Named, TwinhullError]] = field(default_factory=list)
+
+    def tell(self, screen: Screen) -> None:
+        """Print it; raises the first failure, so that the exit code is its."""
+        if screen.is_json:
+            if not self.runs and len(self.failures) == 1:
+                raise self.failures[0][1]
+            screen.document({"runs": [shapes.run(run) for run in self.runs], "failures": self._failures()})
+            if self.failures:
+                raise Told(self.failures[0][1])
+            return
+        for run in self.runs:
+            tell_run(screen, run)
+        for named, error in self.failures[1:]:
+            screen.message(f"{named.name}:")
+            screen.error(error)
+        if self.failures:
+            raise self.failures[0][1]
+
+    def _failures(self) -> list[Shape]:
+        return [
+            {"machine_id": named.machine_id, "machine_name": named.name, "error": error_shape(error)}
+            for named, error in self.failures
+        ]
+
+
+class Told(Exception):
+    """Carries the exit code of an error that was printed already."""
+
+    def __init__(self, error: TwinhullError) -> None:
+        super().__init__(str(error))
+        self.exit_code = error.exit_code
+
+
+def carry_out_each(
+    manager: Manager,
+    screen: Screen,
+    machines: Sequence[Named],
+    want: Callable[[Named], Want],
+    *,
+    is_waiting: bool,
+) -> Outcomes:
+    """One run after the other; one that fails does not keep the others from being tried."""
+    outcomes = Outcomes()
+    for machine in machines:
+        try:
+            with watching(screen) as ears:
+                outcomes.runs.append(manager.dispatcher.carry_out(want(machine), ears, is_waiting=is_waiting))
+        except TwinhullError as error:
+            outcomes.failures.append((machine, error))
+    return outcomes
+
+
+def previews(manager: Manager, wants: Sequence[Want]) -> list[tuple[Named, list[str]]]:
+    """What each run would do; raises what would keep it from beginning."""
+    return [(want.machine, manager.previewer.lines(want)) for want in wants]
+
+
+def tell_previews(screen: Screen, found: Sequence[tuple[Named, list[str]]]) -> None:
+    """Print them."""
+    if screen.is_json:
+        told = [
+            {"machine_id": machine.machine_id, "machine_name": machine.name, "would": lines} for machine, lines in found
+        ]
+        screen.document({"machines": told})
+        return
+    for machine, lines in found:
+        screen.heading(machine.name)
+        for line in lines:
+            screen.line(f"  {line}")
+
+
+def tell_run(screen: Screen, run: RunRecord) -> None:
+    """A run that is done, for people."""
+    seconds = (run.ended_at - run.started_at).total_seconds() if run.ended_at else 0.0
+    screen.heading(f"{run.machine_name}: {run.kind} done in {format_duration(max(seconds, 0.0))}  ({run.run_id})")
+    facts = [
+        (label, value(name, run.result[name])) for name, label in _TOLD.items() if run.result.get(name) is not None
+    ]
+    screen.facts([(f"  {label}", text) for label, text in facts])
+    for reason in run.reasons:
+        screen.line(f"  {reason}")
+
+
+def value(name: str, fact: object) -> str:
+    """A fact as people read it, by the unit at the end of its name."""
+    if isinstance(fact, int | float) and not isinstance(fact, bool):
+        if name.endswith("_bytes"):
+            return format_bytes(fact)
+        if name.endswith("_seconds"):
+            return format_duration(fact)
+    if isinstance(fact, list | tuple):
+        return "\n".join(str(item) for item in fact)
+    return str(fact)

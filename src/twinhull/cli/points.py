@@ -1,0 +1,186 @@
+"""``twinhull points``: list, show, compare, verify and remove restore points."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from twinhull.cli import completing, shapes
+from twinhull.cli.door import door_of
+from twinhull.cli.options import JsonFlag, PointArgument, YesFlag, examples
+from twinhull.model.extents import total_bytes
+from twinhull.model.units import format_bytes
+
+app = typer.Typer(help="Restore points: list, compare, verify, remove.", rich_markup_mode=None)
+APPS = {"points": app}
+
+
+@app.command("list", epilog=examples("twinhull points list", "twinhull points list web1 --json"))
+def list_(
+    context: typer.Context,
+    *,
+    machine: Annotated[
+        str | None,
+        typer.Argument(metavar="[MACHINE]", help="A machine's name or UUID [all].", autocompletion=completing.machines),
+    ] = None,
+    is_removed: Annotated[bool, typer.Option("--removed", help="Those that can still be taken back.")] = False,
+    is_json: JsonFlag = False,
+) -> None:
+    """List restore points, the latest last."""
+    door = door_of(context)
+    with door.manager() as manager:
+        machine_id = manager.machine_of_points(machine) if machine else None
+        if is_removed:
+            removals = [
+                {"id": removal.point_id, "reason": removal.reason}
+                for removal in manager.repository.removed_points()
+                if machine_id in (None, removal.point_id.partition("/")[0])
+            ]
+            _show_removed(context, removals, is_json=is_json)
+            return
+        points = manager.repository.points(machine_id)
+        held = manager.repository.held_points()
+    if is_json:
+        door.screen.document({"points": [{**shapes.point(point), "is_held": point.id in held} for point in points]})
+        return
+    counts = {point.machine_id: 0 for point in points}
+    for point in points:
+        counts[point.machine_id] += 1
+    rows = []
+    for point in points:
+        counts[point.machine_id] -= 1
+        back = counts[point.machine_id]
+        rows.append(
+            [
+                str(point.document.spec.get("name", point.machine_id)),
+                f"N-{back}" if back else "N",
+                str(point.sequence),
+                f"{point.captured_at:%Y-%m-%d %H:%M:%S} UTC",
+                point.document.consistency.value,
+                point.document.source_site,
+                str(point.document.epoch),
+                format_bytes(sum(disk.root.size_bytes for disk in point.document.disks)),
+                point.id,
+            ]
+        )
+    door.screen.table(
+        ["machine", "name", "number", "captured", "consistency", "from", "epoch", "size", "id"],
+        rows,
+        empty="There is no restore point yet: twinhull sync MACHINE",
+    )
+
+
+@app.command(epilog=examples("twinhull points show web1:N"))
+def show(context: typer.Context, *, point: PointArgument, is_json: JsonFlag = False) -> None:
+    """Show a restore point."""
+    door = door_of(context)
+    with door.manager() as manager:
+        found = manager.point(point)
+    if is_json:
+        door.screen.document({**shapes.point(found), "spec": dict(found.document.spec)})
+        return
+    door.screen.facts(
+        [
+            ("id", found.id),
+            ("machine", f"{found.document.spec.get('name', '')}  {found.machine_id}"),
+            ("captured", f"{found.captured_at:%Y-%m-%d %H:%M:%S} UTC"),
+            ("consistency", found.document.consistency.value),
+            ("from", f"{found.document.source_site}, epoch {found.document.epoch}"),
+            ("disks", "\n".join(f"{disk.key}  {format_bytes(disk.root.size_bytes)}" for disk in found.document.disks)),
+            ("notes", "\n".join(found.document.notes)),
+        ]
+    )
+
+
+@app.command(epilog=examples("twinhull points diff web1:N-1 web1:N"))
+def diff(context: typer.Context, *, older: PointArgument, newer: PointArgument, is_json: JsonFlag = False) -> None:
+    """Say how much differs between two points, disk by disk, in whole chunks."""
+    door = door_of(context)
+    with door.manager() as manager:
+        old, new = manager.point(older), manager.point(newer)
+        rows = []
+        for disk in new.document.disks:
+            before = old.disk(disk.key)
+            extents = list(manager.repository.diff(before.root if before else None, disk.root))
+            rows.append((disk.key, total_bytes(extents), len(extents), before is None))
+        gone = [disk.key for disk in old.document.disks if not new.disk(disk.key)]
+    if is_json:
+        disks = [
+            {"key": key, "changed_bytes": size, "extent_count": count, "is_new": is_new}
+            for key, size, count, is_new in rows
+        ]
+        door.screen.document({"older": old.id, "newer": new.id, "disks": disks, "removed_disks": gone})
+        return
+    door.screen.table(
+        ["disk", "differs", "places", ""],
+        [[key, format_bytes(size), str(count), "new disk" if is_new else ""] for key, size, count, is_new in rows]
+        + [[key, "", "", "removed disk"] for key in gone],
+        empty="The newer point has no disk.",
+    )
+
+
+@app.command(epilog=examples("twinhull points verify web1:N", "twinhull points verify"))
+def verify(
+    context: typer.Context,
+    *,
+    point: Annotated[
+        str | None,
+        typer.Argument(metavar="[POINT]", help="One point [all of the repository].", autocompletion=completing.points),
+    ] = None,
+    is_json: JsonFlag = False,
+) -> None:
+    """Read points whole, and check every byte against what was written; the exit code tells."""
+    door = door_of(context)
+    with door.manager() as manager:
+        verdict = manager.verify(point)
+    if is_json:
+        door.screen.document(verdict.shape())
+    else:
+        for line in verdict.lines():
+            door.screen.line(line)
+    verdict.raise_if_damaged()
+
+
+@app.command(epilog=examples("twinhull points remove web1:N-9", "twinhull points remove web1:3 --yes"))
+def remove(context: typer.Context, *, point: PointArgument, is_yes: YesFlag = False, is_json: JsonFlag = False) -> None:
+    """Take a point out of sight. It can be taken back until its data is collected."""
+    door = door_of(context)
+    with door.manager() as manager:
+        found = manager.point(point)
+        name = found.document.spec.get("name", found.machine_id)
+        door.confirm(f"Remove the point {found.sequence} of {name}, of {found.captured_at:%F %T} UTC?", is_yes=is_yes)
+        manager.repository.remove_point(found.id)
+    if is_json:
+        door.screen.document({"removed": found.id})
+        return
+    door.screen.line(f"Removed {found.id}. Take it back with: twinhull points take-back {found.id}")
+
+
+@app.command("take-back", epilog=examples("twinhull points take-back 1b4e28ba-2fa1-11d2-883f-0016d3cca427/00000003"))
+def take_back(
+    context: typer.Context,
+    *,
+    point_id: Annotated[str, typer.Argument(metavar="ID", help="The whole id, see 'points list --removed'.")],
+    is_json: JsonFlag = False,
+) -> None:
+    """Take a removal back."""
+    from twinhull.model.machine import PointId  # noqa: PLC0415 - loaded when called
+
+    door = door_of(context)
+    with door.manager() as manager:
+        found = manager.repository.restore_point(PointId(point_id))
+    if is_json:
+        door.screen.document(shapes.point(found))
+        return
+    door.screen.line(f"The point {found.id} is there again.")
+
+
+def _show_removed(context: typer.Context, removals: list[dict[str, str]], *, is_json: bool) -> None:
+    screen = door_of(context).screen
+    if is_json:
+        screen.document({"removed": removals})
+        return
+    screen.table(
+        ["id", "reason"], [[removal["id"], removal["reason"]] for removal in removals], empty="No point is removed."
+    )

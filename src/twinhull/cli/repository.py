@@ -1,0 +1,136 @@
+"""``twinhull repository``: where restore points are kept."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from twinhull.cli.door import Door, door_of
+from twinhull.cli.options import JsonFlag, examples
+from twinhull.cli.screen import is_terminal
+from twinhull.model.errors import PassphraseMissing, UsageError
+from twinhull.model.units import format_bytes
+
+if TYPE_CHECKING:
+    from twinhull.manager.manager import Manager
+
+app = typer.Typer(help="Where restore points are kept.", rich_markup_mode=None)
+APPS = {"repository": app}
+
+UrlArgument = Annotated[str, typer.Argument(metavar="URL", help="A directory, or file:///path.")]
+ForgetFlag = Annotated[
+    bool,
+    typer.Option(
+        "--forget-passphrase",
+        help="Do not keep the passphrase in the state directory; every command must be given it, serve too.",
+    ),
+]
+
+
+@app.command(
+    epilog=examples(
+        "twinhull repository create /srv/points --generate",
+        "twinhull --passphrase-file /root/phrase repository create /srv/points",
+        "TWINHULL_PASSPHRASE=… twinhull repository create /srv/points --forget-passphrase",
+    )
+)
+def create(
+    context: typer.Context,
+    *,
+    url: UrlArgument,
+    is_generating: Annotated[bool, typer.Option("--generate", help="Make a passphrase up, and show it once.")] = False,
+    is_forgetting: ForgetFlag = False,
+    is_json: JsonFlag = False,
+) -> None:
+    """Make a repository, and work with it from now on. Without its passphrase nobody reads it, ever."""
+    door = door_of(context)
+    with door.manager() as manager:
+        made = _generated(manager) if is_generating else None
+        passphrase = made or _passphrase(door, manager, is_new=True)
+        repository = manager.vault.create(url, passphrase, is_keeping=not is_forgetting)
+        repository_id = repository.id
+        repository.close()
+    if is_json:
+        door.screen.document({"url": url, "id": repository_id, "generated_passphrase": made})
+        return
+    door.screen.line(f"Made the repository {repository_id} in {url}.")
+    if made:
+        door.screen.line(f"Its passphrase is: {made}")
+        door.screen.line("Keep a copy away from this machine: without it no point can ever be read.")
+
+
+@app.command(epilog=examples("twinhull repository use /srv/points"))
+def use(
+    context: typer.Context, *, url: UrlArgument, is_forgetting: ForgetFlag = False, is_json: JsonFlag = False
+) -> None:
+    """Work with a repository that exists."""
+    door = door_of(context)
+    with door.manager() as manager:
+        passphrase = _passphrase(door, manager, is_new=False)
+        repository = manager.vault.use(url, passphrase, is_keeping=not is_forgetting)
+        repository_id = repository.id
+        repository.close()
+    if is_json:
+        door.screen.document({"url": url, "id": repository_id})
+        return
+    door.screen.line(f"Working with the repository {repository_id} in {url}.")
+
+
+@app.command(epilog=examples("twinhull repository show --json"))
+def show(context: typer.Context, *, is_json: JsonFlag = False) -> None:
+    """Tell what the repository holds."""
+    door = door_of(context)
+    with door.manager() as manager:
+        repository = manager.repository
+        points = repository.points()
+        shape = {
+            "url": manager.vault.address(),
+            "id": repository.id,
+            "chunk_size_bytes": repository.chunk_size_bytes,
+            "point_count": len(points),
+            "machine_count": len({point.machine_id for point in points}),
+            "removed_point_count": len(repository.removed_points()),
+        }
+    if is_json:
+        door.screen.document(shape)
+        return
+    door.screen.facts(
+        [
+            ("address", str(shape["url"])),
+            ("id", str(shape["id"])),
+            ("chunk size", format_bytes(repository.chunk_size_bytes)),
+            ("points", f"{shape['point_count']} of {shape['machine_count']} machines"),
+            ("removed", f"{shape['removed_point_count']} points that can still be taken back"),
+        ]
+    )
+
+
+def _generated(manager: Manager) -> str:
+    from twinhull.manager.vault import new_passphrase  # noqa: PLC0415 - loaded when called
+
+    if manager.vault.find_passphrase():
+        raise UsageError(
+            "A passphrase is given or kept already, and --generate would make another one up.",
+            hint="Leave --generate out to use the one that there is.",
+        )
+    return new_passphrase(manager.ports.randomness)
+
+
+def _passphrase(door: Door, manager: Manager, *, is_new: bool) -> str:
+    found = manager.vault.find_passphrase()
+    if found:
+        return found
+    if not is_terminal(sys.stdin):
+        raise PassphraseMissing(
+            "Nobody said the repository's passphrase.",
+            hint="Name a file with --passphrase-file, set TWINHULL_PASSPHRASE"
+            + (", or let one be made up with --generate." if is_new else "."),
+        )
+    typed = getpass.getpass("Passphrase: ")
+    if not typed or (is_new and getpass.getpass("Again: ") != typed):
+        raise UsageError("The passphrase is empty, or the two differ; nothing was made.")
+    door.screen.message("")
+    return typed

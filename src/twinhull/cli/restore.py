@@ -1,0 +1,96 @@
+"""``twinhull restore``: bring a point to a site, an NBD export or a file. The point stays as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from twinhull.cli.door import door_of
+from twinhull.cli.options import DryRunFlag, JsonFlag, NoWaitFlag, PointArgument, examples
+from twinhull.cli.outcomes import carry_out_each, previews, tell_previews
+from twinhull.cli.plan import networks
+from twinhull.model.errors import UsageError
+from twinhull.model.machine import BootMode, SiteName
+
+app = typer.Typer(rich_markup_mode=None)
+APPS = {"restore": app}
+
+_FORMATS = ("raw", "qcow2", "vmdk", "vhdx")
+_SITE = "site:"
+_NBD = ("nbd:", "nbds:", "nbd+unix:", "nbds+unix:")
+
+
+@app.command(
+    epilog=examples(
+        "twinhull restore web1:N-1 --to site:lab --name web1-test",
+        "twinhull restore web1:N --to /srv/web1.qcow2",
+        "twinhull restore web1:12 --disk vdb --to /srv/data.raw --overwrite",
+        "twinhull restore web1:N --disk vda --to 'nbd+unix:///?socket=/run/disk.sock'",
+    )
+)
+def restore(
+    context: typer.Context,
+    *,
+    point: PointArgument,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="TARGET",
+            help="site:NAME, an NBD URI (nbd+unix:…, nbd://…), or a file whose name says its "
+            "format: .raw, .img, .qcow2, .vmdk, .vhdx.",
+        ),
+    ],
+    disk: Annotated[
+        str | None, typer.Option("--disk", metavar="KEY", help="Which disk, where the point has several (vda).")
+    ] = None,
+    file_format: Annotated[
+        str | None, typer.Option("--format", metavar="|".join(_FORMATS), help="The file's format [by its name].")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the new machine on a site.")] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(metavar="HERE=THERE", help="What a network is called on that site; repeatable.")
+    ] = None,
+    boot_mode: Annotated[BootMode | None, typer.Option(help="How the new machine boots.")] = None,
+    is_overwriting: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there already.")] = False,
+    is_dry_run: DryRunFlag = False,
+    is_no_wait: NoWaitFlag = False,
+    is_json: JsonFlag = False,  # noqa: ARG001 - its callback has told the screen
+) -> None:
+    """Bring a point to a site as a new machine, to an NBD export, or into a file. The point stays as it is."""
+    from twinhull.manager.orders import RestoreTarget  # noqa: PLC0415 - loaded when called
+
+    door = door_of(context)
+    target = RestoreTarget(
+        site=SiteName(to.removeprefix(_SITE)) if to.startswith(_SITE) else None,
+        nbd_uri=to if to.startswith(_NBD) else None,
+        path=None if to.startswith((_SITE, *_NBD)) else str(Path(to).absolute()),
+        file_format="raw" if to.startswith((_SITE, *_NBD)) else _format_of(to, file_format),
+        disk_key=disk,
+        new_name=name,
+        networks=networks(network or []),
+        boot_mode=boot_mode.value if boot_mode else None,
+        is_overwriting=is_overwriting,
+    )
+    with door.manager() as manager:
+        found = manager.point(point)
+        want = manager.desk.restore(manager.names.name(found.machine_id), found.id, target)
+        if is_dry_run:
+            tell_previews(door.screen, previews(manager, [want]))
+            return
+        outcomes = carry_out_each(manager, door.screen, [want.machine], lambda _: want, is_waiting=not is_no_wait)
+    outcomes.tell(door.screen)
+
+
+def _format_of(path: str, file_format: str | None) -> str:
+    """The format that the file shall have; raises UsageError."""
+    suffix = Path(path).suffix.removeprefix(".").lower()
+    chosen = file_format or {"img": "raw"}.get(suffix, suffix)
+    if chosen not in _FORMATS:
+        raise UsageError(
+            f"'{path}' does not say which format the file shall have.",
+            hint=f"End its name with .{', .'.join(_FORMATS)}, or name one with --format. A site is written site:NAME.",
+        )
+    return chosen

@@ -1,0 +1,54 @@
+"""``twinhull rollback``: put a machine back to an earlier point, where it is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from twinhull.cli.door import door_of
+from twinhull.cli.options import DryRunFlag, JsonFlag, MachineArgument, NoWaitFlag, YesFlag, examples
+from twinhull.cli.outcomes import carry_out_each, previews, tell_previews
+
+app = typer.Typer(rich_markup_mode=None)
+APPS = {"rollback": app}
+
+
+@app.command(
+    epilog=examples(
+        "twinhull rollback web1 --to N-2",
+        "twinhull rollback web1 --to 12 --no-start --yes",
+        "twinhull rollback web1 --to N --dry-run",
+    )
+)
+def rollback(
+    context: typer.Context,
+    *,
+    machine: MachineArgument,
+    to: Annotated[str, typer.Option("--to", metavar="N-2", help="The point: N is the latest, N-1 the one before.")],
+    is_starting: Annotated[
+        bool | None, typer.Option("--start/--no-start", help="Start it afterwards [if it ran before].")
+    ] = None,
+    is_keeping_present: Annotated[
+        bool,
+        typer.Option("--keep-present/--drop-present", help="Make a point of what is there now, before it is gone."),
+    ] = True,
+    is_yes: YesFlag = False,
+    is_dry_run: DryRunFlag = False,
+    is_no_wait: NoWaitFlag = False,
+    is_json: JsonFlag = False,  # noqa: ARG001 - its callback has told the screen
+) -> None:
+    """Put a machine back to an earlier point, where it is. What it holds now becomes a point first."""
+    door = door_of(context)
+    with door.manager() as manager:
+        named = manager.names.machine(machine)
+        want = manager.desk.rollback(named, to, is_starting=is_starting, is_keeping_present=is_keeping_present)
+        if not manager.catalog.unfinished_runs(named.machine_id) or is_dry_run:
+            found = previews(manager, [want])
+            if is_dry_run or not door.screen.is_json:
+                tell_previews(door.screen, found)
+            if is_dry_run:
+                return
+        door.confirm(f"Put {named.name} back to {to}?", is_yes=is_yes)
+        outcomes = carry_out_each(manager, door.screen, [named], lambda _: want, is_waiting=not is_no_wait)
+    outcomes.tell(door.screen)

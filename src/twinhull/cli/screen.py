@@ -1,0 +1,102 @@
+"""All that is printed goes through here: tables and facts for people, one JSON document for programs, errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from twinhull.model.errors import TwinhullError
+
+Shape = Mapping[str, object]
+"""What ``--json`` prints: plain data. Its keys are part of the product's promises to scripts."""
+
+
+@dataclass
+class Screen:
+    """``is_json``: stdout carries one JSON document and nothing else; messages go to stderr always."""
+
+    is_json: bool = False
+
+    def document(self, shape: object) -> None:
+        """Print the one JSON document."""
+        _write(sys.stdout, json.dumps(shape, indent=2, ensure_ascii=False))
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
+        """Columns for people, unshortened, so that they can be searched; ``empty`` is said where there are no rows."""
+        if not rows:
+            self.line(empty)
+            return
+        widths = [max(len(row[column]) for row in (headers, *rows)) for column in range(len(headers))]
+        _write(sys.stdout, _bold(_columns([header.upper() for header in headers], widths), sys.stdout))
+        for row in rows:
+            _write(sys.stdout, _columns(row, widths))
+
+    def facts(self, facts: Sequence[tuple[str, str]]) -> None:
+        """Names and values below one another."""
+        width = max((len(name) for name, _ in facts), default=0)
+        for name, value in facts:
+            first, *others = value.split("\n")
+            _write(sys.stdout, f"{name:<{width}}  {first}".rstrip())
+            for other in others:
+                _write(sys.stdout, f"{'':<{width}}  {other}")
+
+    def line(self, text: str = "") -> None:
+        """A line of the answer."""
+        _write(sys.stdout, text)
+
+    def heading(self, text: str) -> None:
+        """A line above a part of the answer."""
+        _write(sys.stdout, _bold(text, sys.stdout))
+
+    def message(self, text: str) -> None:
+        """Something on the way, beside the answer."""
+        _write(sys.stderr, text)
+
+    def error(self, error: TwinhullError) -> None:
+        """An error: what happened, and what to do."""
+        if self.is_json:
+            self.document({"error": error_shape(error)})
+            return
+        _write(sys.stderr, f"{_red('Error:', sys.stderr)} {error.message}")
+        if error.hint:
+            _write(sys.stderr, f"Hint: {error.hint}")
+
+
+def error_shape(error: TwinhullError) -> Shape:
+    """An error as data."""
+    return {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+    }
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person looks at it."""
+    return stream.isatty()
+
+
+def _columns(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _bold(text: str, stream: TextIO) -> str:
+    return f"\x1b[1m{text}\x1b[0m" if _is_coloured(stream) else text
+
+
+def _red(text: str, stream: TextIO) -> str:
+    return f"\x1b[1;31m{text}\x1b[0m" if _is_coloured(stream) else text
+
+
+def _is_coloured(stream: TextIO) -> bool:
+    return is_terminal(stream) and not os.environ.get("NO_COLOR")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(text + "\n")
+    stream.flush()

@@ -1,0 +1,157 @@
+"""What ``--json`` prints of each thing. Scripts rely on these keys: add, never rename."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from twinhull.cli.screen import Shape
+from twinhull.cluster.situation import Side
+from twinhull.manager.overview import SiteView
+from twinhull.manager.records import LatestPoint, Plan, RunRecord, StepRecord
+from twinhull.manager.status import MachineReport
+from twinhull.model.codec import spec_to_json, standing_to_json
+from twinhull.model.machine import MachineStatus, Standing
+from twinhull.platforms.contract import SiteSettings
+from twinhull.repository.points import Point
+
+
+def site(settings: SiteSettings) -> Shape:
+    """A site as it was connected."""
+    return {
+        "name": settings.name,
+        "platform": settings.platform,
+        "uri": settings.uri,
+        "directory": settings.directory,
+        "hooks_directory": settings.hooks_directory,
+        "options": dict(settings.options),
+    }
+
+
+def site_view(view: SiteView) -> Shape:
+    """A site and whether it answers."""
+    return {
+        **site(view.settings),
+        "is_reachable": view.is_reachable,
+        "reason": view.reason,
+        "machine_count": len(view.machines),
+    }
+
+
+def machine(status: MachineStatus, site_name: str, standing: Standing | None) -> Shape:
+    """A machine on one site."""
+    return {
+        **spec_to_json(status.spec),
+        "site": site_name,
+        "power": status.power.value,
+        "has_agent": status.has_agent,
+        "agent_answers": status.agent_answers,
+        "standing": standing_to_json(standing) if standing else None,
+        "warnings": list(status.warnings),
+    }
+
+
+def plan(record: Plan) -> Shape:
+    """A plan."""
+    return {
+        "name": record.name,
+        "machines": list(record.machines),
+        "source": record.source,
+        "target": record.target,
+        "rpo_seconds": record.rpo_seconds,
+        "keep_last": record.retention.keep_last,
+        "keep_seconds": record.retention.keep_seconds,
+        "networks": dict(record.networks),
+        "boot_mode": record.boot_mode,
+        "full_compare_every": record.full_compare_every,
+        "is_freezing": record.is_freezing,
+        "is_paused": record.is_paused,
+    }
+
+
+def point(found: Point) -> Shape:
+    """A restore point."""
+    return {
+        "id": found.id,
+        "machine_id": found.machine_id,
+        "machine_name": str(found.document.spec.get("name", "")),
+        "sequence": found.sequence,
+        "captured_at": found.captured_at.isoformat(),
+        "consistency": found.document.consistency.value,
+        "source": found.document.source_site,
+        "epoch": found.document.epoch,
+        "disks": [{"key": disk.key, "size_bytes": disk.root.size_bytes} for disk in found.document.disks],
+        "notes": list(found.document.notes),
+    }
+
+
+def run(record: RunRecord, *, is_at_work: bool | None = None) -> Shape:
+    """A run; ``is_at_work`` says whether some process works on it now."""
+    return {
+        "id": record.run_id,
+        "kind": record.kind,
+        "machine_id": record.machine_id,
+        "machine_name": record.machine_name,
+        "origin": record.origin,
+        "state": record.state.value,
+        "is_at_work": is_at_work,
+        "started_at": record.started_at.isoformat(),
+        "ended_at": _time(record.ended_at),
+        "request": dict(record.request),
+        "result": {name: value for name, value in record.result.items() if name not in record.request},
+        "reasons": list(record.reasons),
+        "error": {"kind": record.error_kind, "message": record.error, "hint": record.hint} if record.error else None,
+    }
+
+
+def step(record: StepRecord) -> Shape:
+    """A step of a run."""
+    return {
+        "name": record.name,
+        "is_undo": record.is_undo,
+        "state": record.state.value,
+        "started_at": record.started_at.isoformat(),
+        "seconds": record.seconds,
+        "attempt_count": record.attempt_count,
+        "error": record.error or None,
+    }
+
+
+def report(found: MachineReport) -> Shape:
+    """How a machine stands."""
+    return {
+        "machine_id": found.machine.machine_id,
+        "name": found.machine.name,
+        "plan": found.plan.name,
+        "health": found.health.value,
+        "reason": found.reason,
+        "runs_on": found.runs_on,
+        "is_running": found.is_running,
+        "epoch": found.epoch,
+        "rpo_seconds": found.plan.rpo_seconds,
+        "lag_seconds": found.lag_seconds,
+        "latest_point": _latest(found.latest),
+        "replica": _side(found.replica) if found.replica else None,
+        "sites": [_side(side) for side in found.situation.sides],
+    }
+
+
+def _side(side: Side) -> Shape:
+    standing = side.standing
+    return {
+        "site": side.site,
+        "is_reachable": side.is_reachable,
+        "reason": side.reason,
+        "power": side.power.value if side.power else None,
+        "role": standing.role.value if standing else None,
+        "epoch": standing.epoch if standing else None,
+        "point_id": standing.point_id if standing else None,
+        "is_dirty": standing.is_dirty if standing else None,
+    }
+
+
+def _latest(latest: LatestPoint | None) -> Shape | None:
+    return {"id": latest.point_id, "captured_at": latest.captured_at.isoformat()} if latest else None
+
+
+def _time(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

@@ -1,0 +1,146 @@
+"""``twinhull site``: connect virtualization environments, and see what they can do."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from twinhull.cli import shapes
+from twinhull.cli.door import door_of
+from twinhull.cli.options import JsonFlag, SiteArgument, YesFlag, examples
+from twinhull.model.errors import UsageError
+from twinhull.model.machine import SiteName
+from twinhull.platforms.contract import SiteSettings
+
+app = typer.Typer(help="Connect virtualization environments, and see what they can do.", rich_markup_mode=None)
+APPS = {"site": app}
+
+
+@app.command(
+    epilog=examples(
+        "twinhull site add here qemu:///system",
+        "twinhull site add lab 'qemu:///embed?root=/srv/lab' --directory /srv/lab/twinhull",
+        "twinhull site add there 'xen+ssh://root@xen1/' --known-hosts /etc/ssh/ssh_known_hosts",
+    )
+)
+def add(
+    context: typer.Context,
+    *,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it: a-z, 0-9 and '-'.")],
+    uri: Annotated[str, typer.Argument(metavar="URI", help="How to reach it: a libvirt URI.")],
+    platform: Annotated[
+        str | None, typer.Option("--platform", metavar="qemu|xen|…", help="What it is [what the URI begins with].")
+    ] = None,
+    directory: Annotated[
+        str, typer.Option(metavar="DIR", help="Where on its host replicas and standings are kept.")
+    ] = "/var/lib/twinhull",
+    hooks_directory: Annotated[
+        str, typer.Option(metavar="DIR", help="Where its libvirt looks for hook scripts: the guard goes there.")
+    ] = "/etc/libvirt/hooks",
+    known_hosts: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Accept only the host keys in this file [ssh's own].")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the platform's own.")
+    ] = None,
+    is_json: JsonFlag = False,
+) -> None:
+    """Connect a site, and remember it once it answers."""
+    from twinhull.manager import sites  # noqa: PLC0415 - loaded when called
+
+    door = door_of(context)
+    sites.checked_name(name, "site")
+    settings = SiteSettings(
+        name=SiteName(name),
+        platform=platform or sites.guess_platform(uri),
+        uri=sites.with_known_hosts(uri, known_hosts),
+        directory=directory,
+        hooks_directory=hooks_directory,
+        options=_options(option or []),
+    )
+    with door.manager() as manager:
+        machine_count = manager.connect(settings)
+    if is_json:
+        door.screen.document({**shapes.site(settings), "machine_count": machine_count})
+        return
+    door.screen.line(f"Connected {name} ({settings.platform}): {machine_count} machines.")
+    door.screen.line(f"What it can do: twinhull site check {name}")
+
+
+@app.command("list", epilog=examples("twinhull site list", "twinhull site list --json"))
+def list_(context: typer.Context, *, is_json: JsonFlag = False) -> None:
+    """List the sites, and whether they answer."""
+    door = door_of(context)
+    with door.manager() as manager:
+        views = list(manager.lookout.look().sites.values())
+    if is_json:
+        door.screen.document({"sites": [shapes.site_view(view) for view in views]})
+        return
+    door.screen.table(
+        ["site", "platform", "answers", "machines", "uri"],
+        [
+            [
+                view.settings.name,
+                view.settings.platform,
+                "yes" if view.is_reachable else "no",
+                str(len(view.machines)) if view.is_reachable else "",
+                view.settings.uri,
+            ]
+            for view in views
+        ],
+        empty="No site is connected yet: twinhull site add NAME URI",
+    )
+    for view in views:
+        if not view.is_reachable:
+            door.screen.line(f"{view.settings.name}: {view.reason}")
+
+
+@app.command(epilog=examples("twinhull site check there"))
+def check(context: typer.Context, *, name: SiteArgument, is_json: JsonFlag = False) -> None:
+    """Say what a site can and cannot do, and why; the exit code tells whether its platform keeps its contract."""
+    door = door_of(context)
+    with door.manager() as manager:
+        checked = manager.check_site(SiteName(name))
+    if is_json:
+        door.screen.document(checked.shape())
+    else:
+        door.screen.table(
+            ["capability", "supported", "reason"],
+            [
+                [capability.value, "yes" if support.is_supported else "no", support.reason]
+                for capability, support in checked.capabilities.items()
+            ],
+            empty="The site names no capability.",
+        )
+        door.screen.line()
+        door.screen.table(
+            ["check", "result", "reason"],
+            [[finding.name, finding.result, finding.reason] for finding in checked.findings],
+            empty="",
+        )
+    checked.raise_if_broken()
+
+
+@app.command(epilog=examples("twinhull site remove lab"))
+def remove(context: typer.Context, *, name: SiteArgument, is_yes: YesFlag = False, is_json: JsonFlag = False) -> None:
+    """Forget a site. Nothing on it is touched."""
+    door = door_of(context)
+    with door.manager() as manager:
+        manager.catalog.site(SiteName(name))
+        door.confirm(f"Forget the site '{name}'? Nothing on it is touched.", is_yes=is_yes)
+        manager.catalog.remove_site(SiteName(name))
+    if is_json:
+        door.screen.document({"removed": name})
+        return
+    door.screen.line(f"Forgot {name}.")
+
+
+def _options(words: list[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for word in words:
+        key, sign, value = word.partition("=")
+        if not sign or not key:
+            raise UsageError(f"'{word}' is no option.", hint="Write it as KEY=VALUE.")
+        options[key] = value
+    return options

@@ -1,0 +1,104 @@
+"""``twinhull status``: where each machine runs, and how far its replica lags."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from twinhull.cli import shapes
+from twinhull.cli.door import Door, door_of
+from twinhull.cli.options import JsonFlag, examples
+from twinhull.model.errors import UsageError
+from twinhull.model.units import format_duration, parse_duration
+
+if TYPE_CHECKING:
+    from twinhull.cluster.situation import Side
+    from twinhull.manager.manager import Manager
+    from twinhull.manager.status import MachineReport
+
+app = typer.Typer(rich_markup_mode=None)
+APPS = {"status": app}
+
+_CLEAR = "\x1b[2J\x1b[H"
+
+
+@app.command(epilog=examples("twinhull status", "twinhull status --watch", "twinhull status --json"))
+def status(
+    context: typer.Context,
+    *,
+    is_watching: Annotated[bool, typer.Option("--watch", "-w", help="Show it again and again, until Ctrl-C.")] = False,
+    every: Annotated[str, typer.Option(metavar="DURATION", help="How often, with --watch.")] = "5s",
+    is_json: JsonFlag = False,
+) -> None:
+    """Show each planned machine: its sites, where it runs, its epoch, its lag against the RPO, its points.
+
+    The exit code is 0 whatever is shown; scripts read the field 'health'.
+    """
+    door = door_of(context)
+    if is_watching and is_json:
+        raise UsageError("--watch shows pictures for people.", hint="Call 'twinhull status --json' again and again.")
+    with door.manager() as manager:
+        if not is_watching:
+            _show(door, manager)
+            return
+        while True:
+            door.screen.line(_CLEAR + f"{manager.ports.clock.now():%Y-%m-%d %H:%M:%S} UTC")
+            _show(door, manager)
+            manager.ports.clock.sleep(parse_duration(every))
+
+
+def _show(door: Door, manager: Manager) -> None:
+    found = manager.status()
+    if door.screen.is_json:
+        document = {
+            "machines": [shapes.report(report) for report in found.reports],
+            "sites": [shapes.site_view(view) for view in found.overview.sites.values()],
+            "unfinished_runs": [
+                shapes.run(run, is_at_work=manager.is_at_work(run)) for run in manager.catalog.unfinished_runs()
+            ],
+        }
+        door.screen.document(document)
+        return
+    door.screen.table(
+        ["machine", "plan", "health", "runs on", "epoch", "lag", "rpo", "latest point", "replica"],
+        [_row(report) for report in found.reports],
+        empty="No machine is in a plan yet: twinhull plan create NAME --machine MACHINE --from SITE --to SITE",
+    )
+    for report in found.reports:
+        if report.reason:
+            door.screen.line(f"{report.machine.name}: {report.reason}")
+    for run in manager.catalog.unfinished_runs():
+        state = "is at work" if manager.is_at_work(run) else "was left unfinished: twinhull runs resume"
+        door.screen.line(f"{run.machine_name}: {run.run_id} {state}")
+
+
+def _row(report: MachineReport) -> list[str]:
+    where = report.runs_on or "nowhere"
+    return [
+        report.machine.name,
+        report.plan.name,
+        report.health.value,
+        where if report.is_running or not report.runs_on else f"{where} (off)",
+        str(report.epoch or ""),
+        format_duration(report.lag_seconds) if report.lag_seconds is not None else "",
+        format_duration(report.plan.rpo_seconds),
+        _short(report.latest.point_id) if report.latest else "",
+        _replica(report.replica) if report.replica else "",
+    ]
+
+
+def _replica(side: Side) -> str:
+    standing = side.standing
+    if not side.is_reachable:
+        return f"{side.site}: no answer"
+    if not standing:
+        return f"{side.site}: none"
+    if standing.is_dirty:
+        return f"{side.site}: dirty"
+    at = f"at {_short(standing.point_id)}" if standing.point_id else "at no point"
+    return f"{side.site}: {standing.role.value} {at}"
+
+
+def _short(point_id: str) -> str:
+    return str(int(point_id.rpartition("/")[2]))

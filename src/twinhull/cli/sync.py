@@ -1,0 +1,71 @@
+"""``twinhull sync``: capture a machine, and bring its replica to that point."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from twinhull.cli.door import door_of
+from twinhull.cli.options import DryRunFlag, JsonFlag, MachineOrPlanArgument, NoWaitFlag, examples
+from twinhull.cli.outcomes import carry_out_each, previews, tell_previews
+
+app = typer.Typer(rich_markup_mode=None)
+APPS = {"sync": app}
+
+
+@app.command(
+    epilog=examples(
+        "twinhull sync web1",
+        "twinhull sync shop --json",
+        "twinhull sync web1 --full-compare --verify",
+        "twinhull sync web1 --capture-only",
+    )
+)
+def sync(
+    context: typer.Context,
+    *,
+    word: MachineOrPlanArgument,
+    is_freezing: Annotated[
+        bool | None, typer.Option("--freeze/--no-freeze", help="Freeze the guest's file systems [what the plan says].")
+    ] = None,
+    is_full_compare: Annotated[
+        bool, typer.Option("--full-compare", help="Trust no change tracker: compare everything, send what differs.")
+    ] = False,
+    is_verifying: Annotated[
+        bool, typer.Option("--verify", help="Read the whole replica afterwards, and compare it with the point.")
+    ] = False,
+    is_capture_only: Annotated[
+        bool, typer.Option("--capture-only", help="Make the point, and leave the replica as it is.")
+    ] = False,
+    is_no_wait: NoWaitFlag = False,
+    is_dry_run: DryRunFlag = False,
+    is_json: JsonFlag = False,  # noqa: ARG001 - its callback has told the screen
+) -> None:
+    """Capture a machine where it runs, and bring its replica to that point. The first one is full.
+
+    Where an earlier run of the machine was left unfinished, it is finished first. Where another process works on the
+    machine, this one waits for it, unless --no-wait is given.
+    """
+    from twinhull.manager.orders import SyncOptions  # noqa: PLC0415 - loaded when called
+
+    door = door_of(context)
+    options = SyncOptions(
+        is_freezing=is_freezing,
+        is_full_compare=is_full_compare,
+        is_verifying=is_verifying,
+        is_capture_only=is_capture_only,
+    )
+    with door.manager() as manager:
+        _, machines = manager.names.machines(word)
+        if is_dry_run:
+            tell_previews(door.screen, previews(manager, [manager.desk.sync(machine, options) for machine in machines]))
+            return
+        outcomes = carry_out_each(
+            manager,
+            door.screen,
+            machines,
+            lambda machine: manager.desk.sync(machine, options),
+            is_waiting=not is_no_wait,
+        )
+    outcomes.tell(door.screen)

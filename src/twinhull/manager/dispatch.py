@@ -1,0 +1,180 @@
+"""Carrying out a run on a machine: alone on it, and only after what an earlier process left unfinished there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from twinhull.manager import clockwatch
+from twinhull.manager.catalog import Catalog
+from twinhull.manager.keeping import Keeper
+from twinhull.manager.locks import Lock
+from twinhull.manager.names import Named
+from twinhull.manager.records import RunRecord, RunState
+from twinhull.manager.runs import Engine, Execution, raise_unless_done
+from twinhull.manager.sites import SitePool
+from twinhull.manager.state import StateDirectory
+from twinhull.manager.walk import Leash
+from twinhull.manager.wants import Ears, Want
+from twinhull.model.errors import MachineBusy, RunUnfinished, TwinhullError
+from twinhull.model.machine import MachineId, RunId
+from twinhull.model.ports import Ports
+from twinhull.replication.context import Context, Progress
+from twinhull.repository import Repository
+
+_BUSY_PATIENCE_SECONDS = 0.5
+_WAIT_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Dispatcher:
+    """Takes a machine's lock, finishes what is unfinished there, then runs. One per process, for several threads."""
+
+    state: StateDirectory
+    catalog: Catalog
+    engine: Engine[Context]
+    pool: SitePool
+    ports: Ports
+    repository: Callable[[], Repository]
+    origin: str
+    active: dict[MachineId, Execution] = field(default_factory=dict)
+
+    def carry_out(self, want: Want, ears: Ears, *, is_waiting: bool = True) -> RunRecord:
+        """Do it, waiting for the end; raises the run's error, and MachineBusy where it may not wait for its turn."""
+        run_id = self._new_run_id(want.kind)
+        with self._alone(want.machine, f"{want.kind} {run_id}", ears, is_waiting=is_waiting):
+            for unfinished in self.catalog.unfinished_runs(want.machine.machine_id):
+                finished = self._finish(unfinished, ears)
+                if finished.state is RunState.DONE and want.is_same(finished):
+                    return finished
+            return self._run(run_id, want, ears)
+
+    def resume(self, run: RunRecord, ears: Ears, *, is_waiting: bool = True) -> RunRecord:
+        """Go on with an unfinished run to its end; raises its error."""
+        machine = Named(run.machine_id, run.machine_name)
+        with self._alone(machine, f"{run.kind} {run.run_id}", ears, is_waiting=is_waiting):
+            present = self.catalog.run(run.run_id)
+            if not present.state.is_unfinished:
+                return raise_unless_done(present)
+            return raise_unless_done(self._finish(present, ears))
+
+    def abandon(self, run: RunRecord, journal_end: Callable[[RunId], RunRecord]) -> RunRecord:
+        """Give an unfinished run up, leaving things as they are; raises MachineBusy while somebody works on it."""
+        machine = Named(run.machine_id, run.machine_name)
+        with self._alone(machine, f"abandon {run.run_id}", Ears(), is_waiting=False):
+            self.engine.forget(run.run_id)
+            return journal_end(run.run_id)
+
+    def is_busy(self, machine_id: MachineId) -> bool:
+        """Whether this process runs something on the machine."""
+        return machine_id in self.active
+
+    def _new_run_id(self, kind: str) -> RunId:
+        token = self.ports.randomness.token(2).hex()
+        return RunId(f"{kind}-{self.ports.clock.now():%Y%m%d-%H%M%S}-{token}")
+
+    @contextmanager
+    def _alone(self, machine: Named, what: str, ears: Ears, *, is_waiting: bool) -> Iterator[None]:
+        lock = Lock(self.state.lock(f"machine-{machine.machine_id}"))
+        holder = f"{what} by {self.origin} (process {os.getpid()})"
+        clock = self.ports.clock
+        deadline = clock.monotonic() + _BUSY_PATIENCE_SECONDS
+        if not lock.take(holder, clock, is_unwanted=lambda: clock.monotonic() > deadline):
+            if not is_waiting:
+                raise MachineBusy(
+                    f"{machine.name} is being worked on: {lock.holder()}. Nothing was done.",
+                    hint="Leave --no-wait out to wait for it, or see 'twinhull runs list'.",
+                )
+            ears.on_message(
+                f"{machine.name} is being worked on: {lock.holder()}. Waiting for it to end (Ctrl-C stops)."
+            )
+            lock.take(holder, clock, is_unwanted=lambda: False)
+        with lock:
+            yield
+
+    def _finish(self, run: RunRecord, ears: Ears) -> RunRecord:
+        ears.on_message(f"Going on with {run.run_id}, which was left unfinished.")
+        leash = self._leash(run, ears)
+        execution = self.engine.resume(run, leash, lambda _: self._context(leash, ears), on_over=_nothing)
+        try:
+            return self._see_through(execution, ears)
+        except RunUnfinished:
+            raise
+        except TwinhullError as error:
+            ears.on_message(f"{run.run_id} ended without success, and was undone: {error.message}")
+            return self.catalog.run(run.run_id)
+
+    def _run(self, run_id: RunId, want: Want, ears: Ears) -> RunRecord:
+        request = want.make(run_id)
+        run = RunRecord(
+            run_id=run_id,
+            kind=want.kind,
+            machine_id=want.machine.machine_id,
+            machine_name=want.machine.name,
+            origin=self.origin,
+            request=request.facts(),
+            state=RunState.RUNNING,
+            started_at=self.ports.clock.now(),
+        )
+        leash = self._leash(run, ears)
+        execution = self.engine.start(run, leash, lambda _: self._context(leash, ears), on_over=_nothing)
+        return self._see_through(execution, ears)
+
+    def _see_through(self, execution: Execution, ears: Ears) -> RunRecord:
+        machine_id = execution.run.machine_id
+        self.active[machine_id] = execution
+        try:
+            _wait(execution, ears)
+        finally:
+            del self.active[machine_id]
+        return execution.result()
+
+    def _leash(self, run: RunRecord, ears: Ears) -> Leash:
+        return Leash(run.run_id, on_step=ears.on_step)
+
+    @contextmanager
+    def _context(self, leash: Leash, ears: Ears) -> Iterator[Context]:
+        def on_progress(progress: Progress) -> None:
+            leash.check()
+            ears.on_progress(progress)
+
+        def on_reason(reason: str) -> None:
+            leash.reasons.append(reason)
+            ears.on_reason(reason)
+
+        began = clockwatch.read(self.ports.clock)
+        repository = self.repository()
+        keeper = Keeper(self.catalog, repository, lambda: clockwatch.since(began, self.ports.clock))
+        with self.pool.lease() as door:
+            yield Context(
+                repository=repository,
+                sites=door,
+                ports=self.ports,
+                on_progress=on_progress,
+                on_reason=on_reason,
+                retain=keeper.after_sync,
+            )
+
+
+def _wait(execution: Execution, ears: Ears) -> None:
+    """Until it is over. The first Ctrl-C asks it to stop and undo; a second one is passed on."""
+    try:
+        _wait_quietly(execution)
+    except KeyboardInterrupt:
+        run_id = execution.run.run_id
+        if execution.cancel():
+            ears.on_message(f"Stopping {run_id}: what it did is being undone. Ctrl-C again leaves it as it is.")
+        else:
+            ears.on_message(f"{run_id} is where the only way is forward: it goes on. Ctrl-C again leaves it as it is.")
+        _wait_quietly(execution)
+
+
+def _wait_quietly(execution: Execution) -> None:
+    while not execution.is_over(_WAIT_SECONDS):
+        continue
+
+
+def _nothing() -> None:
+    """The lock is released by whoever took it."""

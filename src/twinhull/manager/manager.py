@@ -1,0 +1,236 @@
+"""The hand that holds the manager's parts, each opened at its first use and closed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from twinhull.manager.catalog import Catalog
+from twinhull.manager.checking import SiteCheck, check
+from twinhull.manager.inspecting import Inspected, inspect
+from twinhull.manager.journal import Journal
+from twinhull.manager.locks import is_free
+from twinhull.manager.names import Named, Names
+from twinhull.manager.overview import Lookout, Overview
+from twinhull.manager.rebuild import Rebuilt, rebuild
+from twinhull.manager.records import LatestPoint, RunRecord, RunState
+from twinhull.manager.sites import SitePool, platform
+from twinhull.manager.state import StateDirectory
+from twinhull.manager.status import MachineReport, reports
+from twinhull.manager.vault import Vault
+from twinhull.manager.verifying import Verdict, verify_all, verify_point
+from twinhull.model.errors import AlreadyExists, NotFound
+from twinhull.model.machine import MachineId, PointId, SiteName
+from twinhull.model.ports import Ports
+from twinhull.platforms.contract import SiteSettings
+from twinhull.recovery.points_by_name import resolve_point
+from twinhull.repository import Point, Repository
+
+if TYPE_CHECKING:
+    from twinhull.manager.dispatch import Dispatcher
+    from twinhull.manager.orders import Desk
+    from twinhull.manager.previews import Previewer
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What all sites said at one moment, and what it means for each planned machine."""
+
+    overview: Overview
+    reports: list[MachineReport]
+
+
+class Manager:
+    """Everything a command needs. Use it as a context manager."""
+
+    def __init__(
+        self,
+        state: StateDirectory,
+        ports: Ports,
+        environment: Mapping[str, str],
+        *,
+        repository_url: str | None = None,
+        passphrase_file: Path | None = None,
+        origin: str = "command line",
+    ) -> None:
+        self.state = state
+        self.ports = ports
+        self.origin = origin
+        self._environment = environment
+        self._repository_url = repository_url
+        self._passphrase_file = passphrase_file
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Make the state directory where it is missing."""
+        self.state.make()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close what was opened, the latest first."""
+        self._closing.close()
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """What is remembered."""
+        catalog = Catalog(self.state.catalog)
+        self._closing.callback(catalog.close)
+        return catalog
+
+    @cached_property
+    def vault(self) -> Vault:
+        """Where the repository is."""
+        return Vault(self.state, self.catalog, self._environment, self._repository_url, self._passphrase_file)
+
+    @cached_property
+    def repository(self) -> Repository:
+        """The repository, opened."""
+        repository = self.vault.open()
+        self._closing.callback(repository.close)
+        return repository
+
+    @cached_property
+    def pool(self) -> SitePool:
+        """Sites, opened and shared."""
+        return SitePool(self.catalog.site, self.ports)
+
+    @cached_property
+    def lookout(self) -> Lookout:
+        """Looks at all sites."""
+        return Lookout(self.catalog, self.pool, self.ports.clock)
+
+    @cached_property
+    def names(self) -> Names:
+        """From words to machines."""
+        return Names(self.catalog, self.lookout)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """Writes runs down."""
+        return Journal(self.catalog, self.ports.clock)
+
+    @cached_property
+    def desk(self) -> Desk:
+        """Builds requests."""
+        from twinhull.manager.orders import Desk  # noqa: PLC0415 - see dispatcher
+
+        return Desk(self.catalog, self.lookout, lambda: self.repository)
+
+    @cached_property
+    def dispatcher(self) -> Dispatcher:
+        """Carries runs out."""
+        # The engine takes a third of a second to load, and most commands run nothing.
+        from twinhull.manager.dispatch import Dispatcher  # noqa: PLC0415
+        from twinhull.manager.runs import Engine  # noqa: PLC0415
+        from twinhull.recovery.actions import ACTIONS  # noqa: PLC0415
+
+        engine = Engine(self.state, ACTIONS, self.journal, self.ports)
+        self._closing.callback(engine.close)
+        return Dispatcher(
+            state=self.state,
+            catalog=self.catalog,
+            engine=engine,
+            pool=self.pool,
+            ports=self.ports,
+            repository=lambda: self.repository,
+            origin=self.origin,
+        )
+
+    @cached_property
+    def previewer(self) -> Previewer:
+        """What a run would do."""
+        from twinhull.manager.previews import Previewer  # noqa: PLC0415 - see dispatcher
+
+        return Previewer(self.desk, self.ports.clock, lambda: self.repository)
+
+    def connect(self, settings: SiteSettings) -> int:
+        """Remember a site once it has answered; returns how many machines it has. Raises AlreadyExists, SiteError."""
+        if any(known.name == settings.name for known in self.catalog.sites()):
+            raise AlreadyExists(
+                f"There is a site '{settings.name}' already.",
+                hint=f"Choose another name, or 'twinhull site remove {settings.name}' first.",
+            )
+        site = platform(settings.platform).open(settings, self.ports)
+        try:
+            machine_count = len(site.machines())
+        finally:
+            site.close()
+        self.catalog.add_site(settings)
+        self.lookout.look([settings.name])
+        return machine_count
+
+    def check_site(self, name: SiteName) -> SiteCheck:
+        """Try what the site can do."""
+        with self.pool.lease() as door:
+            return check(door(name))
+
+    def inspect(self, named: Named) -> Inspected:
+        """The machine on all sites."""
+        return inspect(named, self.lookout.look(), self.catalog, self.pool)
+
+    def status(self) -> Status:
+        """All planned machines as the sites tell them right now."""
+        overview = self.lookout.look()
+        names = {
+            machine_id: self.names.name(machine_id) for plan in self.catalog.plans() for machine_id in plan.machines
+        }
+        found = reports(self.catalog, overview, names, self.latest_points(), self.ports.clock.now())
+        return Status(overview, found)
+
+    def latest_points(self) -> dict[MachineId, LatestPoint]:
+        """Each planned machine's latest point, from the repository where it can be opened, else as last seen."""
+        known = self.catalog.latest_points()
+        if not self.vault.is_known():
+            return known
+        for plan in self.catalog.plans():
+            for machine_id in plan.machines:
+                points = self.repository.points(machine_id)
+                if points:
+                    known[machine_id] = LatestPoint(machine_id, points[-1].id, points[-1].captured_at)
+        return known
+
+    def point(self, word: str) -> Point:
+        """The point that ``MACHINE:N-2`` or a whole id names; raises NotFound, UsageError."""
+        machine, sign, number = word.rpartition(":")
+        if not sign:
+            return self.repository.point(PointId(word))
+        return resolve_point(self.repository.points(self.machine_of_points(machine)), number)
+
+    def machine_of_points(self, word: str) -> MachineId:
+        """The machine of that name; one that is on no site any more is found by its points."""
+        try:
+            return self.names.machine(word).machine_id
+        except NotFound:
+            owners = {
+                point.machine_id
+                for point in self.repository.points()
+                if word in (point.machine_id, point.document.spec.get("name"))
+            }
+            if len(owners) != 1:
+                raise
+            return owners.pop()
+
+    def verify(self, word: str | None) -> Verdict:
+        """Read one point, or all of the repository."""
+        return verify_point(self.repository, self.point(word)) if word else verify_all(self.repository)
+
+    def is_at_work(self, run: RunRecord) -> bool:
+        """Whether some process works on the run's machine now, and so on an unfinished run of it."""
+        return run.state is RunState.RUNNING and not is_free(self.state.lock(f"machine-{run.machine_id}"))
+
+    def abandon(self, run: RunRecord) -> RunRecord:
+        """Give an unfinished run up; raises MachineBusy while somebody works on it."""
+        return self.dispatcher.abandon(
+            run, lambda run_id: self.journal.end(run_id, RunState.ABANDONED, result=run.result, reasons=())
+        )
+
+    def rebuild(self) -> Rebuilt:
+        """Read the catalog back from sites and points."""
+        return rebuild(self.catalog, self.lookout.look(), self.repository)

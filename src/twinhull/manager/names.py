@@ -1,0 +1,71 @@
+"""From the words that people type to machines: a name or a UUID, or a plan's name for all of its machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from twinhull.manager.catalog import Catalog
+from twinhull.manager.overview import Lookout
+from twinhull.manager.records import Plan, SeenMachine
+from twinhull.model.errors import NotFound, UsageError
+from twinhull.model.machine import MachineId
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A machine and what to call it."""
+
+    machine_id: MachineId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Looks into the catalog first, and asks the sites only for what is not known there."""
+
+    catalog: Catalog
+    lookout: Lookout
+
+    def machine(self, word: str) -> Named:
+        """The machine of that name or UUID; raises NotFound, and UsageError where several have the name."""
+        return self._known(word) or self._looked_for(word)
+
+    def machines(self, word: str) -> tuple[Plan | None, list[Named]]:
+        """The machines of a plan in its order, or one machine; a plan's name wins over a machine's."""
+        plan = next((plan for plan in self.catalog.plans() if plan.name == word), None)
+        if plan:
+            return plan, [self.name(machine_id) for machine_id in plan.machines]
+        return None, [self.machine(word)]
+
+    def name(self, machine_id: MachineId) -> Named:
+        """What to call the machine: its name where it was seen, its UUID otherwise."""
+        names = [seen.name for seen in self.catalog.machines() if seen.machine_id == machine_id]
+        return Named(machine_id, names[0] if names else machine_id)
+
+    def _known(self, word: str) -> Named | None:
+        return _pick(word, self.catalog.machines())
+
+    def _looked_for(self, word: str) -> Named:
+        overview = self.lookout.look()
+        found = self._known(word)
+        if found:
+            return found
+        silent = [name for name, view in overview.sites.items() if not view.is_reachable]
+        hint = "'twinhull machine list' shows the machines of all sites."
+        if silent:
+            hint = f"It may be on {', '.join(silent)}, which does not answer: {overview.sites[silent[0]].reason}"
+        if not overview.sites:
+            hint = "No site is connected yet: twinhull site add NAME URI"
+        raise NotFound(f"There is no machine '{word}' on any site that answers.", hint=hint)
+
+
+def _pick(word: str, machines: Iterable[SeenMachine]) -> Named | None:
+    found: dict[MachineId, list[SeenMachine]] = {}
+    for seen in machines:
+        if word in (seen.name, seen.machine_id) or word.lower() == seen.machine_id:
+            found.setdefault(seen.machine_id, []).append(seen)
+    if len(found) > 1:
+        told = "; ".join(f"{machine_id} on {places[0].site}" for machine_id, places in sorted(found.items()))
+        raise UsageError(f"Several machines are called '{word}'.", hint=f"Name one by its UUID: {told}.")
+    return next((Named(machine_id, places[0].name) for machine_id, places in found.items()), None)

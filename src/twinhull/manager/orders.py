@@ -1,0 +1,254 @@
+"""From what a person asks for ("failover web1") to a run's request, decided on what the sites say at that moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from twinhull.cluster.epochs import primary
+from twinhull.cluster.situation import Side, Situation
+from twinhull.manager.catalog import Catalog
+from twinhull.manager.names import Named
+from twinhull.manager.overview import Lookout
+from twinhull.manager.records import Plan, RunRecord
+from twinhull.manager.wants import Want, same_request
+from twinhull.model.errors import NotFound, SiteUnreachable, UsageError
+from twinhull.model.machine import MachineId, PointId, RunId, SiteName
+from twinhull.recovery.points_by_name import resolve_point
+from twinhull.replication.requests import (
+    FailoverRequest,
+    ReconcileRequest,
+    Request,
+    RestoreRequest,
+    RollbackRequest,
+    SyncRequest,
+)
+from twinhull.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOptions:
+    """How a sync is wanted; None leaves it to the plan."""
+
+    is_freezing: bool | None = None
+    is_full_compare: bool = False
+    is_verifying: bool = False
+    is_capture_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverOptions:
+    """How a failover or failback is wanted. ``is_planned`` None: planned, and refused where the source is silent."""
+
+    is_planned: bool | None = None
+    point: str | None = None
+    grace_seconds: float = 120.0
+    start_timeout_seconds: float = 120.0
+    is_verifying: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreTarget:
+    """Where a point goes: exactly one of the three. See :class:`twinhull.replication.requests.RestoreRequest`."""
+
+    site: SiteName | None = None
+    nbd_uri: str | None = None
+    path: str | None = None
+    file_format: str = "raw"
+    disk_key: str | None = None
+    new_name: str | None = None
+    networks: Mapping[str, str] | None = None
+    boot_mode: str | None = None
+    is_overwriting: bool = False
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Builds requests. ``repository`` is opened at its first use."""
+
+    catalog: Catalog
+    lookout: Lookout
+    repository: Callable[[], Repository]
+
+    def sync(self, machine: Named, options: SyncOptions) -> Want:
+        """Capture the machine where it runs, and bring its replica on the plan's other site to that point."""
+
+        def make(run_id: RunId) -> Request:
+            plan, situation = self.look(machine)
+            source = running_side(plan, situation)
+            _require_answer(situation.side(source), machine, "so it cannot be captured")
+            return SyncRequest(
+                run_id=run_id,
+                machine_id=machine.machine_id,
+                source=source,
+                target=None if options.is_capture_only else other_site(plan, source),
+                networks=networks_from(plan, source),
+                boot_mode=boot_mode_from(plan, source),
+                is_freezing=plan.is_freezing if options.is_freezing is None else options.is_freezing,
+                is_full_compare=options.is_full_compare,
+                full_compare_every=plan.full_compare_every,
+                is_verifying=options.is_verifying,
+            )
+
+        return Want("sync", machine, make)
+
+    def failover(self, machine: Named, options: FailoverOptions) -> Want:
+        """Start the machine on the plan's target in place of its source."""
+        plan = self.plan_of(machine)
+        return self._move("failover", machine, options, plan.source, plan.target)
+
+    def failback(self, machine: Named, options: FailoverOptions) -> Want:
+        """The same, homewards."""
+        plan = self.plan_of(machine)
+        return self._move("failback", machine, options, plan.target, plan.source)
+
+    def _move(self, kind: str, machine: Named, options: FailoverOptions, source: SiteName, target: SiteName) -> Want:
+        def make(run_id: RunId) -> Request:
+            plan, situation = self.look(machine)
+            _require_not_there(kind, machine, situation, target)
+            is_planned = _settle_planned(machine, situation.side(source), options)
+            return FailoverRequest(
+                run_id=run_id,
+                machine_id=machine.machine_id,
+                source=source,
+                target=target,
+                is_planned=is_planned,
+                to_point_id=self.point(machine, options.point) if options.point else None,
+                networks=networks_from(plan, source),
+                boot_mode=boot_mode_from(plan, source),
+                grace_seconds=options.grace_seconds,
+                start_timeout_seconds=options.start_timeout_seconds,
+                is_verifying=options.is_verifying,
+            )
+
+        def is_same(run: RunRecord) -> bool:
+            return run.kind == kind and run.request.get("target") == target
+
+        return Want(kind, machine, make, is_same)
+
+    def rollback(self, machine: Named, to: str, *, is_starting: bool | None, is_keeping_present: bool) -> Want:
+        """Put the machine back to a point where it is."""
+
+        def make(run_id: RunId) -> Request:
+            plan, situation = self.look(machine)
+            return RollbackRequest(
+                run_id=run_id,
+                machine_id=machine.machine_id,
+                site=running_side(plan, situation),
+                to_point_id=self.point(machine, to),
+                is_starting=is_starting,
+                is_keeping_present=is_keeping_present,
+            )
+
+        # "N-2" means another point once the present was captured: an unfinished rollback that ended was this one.
+        return Want("rollback", machine, make, lambda run: run.kind == "rollback")
+
+    def restore(self, machine: Named, point_id: PointId, target: RestoreTarget) -> Want:
+        """Bring a point to a new machine, an NBD export or a file."""
+        if target.site:
+            self.catalog.site(target.site)
+
+        def make(run_id: RunId) -> Request:
+            return RestoreRequest(
+                run_id=run_id,
+                machine_id=machine.machine_id,
+                point_id=point_id,
+                to_site=target.site,
+                to_nbd_uri=target.nbd_uri,
+                to_path=target.path,
+                disk_key=target.disk_key,
+                file_format=target.file_format,
+                new_name=target.new_name,
+                networks=target.networks or {},
+                boot_mode=target.boot_mode,
+                is_overwriting=target.is_overwriting,
+            )
+
+        return Want("restore", machine, make, lambda run: run.kind == "restore" and same_request(run, make(run.run_id)))
+
+    def reconcile(self, machine: Named) -> Want:
+        """Fence a side that came back with a stale epoch, and stop the machine where it must not run."""
+
+        def make(run_id: RunId) -> Request:
+            plan, situation = self.look(machine)
+            sites = tuple(side.site for side in situation.sides if side.is_reachable)
+            return ReconcileRequest(run_id, machine.machine_id, sites or (plan.source, plan.target))
+
+        return Want("reconcile", machine, make)
+
+    def plan_of(self, machine: Named) -> Plan:
+        """The machine's plan; raises NotFound."""
+        plan = self.catalog.plan_of(machine.machine_id)
+        if not plan:
+            raise NotFound(
+                f"{machine.name} is in no plan, so it is not said where its replica lives.",
+                hint=f"Make one: twinhull plan create NAME --machine {machine.name} --from SITE --to SITE --rpo 15m",
+            )
+        return plan
+
+    def look(self, machine: Named) -> tuple[Plan, Situation]:
+        """The machine's plan, and what its two sites say of it right now."""
+        plan = self.plan_of(machine)
+        sites = (plan.source, plan.target)
+        overview = self.lookout.look(sites)
+        return plan, overview.situation(machine.machine_id, sites, self.known_epoch(machine.machine_id))
+
+    def known_epoch(self, machine_id: MachineId) -> int:
+        """The highest epoch that the machine's points know."""
+        return max((point.document.epoch for point in self.repository().points(machine_id)), default=0)
+
+    def point(self, machine: Named, word: str) -> PointId:
+        """The point that ``N``, ``N-2``, ``12`` or a whole id names; raises NotFound."""
+        return resolve_point(self.repository().points(machine.machine_id), word).id
+
+
+def running_side(plan: Plan, situation: Situation) -> SiteName:
+    """Where the machine is at work: its primary side, or its home where it was never synced."""
+    holder = primary(situation)
+    return holder.site if holder else plan.source
+
+
+def other_site(plan: Plan, site: SiteName) -> SiteName:
+    """The plan's other site."""
+    return plan.target if site == plan.source else plan.source
+
+
+def networks_from(plan: Plan, source: SiteName) -> dict[str, str]:
+    """The plan's network mapping, turned round on the way home."""
+    if source == plan.source:
+        return dict(plan.networks)
+    return {target: home for home, target in plan.networks.items()}
+
+
+def boot_mode_from(plan: Plan, source: SiteName) -> str | None:
+    """How the replica boots: as the plan says on its target, and as it always did at home."""
+    return plan.boot_mode if source == plan.source else None
+
+
+def _require_answer(side: Side, machine: Named, so: str) -> None:
+    if not side.is_reachable:
+        raise SiteUnreachable(
+            f"{side.site}, where {machine.name} runs, does not answer, {so}: {side.reason}",
+            hint="Its points and its replica are as they were. 'twinhull failover --unplanned' starts the replica.",
+        )
+
+
+def _require_not_there(kind: str, machine: Named, situation: Situation, target: SiteName) -> None:
+    holder = primary(situation)
+    if holder and holder.site == target:
+        verb = "failback" if kind == "failover" else "failover"
+        state = "runs" if holder.is_running else "is at home, though switched off,"
+        raise UsageError(
+            f"{machine.name} {state} on {target} already; nothing was done.",
+            hint=f"'twinhull {verb} {machine.name}' moves it to the other site.",
+        )
+
+
+def _settle_planned(machine: Named, source: Side, options: FailoverOptions) -> bool:
+    if options.is_planned is not False and not source.is_reachable:
+        raise SiteUnreachable(
+            f"{source.site} does not answer, so {machine.name} cannot be moved without loss: {source.reason}",
+            hint="If that site is really down, take over with --unplanned: the epoch rises, and the old side may not "
+            "start the machine when it comes back.",
+        )
+    return options.is_planned is not False

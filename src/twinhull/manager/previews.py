@@ -1,0 +1,56 @@
+"""What a run would do, in lines, before anybody is asked to agree to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twinhull.manager.orders import Desk
+from twinhull.manager.wants import Want
+from twinhull.model.machine import PointId, RunId
+from twinhull.model.ports import Clock
+from twinhull.recovery.plans import plan_failover, plan_reconcile, plan_restore, plan_rollback, plan_sync
+from twinhull.replication.requests import (
+    FailoverRequest,
+    ReconcileRequest,
+    Request,
+    RestoreRequest,
+    RollbackRequest,
+    SyncRequest,
+)
+from twinhull.repository import Repository
+
+_NOBODY = RunId("preview")
+
+
+@dataclass(frozen=True, slots=True)
+class Previewer:
+    """Looks at the situation as the run would, and changes nothing."""
+
+    desk: Desk
+    clock: Clock
+    repository: Callable[[], Repository]
+
+    def lines(self, want: Want) -> list[str]:
+        """What it would do, in order; raises what would keep the run from beginning."""
+        unfinished = [
+            f"Go on with {run.run_id}, which was left unfinished; the rest is decided after that."
+            for run in self.desk.catalog.unfinished_runs(want.machine.machine_id)
+        ]
+        return [*unfinished, *self._planned(want, want.make(_NOBODY))]
+
+    def _planned(self, want: Want, request: Request) -> list[str]:
+        if isinstance(request, RestoreRequest):
+            return plan_restore(request, self.repository().point(PointId(request.point_id)))
+        _, situation = self.desk.look(want.machine)
+        points = self.repository().points(want.machine.machine_id)
+        match request:
+            case SyncRequest():
+                return plan_sync(request, situation, points)
+            case FailoverRequest():
+                return plan_failover(request, situation, points, self.clock.now())
+            case RollbackRequest():
+                return plan_rollback(request, situation, points)
+            case ReconcileRequest():
+                return plan_reconcile(situation)
+        raise TypeError(f"{type(request).__name__} has no preview")

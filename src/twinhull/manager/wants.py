@@ -1,0 +1,50 @@
+"""What somebody wants to run, and who listens while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from twinhull.manager.names import Named
+from twinhull.manager.records import RunRecord
+from twinhull.model.machine import RunId
+from twinhull.model.steps import JsonValue
+from twinhull.replication.context import Progress
+from twinhull.replication.requests import Request
+
+
+def _ignore_text(_: str) -> None:
+    """Nobody listens."""
+
+
+def _ignore_progress(_: Progress) -> None:
+    """Nobody listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who listens to a run: sentences for people, steps, reasons and progress. Called from any thread."""
+
+    on_message: Callable[[str], None] = _ignore_text
+    on_step: Callable[[str], None] = _ignore_text
+    on_reason: Callable[[str], None] = _ignore_text
+    on_progress: Callable[[Progress], None] = _ignore_progress
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A run that somebody wants. ``make`` builds its request from the situation at the moment when it may begin.
+
+    ``is_same`` says whether an unfinished run that was finished first has done what is wanted.
+    """
+
+    kind: str
+    machine: Named
+    make: Callable[[RunId], Request]
+    is_same: Callable[[RunRecord], bool] = lambda _: False
+
+
+def same_request(run: RunRecord, request: Request) -> bool:
+    """Whether the run was asked for the same, whoever asked."""
+    wanted: Mapping[str, JsonValue] = {**request.facts(), "run_id": run.run_id}
+    return dict(wanted) == dict(run.request)
