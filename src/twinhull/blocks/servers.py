@@ -2,7 +2,8 @@
 
 The server runs under a small shell that holds the other end of a pipe of ours (through ssh, where the host is another
 machine). When that pipe closes, because we close it or because we are gone, the shell ends the server and takes its
-socket away. Only a shell that was itself killed can leave a server behind; its command line carries our label.
+socket away. While the shell lives it holds a lock on ``SOCKET.lock``; only a shell that was itself killed can leave a
+server behind, and then ``SOCKET.pid`` names it and nobody holds the lock.
 """
 
 from __future__ import annotations
@@ -23,19 +24,23 @@ LARGEST_SHARE = 16
 _SHELL = """
 socket=$1 pid_file=$1.pid; shift
 mkdir -p -- "$(dirname -- "$socket")"
+exec 9>>"$socket.lock"
+flock -n 9 || { echo "failed: another server holds $socket"; exit 1; }
 rm -f -- "$socket" "$pid_file"
-"$@" --socket="$socket" --pid-file="$pid_file" </dev/null 2>"$socket.log" &
+"$@" --socket="$socket" --pid-file="$pid_file" 9>&- </dev/null 2>"$socket.log" &
 server=$!
 trap 'kill $server 2>/dev/null' TERM HUP INT
 until [ -s "$pid_file" ]; do
-  kill -0 $server 2>/dev/null || { echo "failed: $(tr '\\n' ' ' <"$socket.log")"; rm -f -- "$socket.log"; exit 1; }
-  sleep 0.01
+  kill -0 $server 2>/dev/null && { sleep 0.01; continue; }
+  echo "failed: $(tr '\\n' ' ' <"$socket.log")"
+  rm -f -- "$socket.log" "$socket.lock"
+  exit 1
 done
 echo ready
 cat >/dev/null
 kill $server 2>/dev/null
 wait $server
-rm -f -- "$socket" "$pid_file" "$socket.log"
+rm -f -- "$socket" "$pid_file" "$socket.log" "$socket.lock"
 """
 
 

@@ -1,0 +1,183 @@
+"""A replica's libvirt definition: made anew, or an existing one that follows a machine's spec."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from twinhull.model.machine import BootMode, DiskKey, DiskSpec, Firmware, MachineSpec, NicSpec
+from twinhull.platforms.qemu.domains import AGENT_CHANNEL, NAMESPACE
+
+_BUSES = {"virtio", "scsi", "sata", "ide"}
+_NIC_MODELS = {"virtio", "e1000", "e1000e", "rtl8139"}
+_NETWORKS = {"network": "network", "bridge": "bridge", "direct": "dev"}
+
+
+@dataclass(slots=True)
+class Written:
+    """A definition's XML, and what of the machine could not carry over."""
+
+    xml: str
+    reasons: list[str] = field(default_factory=list)
+
+
+def new_definition(
+    spec: MachineSpec,
+    paths: Mapping[DiskKey, str],
+    networks: Mapping[str, str],
+    *,
+    domain_type: str,
+    serial_path: str,
+) -> Written:
+    """The definition of a new replica; ``paths`` are its disks' qcow2 files."""
+    reasons = _firmware_reasons(spec)
+    ET.register_namespace("twinhull", NAMESPACE)
+    root = ET.Element("domain", type=domain_type)
+    _text(root, "name", spec.name)
+    _text(root, "uuid", spec.machine_id)
+    metadata = ET.SubElement(root, "metadata")
+    ET.SubElement(metadata, f"{{{NAMESPACE}}}machine", made="yes")
+    _text(root, "memory", str(spec.memory_bytes // 1024), unit="KiB")
+    _text(root, "vcpu", str(spec.cpu_count))
+    _add_os(root, spec.firmware)
+    features = ET.SubElement(root, "features")
+    ET.SubElement(features, "acpi")
+    ET.SubElement(features, "apic")
+    if domain_type == "kvm":
+        ET.SubElement(root, "cpu", mode="host-passthrough")
+    ET.SubElement(root, "clock", offset="utc")
+    for name, what in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
+        _text(root, name, what)
+    devices = ET.SubElement(root, "devices")
+    for order, disk in enumerate(spec.disks, start=1):
+        devices.append(disk_element(disk, paths[disk.key], order))
+    if any(disk.bus == "scsi" for disk in spec.disks):
+        ET.SubElement(devices, "controller", type="scsi", model="virtio-scsi")
+    for nic in spec.nics:
+        element, reason = nic_element(nic, networks)
+        devices.append(element)
+        reasons += [reason] if reason else []
+    _add_consoles(devices, serial_path)
+    return Written(ET.tostring(root, encoding="unicode"), reasons)
+
+
+def _firmware_reasons(spec: MachineSpec) -> list[str]:
+    reasons = []
+    if spec.firmware is Firmware.UEFI:
+        reasons.append(
+            "UEFI variables do not carry over: the replica starts by the boot loader's removable path (EFI/BOOT)."
+        )
+    if spec.boot_mode is not BootMode.HVM:
+        reasons.append(f"The machine boots as {spec.boot_mode.value} at home; here its image's boot loader starts it.")
+    return reasons
+
+
+def _text(parent: ET.Element, name: str, text: str, **attributes: str) -> None:
+    ET.SubElement(parent, name, attributes).text = text
+
+
+def _add_os(root: ET.Element, firmware: Firmware) -> None:
+    os = ET.SubElement(root, "os")
+    if firmware is Firmware.UEFI:
+        os.set("firmware", "efi")
+        _text(os, "type", "hvm", arch="x86_64", machine="q35")
+        chosen = ET.SubElement(os, "firmware")
+        ET.SubElement(chosen, "feature", enabled="no", name="secure-boot")
+    else:
+        _text(os, "type", "hvm", arch="x86_64", machine="pc")
+
+
+def _add_consoles(devices: ET.Element, serial_path: str) -> None:
+    serial = ET.SubElement(devices, "serial", type="file")
+    ET.SubElement(serial, "source", path=serial_path, append="on")
+    channel = ET.SubElement(devices, "channel", type="unix")
+    ET.SubElement(channel, "target", type="virtio", name=AGENT_CHANNEL)
+    # Seen through screenshots only: the screen listens on a unix socket of libvirt's own.
+    graphics = ET.SubElement(devices, "graphics", type="vnc")
+    ET.SubElement(graphics, "listen", type="socket")
+    video = ET.SubElement(devices, "video")
+    ET.SubElement(video, "model", type="vga")
+
+
+def disk_element(disk: DiskSpec, path: str, boot_order: int | None = None) -> ET.Element:
+    """A qcow2 disk; its device name is the disk's key, whatever its bus."""
+    element = ET.Element("disk", type="file", device="disk")
+    ET.SubElement(element, "driver", name="qemu", type="qcow2", discard="unmap")
+    ET.SubElement(element, "source", file=path)
+    ET.SubElement(element, "target", dev=disk.key, bus=disk.bus if disk.bus in _BUSES else "virtio")
+    if boot_order:
+        ET.SubElement(element, "boot", order=str(boot_order))
+    return element
+
+
+def nic_element(nic: NicSpec, networks: Mapping[str, str]) -> tuple[ET.Element, str]:
+    """A network card on the network that its own one is mapped to, and a reason where it is plugged into nothing."""
+    where = networks.get(nic.network, "user" if nic.network == "user" else "")
+    kind, _, name = where.partition(":")
+    reason = ""
+    element = ET.Element("interface", type=kind if kind in _NETWORKS else "user")
+    ET.SubElement(element, "mac", address=nic.mac)
+    if kind in _NETWORKS:
+        ET.SubElement(element, "source", {_NETWORKS[kind]: name})
+    elif kind != "user":
+        ET.SubElement(element, "link", state="down")
+        reason = f"The network card {nic.mac} is plugged into nothing: '{nic.network}' is mapped to no network here."
+    ET.SubElement(element, "model", type=nic.model if nic.model in _NIC_MODELS else "virtio")
+    return element, reason
+
+
+def followed_definition(
+    xml: str,
+    spec: MachineSpec,
+    networks: Mapping[str, str],
+    *,
+    new_disks: Mapping[DiskKey, str],
+    removed_disks: set[DiskKey],
+) -> Written:
+    """An existing definition that follows the spec; what the spec does not speak of stays as it is."""
+    ET.register_namespace("twinhull", NAMESPACE)
+    root = ET.fromstring(xml)  # noqa: S314 - from the site's own libvirt
+    _set(root, "vcpu", str(spec.cpu_count), {})
+    _set(root, "memory", str(spec.memory_bytes // 1024), {"unit": "KiB"})
+    _set(root, "currentMemory", str(spec.memory_bytes // 1024), {"unit": "KiB"})
+    devices = root.find("devices")
+    if devices is None:
+        devices = ET.SubElement(root, "devices")
+    for disk in devices.findall("disk"):
+        target = disk.find("target")
+        if target is not None and target.get("dev") in removed_disks | new_disks.keys():
+            devices.remove(disk)
+    for disk_spec in spec.disks:
+        if disk_spec.key in new_disks:
+            devices.append(disk_element(disk_spec, new_disks[disk_spec.key]))
+    reasons = _follow_nics(devices, spec, networks)
+    return Written(ET.tostring(root, encoding="unicode"), reasons)
+
+
+def _set(root: ET.Element, name: str, text: str, attributes: dict[str, str]) -> None:
+    element = root.find(name)
+    if element is None:
+        return
+    element.text = text
+    element.attrib.pop("current", None)
+    element.attrib.update(attributes)
+
+
+def _follow_nics(devices: ET.Element, spec: MachineSpec, networks: Mapping[str, str]) -> list[str]:
+    """Cards are known by their MAC: new ones are added, those that are gone are taken out, the others stay plugged."""
+    here = {}
+    for element in devices.findall("interface"):
+        address = element.find("mac")
+        here[address.get("address", "").lower() if address is not None else ""] = element
+    wanted = {nic.mac.lower() for nic in spec.nics}
+    for mac, element in here.items():
+        if mac not in wanted:
+            devices.remove(element)
+    reasons = []
+    for nic in spec.nics:
+        if nic.mac.lower() not in here:
+            element, reason = nic_element(nic, networks)
+            devices.append(element)
+            reasons += [reason] if reason else []
+    return reasons

@@ -1,0 +1,180 @@
+"""What libvirt's XML says of a machine, in our words."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+
+from twinhull.model.errors import SiteError
+from twinhull.model.machine import BootMode, DiskKey, DiskSpec, Firmware, MachineId, MachineSpec, NicSpec, PowerState
+
+AGENT_CHANNEL = "org.qemu.guest_agent.0"
+NAMESPACE = "https://twinhull.org/xml/machine/1"
+"""Our element in a machine's libvirt metadata: it says that we made the machine."""
+
+_UNITS = {"b": 1, "bytes": 1, "KB": 1000, "k": 1024, "KiB": 1024, "MB": 10**6, "M": 2**20, "MiB": 2**20}
+_UNITS |= {"GB": 10**9, "G": 2**30, "GiB": 2**30, "TB": 10**12, "T": 2**40, "TiB": 2**40}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A disk as its site keeps it: ``path`` is its file or device, empty where it is neither."""
+
+    key: DiskKey
+    path: str
+    format: str
+    bus: str
+
+    @property
+    def can_track(self) -> bool:
+        """Whether QEMU can keep a dirty bitmap in it."""
+        return self.format == "qcow2" and bool(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A machine's libvirt definition, read; ``disks`` leaves out CD-ROMs, floppies and read-only disks."""
+
+    machine_id: MachineId
+    name: str
+    cpu_count: int
+    memory_bytes: int
+    firmware: Firmware
+    disks: tuple[ImageFile, ...]
+    other_devices: tuple[str, ...]
+    nics: tuple[NicSpec, ...]
+    has_agent: bool
+    serial_path: str | None
+    has_screen: bool
+    is_ours: bool
+    domain_type: str
+
+    def spec(self, sizes: dict[DiskKey, int]) -> MachineSpec:
+        """The machine's neutral description, with the sizes that were asked from the site."""
+        disks = tuple(DiskSpec(disk.key, sizes[disk.key], disk.bus) for disk in self.disks if disk.key in sizes)
+        return MachineSpec(
+            machine_id=self.machine_id,
+            name=self.name,
+            cpu_count=self.cpu_count,
+            memory_bytes=self.memory_bytes,
+            firmware=self.firmware,
+            boot_mode=BootMode.HVM,
+            disks=disks,
+            nics=self.nics,
+        )
+
+    def disk(self, key: DiskKey) -> ImageFile | None:
+        """The disk of that key, if there is one."""
+        return next((disk for disk in self.disks if disk.key == key), None)
+
+
+def read_definition(xml: str) -> Definition:
+    """Read a libvirt domain's XML; raises SiteError where it is none."""
+    try:
+        root = ET.fromstring(xml)  # noqa: S314 - the XML comes from the site's own libvirt
+    except ET.ParseError as error:
+        raise SiteError(f"libvirt described a machine in a way that cannot be read: {error}") from error
+    disks = root.findall("./devices/disk")
+    return Definition(
+        machine_id=MachineId((root.findtext("uuid") or "").lower()),
+        name=root.findtext("name") or "",
+        cpu_count=_cpu_count(root),
+        memory_bytes=_memory_bytes(root),
+        firmware=_firmware(root),
+        disks=tuple(_image(disk) for disk in disks if _is_data_disk(disk)),
+        other_devices=tuple(_target(disk) for disk in disks if not _is_data_disk(disk)),
+        nics=tuple(_nic(nic) for nic in root.findall("./devices/interface")),
+        has_agent=any(t.get("name") == AGENT_CHANNEL for t in root.findall("./devices/channel/target")),
+        serial_path=_serial_path(root),
+        has_screen=root.find("./devices/video") is not None,
+        is_ours=root.find(f"./metadata/{{{NAMESPACE}}}machine") is not None,
+        domain_type=root.get("type", "qemu"),
+    )
+
+
+def _cpu_count(root: ET.Element) -> int:
+    vcpu = root.find("vcpu")
+    if vcpu is None:
+        return 1
+    return int(vcpu.get("current") or vcpu.text or 1)
+
+
+def _memory_bytes(root: ET.Element) -> int:
+    memory = root.find("memory")
+    if memory is None:
+        return 0
+    return int(memory.text or 0) * _UNITS.get(memory.get("unit", "KiB"), 1024)
+
+
+def _firmware(root: ET.Element) -> Firmware:
+    os = root.find("os")
+    loader = root.find("./os/loader")
+    is_uefi = (os is not None and os.get("firmware") == "efi") or (
+        loader is not None and loader.get("type") == "pflash"
+    )
+    return Firmware.UEFI if is_uefi else Firmware.BIOS
+
+
+def _is_data_disk(disk: ET.Element) -> bool:
+    return disk.get("device", "disk") in ("disk", "lun") and disk.find("readonly") is None
+
+
+def _target(disk: ET.Element) -> str:
+    target = disk.find("target")
+    return target.get("dev", "") if target is not None else ""
+
+
+def _image(disk: ET.Element) -> ImageFile:
+    source, target, driver = disk.find("source"), disk.find("target"), disk.find("driver")
+    path = (source.get("file") or source.get("dev") or "") if source is not None else ""
+    return ImageFile(
+        key=DiskKey(_target(disk)),
+        path=path,
+        format=driver.get("type", "raw") if driver is not None else "raw",
+        bus=target.get("bus", "virtio") if target is not None else "virtio",
+    )
+
+
+def _nic(nic: ET.Element) -> NicSpec:
+    mac, model, source = nic.find("mac"), nic.find("model"), nic.find("source")
+    kind = nic.get("type", "")
+    where = (
+        next((source.get(word) for word in ("network", "bridge", "dev") if source.get(word)), "")
+        if (source is not None)
+        else ""
+    )
+    return NicSpec(
+        mac=mac.get("address", "").lower() if mac is not None else "",
+        network=f"{kind}:{where}" if where else kind,
+        model=model.get("type", "virtio") if model is not None else "virtio",
+    )
+
+
+def _serial_path(root: ET.Element) -> str | None:
+    for serial in [*root.findall("./devices/serial"), *root.findall("./devices/console")]:
+        log, source = serial.find("log"), serial.find("source")
+        if log is not None and log.get("file"):
+            return log.get("file")
+        if serial.get("type") == "file" and source is not None and source.get("path"):
+            return source.get("path")
+    return None
+
+
+_STATES = {
+    0: PowerState.OFF,  # no state
+    1: PowerState.RUNNING,
+    2: PowerState.RUNNING,  # blocked on a resource
+    3: PowerState.PAUSED,
+    4: PowerState.RUNNING,  # being shut down, but still running
+    5: PowerState.OFF,
+    6: PowerState.CRASHED,
+    7: PowerState.PAUSED,  # suspended by the guest's power management
+}
+_OFF, _OFF_BY_CRASH = 5, 3
+
+
+def power_of(state: int, reason: int) -> PowerState:
+    """The power state of libvirt's numbers (virDomainState, virDomainShutoffReason)."""
+    if state == _OFF and reason == _OFF_BY_CRASH:
+        return PowerState.CRASHED
+    return _STATES.get(state, PowerState.RUNNING)

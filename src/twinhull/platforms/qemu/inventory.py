@@ -1,0 +1,107 @@
+"""Looking at machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import libvirt
+import libvirt_qemu
+
+from twinhull.model.errors import NotFound
+from twinhull.model.machine import DiskKey, MachineId, MachineStatus, PowerState, Standing
+from twinhull.platforms.libvirt_connection import told
+from twinhull.platforms.qemu.domains import Definition, power_of, read_definition
+from twinhull.platforms.qemu.place import Place
+from twinhull.platforms.standings import StandingFiles
+
+AGENT_PING_SECONDS = 2
+
+
+class Machines:
+    """A site's machines: finding them and describing them."""
+
+    def __init__(self, place: Place, standings: StandingFiles) -> None:
+        self.site = place.site
+        self.standings = standings
+        self._connection = place.connection
+
+    def domain(self, machine_id: MachineId) -> libvirt.virDomain:
+        """Give libvirt's handle of a machine; raises NotFound."""
+        with told(self.site, f"looking for machine {machine_id}"):
+            return self._connection.get().lookupByUUIDString(machine_id)
+
+    def definition(self, domain: libvirt.virDomain) -> Definition:
+        """The machine as it is now: the running definition of a running one."""
+        with told(self.site, "reading a machine's definition"):
+            return read_definition(domain.XMLDesc(0))
+
+    def power(self, machine_id: MachineId) -> PowerState:
+        """Whether it runs; raises NotFound."""
+        return self.power_of(self.domain(machine_id))
+
+    def power_of(self, domain: libvirt.virDomain) -> PowerState:
+        """Whether it runs."""
+        with told(self.site, "asking for a machine's state"):
+            return power_of(*domain.state()[:2])
+
+    def sizes(self, domain: libvirt.virDomain, definition: Definition) -> tuple[dict[DiskKey, int], list[str]]:
+        """The sizes of a machine's disks, and a warning for each one that cannot be asked."""
+        sizes: dict[DiskKey, int] = {}
+        warnings = []
+        for disk in definition.disks:
+            try:
+                sizes[disk.key] = int(domain.blockInfo(disk.key)[0])
+            except libvirt.libvirtError as error:
+                warnings.append(f"Disk {disk.key} cannot be looked at and is left out: {error}")
+        return sizes, warnings
+
+    def machines(self) -> Sequence[MachineStatus]:
+        """All machines, by name; agents are not asked."""
+        with told(self.site, "listing machines"):
+            domains = self._connection.get().listAllDomains()
+        standings = {standing.machine_id: standing for standing in self.standings.read_all()}
+        found = [self._status(domain, standings) for domain in domains]
+        return sorted((status for status in found if status), key=lambda status: status.spec.name)
+
+    def machine(self, machine_id: MachineId) -> MachineStatus:
+        """One machine, its agent asked; raises NotFound."""
+        domain = self.domain(machine_id)
+        standing = self.standings.read(machine_id)
+        status = self._status(domain, {machine_id: standing} if standing else {}, is_asking=True)
+        if status is None:
+            raise NotFound(f"Machine {machine_id} disappeared from site '{self.site}' while it was looked at.")
+        return status
+
+    def _status(
+        self, domain: libvirt.virDomain, standings: dict[MachineId, Standing], *, is_asking: bool = False
+    ) -> MachineStatus | None:
+        try:
+            definition = self.definition(domain)
+            power = self.power_of(domain)
+            persistent = bool(domain.isPersistent())
+        except NotFound:
+            return None  # it was removed between the listing and this look
+        except libvirt.libvirtError:
+            return None
+        sizes, warnings = self.sizes(domain, definition)
+        if not persistent:
+            warnings.append("The machine is transient: it disappears from the site when it is switched off.")
+        answers = self.agent_answers(domain) if is_asking and definition.has_agent else None
+        return MachineStatus(
+            spec=definition.spec(sizes),
+            power=power,
+            has_agent=definition.has_agent,
+            agent_answers=answers,
+            standing=standings.get(definition.machine_id),
+            warnings=tuple(warnings),
+        )
+
+    def agent_answers(self, domain: libvirt.virDomain) -> bool:
+        """Whether the guest agent answers a ping."""
+        command = json.dumps({"execute": "guest-ping"})
+        try:
+            libvirt_qemu.qemuAgentCommand(domain, command, AGENT_PING_SECONDS, 0)
+        except libvirt.libvirtError:
+            return False
+        return True

@@ -1,0 +1,137 @@
+"""The keeper: a small shell on the site's host that holds a machine's lock and thaws its guest if we do not.
+
+It lives as long as the pipe between it and us (through ssh, where the host is another machine). When the pipe closes
+while a freeze is under way, because we were killed or the network went, it thaws the guest at once; when we hang, it
+thaws after ``THAW_SECONDS``. It goes on trying until the guest is thawed or off. Its lock also tells whether what
+carries our label on a machine belongs to somebody alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from twinhull.model.errors import MachineBusy, SiteError
+from twinhull.model.machine import MachineId
+from twinhull.model.ports import Process
+from twinhull.platforms.hosts import Host, check
+
+THAW_SECONDS = 20
+"""How long after the freeze the keeper thaws by itself."""
+
+RELEASE_SECONDS = 5.0
+
+_SHELL = """
+lock=$1 uri=$2 machine=$3 seconds=$4
+mkdir -p -- "$(dirname -- "$lock")"
+exec 9>>"$lock"
+flock -n 9 || { echo busy; exit 1; }
+thaw() {
+  thaw_guest; rm -f -- "$lock.freeze"
+}
+thaw_guest() {
+  i=0
+  while [ $i -lt 600 ]; do
+    timeout 30 virsh -q -c "$uri" domfsthaw "$machine" && return
+    [ "$(timeout 30 virsh -q -c "$uri" domstate "$machine")" = "shut off" ] && return
+    i=$((i + 1)); sleep 1
+  done
+}
+command -v virsh >/dev/null && echo held || echo "held without virsh"
+timer=
+while read -r word; do
+  case $word in
+    freezing) : >"$lock.freeze"; (sleep "$seconds"; thaw) 9>&- </dev/null >/dev/null 2>&1 & timer=$!; echo armed;;
+    thawed) kill $timer 2>/dev/null; timer=; rm -f -- "$lock.freeze"; echo disarmed;;
+  esac
+done
+[ -z "$timer" ] || { kill $timer 2>/dev/null; thaw </dev/null >/dev/null 2>&1; }
+"""
+
+
+def lock_path(directory: str, machine_id: MachineId) -> str:
+    """Where a machine's lock is on its site's host."""
+    return f"{directory}/run/{machine_id}.lock"
+
+
+class Keeper:
+    """One running keeper."""
+
+    def __init__(self, process: Process, *, can_thaw: bool) -> None:
+        self.can_thaw = can_thaw
+        self._process = process
+
+    def arm(self) -> None:
+        """A freeze comes: from now on the guest is thawed whatever happens to us."""
+        self._say("freezing", "armed")
+
+    def disarm(self) -> None:
+        """The guest is thawed."""
+        self._say("thawed", "disarmed")
+
+    def _say(self, word: str, answer: str) -> None:
+        pipe = self._process.stdin
+        if pipe is None:
+            raise SiteError("The keeper of a freeze was started without a pipe.")
+        try:
+            pipe.write(word.encode() + b"\n")
+            pipe.flush()
+            heard = _line(self._process)
+        except OSError as error:
+            raise SiteError(f"The keeper of a freeze is gone ({error}).") from error
+        if heard != answer:
+            raise SiteError(f"The keeper of a freeze answered '{heard}' instead of '{answer}'.")
+
+
+def _line(process: Process) -> str:
+    return process.stdout.readline().decode(errors="replace").strip() if process.stdout else ""
+
+
+def _release(process: Process) -> None:
+    """Close the pipe; a keeper that still has to thaw goes on without us."""
+    try:
+        if process.stdin:
+            process.stdin.close()
+        process.wait(RELEASE_SECONDS)
+    except (OSError, TimeoutError):
+        return  # it holds the lock until the guest is thawed, on purpose
+    process.end()
+
+
+@contextmanager
+def keeping(host: Host, directory: str, uri: str, machine_id: MachineId) -> Iterator[Keeper]:
+    """Hold a machine's lock on its host for the length of the context.
+
+    Raises:
+        MachineBusy: somebody holds it already.
+    """
+    path = lock_path(directory, machine_id)
+    process = host.start(["sh", "-c", _SHELL, "twinhull-keeper", path, uri, machine_id, str(THAW_SECONDS)])
+    try:
+        heard = _line(process)
+        if heard == "busy":
+            raise MachineBusy(
+                f"Another capture of machine {machine_id} is under way on {host.name}; this one was not begun.",
+                hint="Wait until it has ended: twinhull runs list.",
+            )
+        if not heard.startswith("held"):
+            raise SiteError(f"The lock {path} on {host.name} could not be taken ({heard or 'no reason was given'}).")
+        yield Keeper(process, can_thaw=heard == "held")
+    finally:
+        _release(process)
+
+
+def has_frozen(host: Host, directory: str, machine_id: MachineId) -> bool:
+    """Whether a freeze of ours was begun on the machine and its end was never seen."""
+    return host.run(["test", "-e", f"{lock_path(directory, machine_id)}.freeze"]).is_ok
+
+
+def forget_freeze(host: Host, directory: str, machine_id: MachineId) -> None:
+    """The end of that freeze has been seen; safe to repeat."""
+    check(host, ["rm", "-f", "--", f"{lock_path(directory, machine_id)}.freeze"])
+
+
+def is_held(host: Host, directory: str, machine_id: MachineId) -> bool:
+    """Whether somebody alive works on the machine."""
+    script = '[ -e "$1" ] || exit 0; flock -n "$1" true'
+    return not host.run(["sh", "-c", script, "ask", lock_path(directory, machine_id)]).is_ok

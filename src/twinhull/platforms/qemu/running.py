@@ -1,0 +1,250 @@
+"""Capturing a running machine: freeze, libvirt's backup in pull mode with a checkpoint, thaw, read over NBD, end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from xml.sax.saxutils import quoteattr
+
+import libvirt
+
+from twinhull.blocks.nbd import NbdAddress
+from twinhull.model.errors import MachineBusy, SiteError
+from twinhull.model.machine import DiskKey, DiskSpec, MachineSpec
+from twinhull.model.ports import Clock
+from twinhull.platforms.contract import CaptureRequest, CaptureWindow
+from twinhull.platforms.libvirt_connection import told
+from twinhull.platforms.qemu.domains import Definition
+from twinhull.platforms.qemu.freeze import Frozen, frozen
+from twinhull.platforms.qemu.inventory import Machines
+from twinhull.platforms.qemu.keeper import Keeper
+from twinhull.platforms.qemu.opened import (
+    CANNOT_TRACK,
+    NO_TRACKER_YET,
+    OpenedCapture,
+    OpenedDisk,
+    TrackerAnswer,
+    lost,
+)
+from twinhull.platforms.qemu.place import Place
+from twinhull.platforms.qemu.trackers import Trackers, checkpoint_xml, tracker_name
+
+END_SECONDS = 60.0
+"""How long libvirt may take to end a backup that was called off; it usually takes a few milliseconds."""
+
+_EXPORT_BITMAP = "changed"
+
+
+Answers = Mapping[DiskKey, TrackerAnswer]
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is captured, and into which directory QEMU puts its scratch files and socket."""
+
+    domain: libvirt.virDomain
+    definition: Definition
+    spec: MachineSpec
+    request: CaptureRequest
+    scratch: str
+
+    @property
+    def new_tracker(self) -> str:
+        return tracker_name(self.request.capture_id)
+
+    def is_getting_tracker(self, key: DiskKey) -> bool:
+        image = self.definition.disk(key)
+        return self.request.is_tracking and image is not None and image.can_track
+
+    def checkpoint(self) -> str | None:
+        """The XML of the new checkpoint, or None where no disk can have a tracker."""
+        tracked = {disk.key for disk in self.spec.disks if self.is_getting_tracker(disk.key)}
+        others = [disk.key for disk in self.definition.disks if disk.key not in tracked]
+        every_other = [*others, *self.definition.other_devices]
+        return checkpoint_xml(self.new_tracker, tracked, every_other) if tracked else None
+
+    def backup(self, answers: Answers) -> str:
+        """The XML of the backup job."""
+        return backup_xml(self.definition, {disk.key for disk in self.spec.disks}, answers, self.scratch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    frozen: Frozen
+    window: CaptureWindow
+    answers: Answers
+
+
+class RunningCaptures:
+    """Captures of a site's running machines."""
+
+    def __init__(self, place: Place, machines: Machines, trackers: Trackers) -> None:
+        self._machines = machines
+        self._trackers = trackers
+        self._host = place.host
+        self._clock = place.clock
+        self._site = place.site
+
+    @contextmanager
+    def capture(self, request: CaptureRequest, keeper: Keeper, scratch: str) -> Iterator[OpenedCapture]:
+        """Capture; ``scratch`` is a directory of the host that QEMU may write to, taken away by the caller."""
+        domain = self._machines.domain(request.machine_id)
+        definition = self._machines.definition(domain)
+        sizes, warnings = self._machines.sizes(domain, definition)
+        subject = _Subject(domain, definition, definition.spec(sizes), request, scratch)
+        answers = self._answers(subject)
+        captured_at = self._clock.now()
+        capture: OpenedCapture | None = None
+        try:
+            begun = self._begin(subject, answers, keeper)
+            with self._host.forward(f"{scratch}/nbd") as socket:
+                capture = OpenedCapture(
+                    spec=subject.spec,
+                    captured_at=captured_at,
+                    consistency=begun.frozen.consistency,
+                    window=begun.window,
+                    reasons=[*warnings, *begun.frozen.reasons],
+                    disks=[_disk(subject, disk, begun.answers, socket) for disk in subject.spec.disks],
+                )
+                yield capture
+        finally:
+            self._end(subject, is_kept=capture is not None and capture.is_kept)
+
+    def _answers(self, subject: _Subject) -> Answers:
+        """For each disk, whether its tracker can be used; asked before the guest is frozen."""
+        since = subject.request.since
+        whole: dict[str, set[DiskKey]] = {}
+        for name in set(since.values()):
+            disks = [key for key, wanted in since.items() if wanted == name and subject.definition.disk(key)]
+            whole[name] = self._trackers.whole_disks(subject.domain, name, disks) if disks else set()
+        answers = {}
+        for disk in subject.definition.disks:
+            name = since.get(disk.key, "")
+            if not disk.can_track:
+                answers[disk.key] = TrackerAnswer(reason=CANNOT_TRACK)
+            elif not name:
+                answers[disk.key] = TrackerAnswer(reason=NO_TRACKER_YET)
+            elif disk.key not in whole[name]:
+                answers[disk.key] = TrackerAnswer(reason=lost(name))
+            else:
+                answers[disk.key] = TrackerAnswer(bitmap=name)
+        return answers
+
+    def _begin(self, subject: _Subject, answers: Answers, keeper: Keeper) -> _Begun:
+        """Freeze, begin, thaw, and measure how long the guest stood still."""
+        power = self._machines.power_of(subject.domain)
+        started = self._clock.monotonic()
+        with ExitStack() as stack:
+            state = Frozen()
+            if subject.request.is_freezing:
+                state = stack.enter_context(frozen(subject.domain, subject.definition, power, keeper))
+            begin_started = self._clock.monotonic()
+            answers = self._begin_backup(subject, answers)
+            begin_seconds = self._clock.monotonic() - begin_started
+        freeze_seconds = self._clock.monotonic() - started if state.is_frozen else begin_seconds
+        return _Begun(state, CaptureWindow(freeze_seconds, begin_seconds), answers)
+
+    def _begin_backup(self, subject: _Subject, answers: Answers) -> Answers:
+        """Begin; where a tracker breaks at the very last moment, begin without any."""
+        checkpoint = subject.checkpoint()
+        try:
+            subject.domain.backupBegin(subject.backup(answers), checkpoint, 0)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_CHECKPOINT_INCONSISTENT:
+                self._refused(subject, error)
+        else:
+            return answers
+        demoted: Answers = {
+            key: TrackerAnswer(reason=lost(answer.bitmap)) if answer.bitmap else answer
+            for key, answer in answers.items()
+        }
+        with told(self._site, "beginning a backup"):
+            subject.domain.backupBegin(subject.backup(demoted), checkpoint, 0)
+        return demoted
+
+    def _refused(self, subject: _Subject, error: libvirt.libvirtError) -> None:
+        name = subject.spec.name
+        socket = backup_socket(subject.domain)
+        if socket is not None and not socket.startswith(subject.scratch):
+            raise MachineBusy(
+                f"Another program's backup of machine '{name}' is under way on site '{self._site}'.",
+                hint="Wait for its end, or look at it with: virsh backup-dumpxml",
+            ) from error
+        with told(self._site, f"beginning a backup of machine '{name}'"):
+            raise error
+
+    def _end(self, subject: _Subject, *, is_kept: bool) -> None:
+        """End our backup; then either the older trackers go, or the new one."""
+        domain, new = subject.domain, subject.new_tracker
+        if (backup_socket(domain) or "").startswith(subject.scratch):
+            end_backup(domain, self._site, self._clock)
+        known = self._trackers.all_names(domain, subject.definition)
+        doomed = known - {new} if is_kept else known & {new}
+        is_off = self._machines.power_of(domain).is_off
+        self._trackers.drop(domain, subject.definition, doomed, is_off=is_off)
+
+
+def _disk(subject: _Subject, disk: DiskSpec, answers: Answers, socket: str) -> OpenedDisk:
+    answer = answers[disk.key]
+    return OpenedDisk(
+        key=disk.key,
+        size_bytes=disk.size_bytes,
+        address=NbdAddress(socket, disk.key, _EXPORT_BITMAP if answer.bitmap else None),
+        tracker_id=subject.new_tracker if subject.is_getting_tracker(disk.key) else None,
+        tracker_reason=answer.reason,
+    )
+
+
+def backup_xml(definition: Definition, keys: set[DiskKey], answers: Answers, scratch: str) -> str:
+    """The XML of a pull-mode backup of those disks, each by its own tracker or in full."""
+    parts = []
+    for disk in definition.disks:
+        if disk.key not in keys:
+            parts.append(f"<disk name='{disk.key}' backup='no'/>")
+            continue
+        bitmap = answers[disk.key].bitmap
+        mode = "backupmode='full'"
+        if bitmap:
+            mode = f"backupmode='incremental' incremental='{bitmap}' exportbitmap='{_EXPORT_BITMAP}'"
+        file = quoteattr(f"{scratch}/{disk.key}")
+        parts.append(
+            f"<disk name='{disk.key}' backup='yes' type='file' exportname='{disk.key}' {mode}>"
+            f"<driver type='qcow2'/><scratch file={file}/></disk>"
+        )
+    parts += [f"<disk name='{name}' backup='no'/>" for name in definition.other_devices]
+    socket = quoteattr(f"{scratch}/nbd")
+    server = f"<server transport='unix' socket={socket}/>"
+    return f"<domainbackup mode='pull'>{server}<disks>{''.join(parts)}</disks></domainbackup>"
+
+
+def backup_socket(domain: libvirt.virDomain) -> str | None:
+    """The socket path of the machine's backup job, empty where it has none of its own; None without a job."""
+    try:
+        xml: str = domain.backupGetXMLDesc(0)
+    except libvirt.libvirtError:
+        return None
+    return xml.partition("socket='")[2].partition("'")[0]
+
+
+def end_backup(domain: libvirt.virDomain, site: str, clock: Clock) -> None:
+    """Call off the machine's backup job and wait until it is gone; safe to repeat.
+
+    A job whose end libvirtd missed raises while it is being cleared: what counts is that it is gone.
+    """
+    deadline = clock.monotonic() + END_SECONDS
+    complaint = ""
+    while backup_socket(domain) is not None:
+        try:
+            domain.abortJob()
+        except libvirt.libvirtError as error:
+            complaint = str(error)
+        if clock.monotonic() > deadline:
+            raise SiteError(
+                f"The backup job of machine {domain.name()} on site '{site}' did not end: {complaint}",
+                hint="Look at it with virsh domjobinfo; the next run tries again.",
+            )
+        clock.sleep(0.02)
+
+
+__all__ = ["RunningCaptures", "backup_socket", "backup_xml", "end_backup"]

@@ -1,0 +1,122 @@
+"""Trackers: libvirt checkpoints of a running machine, and the dirty bitmaps below them when it is off.
+
+One tracker is one name (``twinhull-CAPTURE``), the same for the checkpoint and for the bitmap in each qcow2 image.
+libvirt's checkpoint is only its memory of the bitmaps: it is made anew where it is missing (bitmaps made while the
+machine was off, definitions that were restored), and whether the bitmaps are whole is asked from QEMU each time.
+"""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Mapping
+
+import libvirt
+
+from twinhull.model.machine import DiskKey
+from twinhull.platforms.hosts import Host, check
+from twinhull.platforms.libvirt_connection import told
+from twinhull.platforms.qemu.domains import Definition, ImageFile
+
+PREFIX = "twinhull-"
+
+
+def tracker_name(capture_id: str) -> str:
+    """The name of the tracker that a capture leaves."""
+    return PREFIX + capture_id
+
+
+class Trackers:
+    """The trackers of one site's machines."""
+
+    def __init__(self, site: str, host: Host) -> None:
+        self._site = site
+        self._host = host
+
+    def checkpoints(self, domain: libvirt.virDomain) -> list[str]:
+        """The names of our checkpoints of a machine."""
+        with told(self._site, "listing checkpoints"):
+            names = [checkpoint.getName() for checkpoint in domain.listAllCheckpoints()]
+        return [name for name in names if name.startswith(PREFIX)]
+
+    def whole_disks(self, domain: libvirt.virDomain, name: str, disks: Iterable[DiskKey]) -> set[DiskKey]:
+        """Of a running machine's disks, those whose bitmap of that name is there and whole."""
+        if name not in self.checkpoints(domain):
+            self._redefine(domain, name, disks)
+        flags = libvirt.VIR_DOMAIN_CHECKPOINT_XML_SIZE | libvirt.VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN
+        with told(self._site, f"looking at checkpoint {name}"):
+            xml = domain.checkpointLookupByName(name).getXMLDesc(flags)
+        found = ET.fromstring(xml).findall("./disks/disk")  # noqa: S314 - from the site's own libvirt
+        # libvirt gives a size exactly for the bitmaps that QEMU has loaded whole.
+        return {DiskKey(disk.get("name", "")) for disk in found if disk.get("size") is not None}
+
+    def _redefine(self, domain: libvirt.virDomain, name: str, disks: Iterable[DiskKey]) -> None:
+        xml = checkpoint_xml(name, set(disks), ())
+        with told(self._site, f"remembering checkpoint {name}"):
+            domain.checkpointCreateXML(xml, libvirt.VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE)
+
+    def drop_running(self, domain: libvirt.virDomain, name: str, disks: Iterable[DiskKey]) -> None:
+        """Drop a tracker of a running machine; safe to repeat."""
+        if name not in self.checkpoints(domain):
+            self._redefine(domain, name, disks)
+        with told(self._site, f"dropping checkpoint {name}"):
+            checkpoint = domain.checkpointLookupByName(name)
+            try:
+                checkpoint.delete(0)
+            except libvirt.libvirtError:
+                # Its bitmap is gone from some disk (QEMU was killed): what is left is libvirt's memory of it.
+                checkpoint.delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
+
+    def bitmaps(self, image: ImageFile) -> Mapping[str, bool]:
+        """The bitmaps of ours in an image's file, each with whether it is whole and counting."""
+        if not image.can_track:
+            return {}
+        info = json.loads(check(self._host, ["qemu-img", "info", "--force-share", "--output=json", "--", image.path]))
+        entries = info.get("format-specific", {}).get("data", {}).get("bitmaps", [])
+        return {
+            entry["name"]: "auto" in entry["flags"] and "in-use" not in entry["flags"]
+            for entry in entries
+            if entry["name"].startswith(PREFIX)
+        }
+
+    def add_stopped(self, image: ImageFile, name: str) -> bool:
+        """Leave a tracker in a stopped machine's disk; False where the disk can have none."""
+        if not image.can_track:
+            return False
+        if name not in self.bitmaps(image):
+            check(self._host, ["qemu-img", "bitmap", "--add", "--", image.path, name])
+        return True
+
+    def drop_stopped(self, domain: libvirt.virDomain, definition: Definition, names: Iterable[str]) -> None:
+        """Drop trackers of a stopped machine, bitmaps and libvirt's memory of them; safe to repeat."""
+        chosen = set(names)
+        for image in definition.disks:
+            for name in chosen & self.bitmaps(image).keys():
+                check(self._host, ["qemu-img", "bitmap", "--remove", "--", image.path, name])
+        for name in chosen & set(self.checkpoints(domain)):
+            with told(self._site, f"dropping checkpoint {name}"):
+                domain.checkpointLookupByName(name).delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
+
+    def all_names(self, domain: libvirt.virDomain, definition: Definition) -> set[str]:
+        """Every tracker of ours on a machine, known to libvirt or only in an image."""
+        in_images = {name for image in definition.disks for name in self.bitmaps(image)}
+        return in_images | set(self.checkpoints(domain))
+
+    def drop(self, domain: libvirt.virDomain, definition: Definition, names: Iterable[str], *, is_off: bool) -> None:
+        """Drop trackers, whatever the machine's state; safe to repeat."""
+        if is_off:
+            self.drop_stopped(domain, definition, names)
+            return
+        trackable = [disk.key for disk in definition.disks if disk.can_track]
+        for name in names:
+            self.drop_running(domain, name, trackable)
+
+
+def checkpoint_xml(name: str, tracked: set[DiskKey], others: Iterable[str]) -> str:
+    """The XML of a checkpoint that counts changes of ``tracked`` and of nothing else."""
+    disks = "".join(f"<disk name='{key}' checkpoint='bitmap' bitmap='{name}'/>" for key in sorted(tracked))
+    disks += "".join(f"<disk name='{key}' checkpoint='no'/>" for key in others)
+    # A redefinition needs a creation time; the name is what orders ours.
+    return (
+        f"<domaincheckpoint><name>{name}</name><creationTime>1</creationTime><disks>{disks}</disks></domaincheckpoint>"
+    )
