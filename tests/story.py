@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from twinhull.cluster.epochs import current_epoch
 from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec, NicSpec, Role, SiteName
 from twinhull.model.perform import Journal, perform
-from twinhull.model.steps import Action, Facts, JsonValue
+from twinhull.model.steps import Action, JsonValue
 from twinhull.model.units import KIB, MIB
 from twinhull.platforms.contract import SiteSettings
 from twinhull.platforms.simulated import Killed, SimulatedMachine, SimulatedPlatform, SimulatedWorld
@@ -24,7 +24,7 @@ A, B = SiteName("a"), SiteName("b")
 CHUNK_BYTES = 16 * KIB
 SECRET = "secret"  # noqa: S105 - the tests' own
 CHEAP = KdfCost(iterations=1, lanes=1, memory_kib=8)
-DISK_BYTES = MIB
+DISK_BYTES = 256 * KIB
 
 
 class TickingStore:
@@ -84,6 +84,17 @@ class Story:
         store = MemoryStore()
         Repository.create(store, SECRET, chunk_size_bytes=CHUNK_BYTES, cost=CHEAP, ports=world.ports).close()
         return cls(world, store)
+
+    def keep_writing(self, site: str = A) -> None:
+        """The guest goes on writing while we work: one write at each fifth tick."""
+
+        def write(_: str) -> None:
+            machine = self.world.host(site).machines.get(WEB)
+            is_writing = machine is not None and machine.power == "running" and not machine.is_frozen
+            if machine and is_writing and len(self.world.ticks) % 5 == 0:
+                machine.write_some(self.world.ports.randomness, 1)
+
+        self.world.on_tick = write
 
     def machine(self, site: str = A) -> SimulatedMachine:
         return self.world.host(site).machines[WEB]

@@ -103,8 +103,16 @@ def require_primary(situation: Situation, site: str) -> None:
     if standing and standing.role is Role.PRIMARY and standing.epoch == epoch:
         return
     held = f"it is {standing.role.value} there in epoch {standing.epoch}" if standing else "it holds no epoch there"
-    where = f"It is primary on {holder.site}." if holder else "No site that answers is its primary."
+    where = _where(standing, holder)
     raise StaleEpoch(
         f"The machine {situation.machine_id} is not primary on {site}: {held}, and the current epoch is {epoch}.",
         hint=f"{where} See 'twinhull status'.",
     )
+
+
+def _where(standing: Standing | None, holder: Side | None) -> str:
+    if holder:
+        return f"It is primary on {holder.site}."
+    if standing and standing.role is Role.FENCED:
+        return "If a failover was begun and not finished, repeat it: it goes on from here."
+    return "No site that answers is its primary."

@@ -10,6 +10,7 @@ from twinhull.model.units import format_bytes, format_duration
 from twinhull.platforms.contract import CaptureRequest
 from twinhull.replication.bases import choose_base
 from twinhull.replication.capture import CaptureOrder, capture_machine
+from twinhull.replication.cleaning import clean_leftovers
 from twinhull.replication.context import Context
 from twinhull.replication.replica import ReplicaOrder, bring_replica
 from twinhull.replication.requests import FailoverRequest
@@ -79,6 +80,7 @@ def _lost_bytes(context: Context, request: FailoverRequest, point: Point) -> int
         site = context.site(request.source)
         points = context.repository.points(request.machine_id)
         base = choose_base(points, request.source, site.standing(request.machine_id))
+        clean_leftovers(site, request.machine_id, base.trackers.values())
         if base.point is None or base.point.id != point.id:
             return None
         asked = CaptureRequest(

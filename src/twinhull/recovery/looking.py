@@ -28,6 +28,7 @@ def look_at_both(context: Context, facts: Facts) -> Facts:
         "epoch": max(current_epoch(situation), 1) + 1,
         "machine_name": status.spec.name if status else wanted.document.spec["name"] if wanted else request.machine_id,
         "was_running": source.is_running,
+        "was_silent": not source.is_reachable,
         "wanted_point_id": wanted.id if wanted else None,
         "asked_at_seconds": context.ports.clock.monotonic(),
         "reasons": with_reasons(facts, *reasons),

@@ -58,15 +58,16 @@ def _fence_and_stop(context: Context, request: FailoverRequest, epoch: int) -> l
 
 
 def start_source_again(context: Context, facts: Facts) -> None:
-    """Take the fence back: the source is primary in the new epoch, and runs if it ran before."""
+    """Take the fence back: the source is primary in the new epoch, and runs if it ran before.
+
+    Raises SiteUnreachable where the source is silent by now; it stays fenced then, and the failover can be repeated.
+    """
     request = FailoverRequest.of(facts)
-    try:
-        site = context.site(request.source)
-        held = site.standing(request.machine_id)
-    except SILENCE as error:
-        context.on_reason(f"{request.source} does not answer: it is as it was left ({error.message}).")
-        return
-    if held is None or held.role is not Role.FENCED:
+    if not request.is_planned and facts.get("was_silent"):
+        return  # it was never reached, so nothing was done to it
+    site = context.site(request.source)
+    held = site.standing(request.machine_id)
+    if held is None or held.role is not Role.FENCED or held.epoch != facts["epoch"]:
         return
     site.write_standing(replace(held, role=Role.PRIMARY))
     if facts.get("was_running"):

@@ -6,6 +6,8 @@ from twinhull.model.errors import SiteError
 from twinhull.model.machine import MachineId, PowerState
 from twinhull.model.steps import Facts
 from twinhull.platforms.contract import Site
+from twinhull.replication.bases import choose_base
+from twinhull.replication.cleaning import clean_leftovers
 from twinhull.replication.context import Context
 
 _POLL_SECONDS = 0.2
@@ -17,6 +19,7 @@ def start_and_wait(context: Context, site: Site, machine_id: MachineId, epoch: i
     Raises StaleEpoch and ReplicaDirty (the guard's refusals), and SiteError where it does not run in time.
     """
     clock = context.ports.clock
+    clean_before_start(context, site, machine_id)
     site.start(machine_id, epoch)
     deadline = clock.monotonic() + timeout_seconds
     while (power := site.power(machine_id)) is not PowerState.RUNNING:
@@ -27,6 +30,13 @@ def start_and_wait(context: Context, site: Site, machine_id: MachineId, epoch: i
                 hint="Look at its console there; repeating the run starts it again.",
             )
         clock.sleep(_POLL_SECONDS)
+
+
+def clean_before_start(context: Context, site: Site, machine_id: MachineId) -> None:
+    """A disk that a killed process left open would keep the machine from starting."""
+    base = choose_base(context.repository.points(machine_id), site.settings.name, site.standing(machine_id))
+    for reason in clean_leftovers(site, machine_id, base.trackers.values()):
+        context.on_reason(reason)
 
 
 def seconds_since(context: Context, facts: Facts, key: str) -> float | None:

@@ -99,8 +99,9 @@ def capturing(
         capture = _at_one_instant(world, host, machine, request)
         yield capture
     finally:
+        host.let_go(held)
         with world.call(host, "end capture"):
-            host.held.remove(held)
+            host.held = [item for item in host.held if item.name != held.name]
             if not (capture and capture.is_kept):
                 drop_tracker(machine, request.capture_id)
 

@@ -143,6 +143,7 @@ class SimulatedMachine:
         self.spec = replace(self.spec, disks=(*self.spec.disks, disk))
         self.disks[disk.key] = SimulatedDisk(size_bytes)
         self.trackers[disk.key] = {}
+        self._history = None
 
     def grow_disk(self, key: str, size_bytes: int) -> None:
         """The owner makes a disk larger; its trackers do not survive that."""
@@ -156,6 +157,7 @@ class SimulatedMachine:
         self.spec = replace(self.spec, disks=tuple(disk for disk in self.spec.disks if disk.key != key))
         del self.disks[DiskKey(key)]
         del self.trackers[DiskKey(key)]
+        self._history = None
 
     def rename(self, name: str) -> None:
         """The owner renames it."""

@@ -236,8 +236,9 @@ class SimulatedSite:
         try:
             yield lambda: DiskHandle(self._world, self._host, key, disk, put)
         finally:
+            self._host.let_go(held)
             with self._call("close disk"):
-                self._host.held.remove(held)
+                self._host.held = [item for item in self._host.held if item.name != held.name]
 
     def _machine(self, machine_id: MachineId) -> SimulatedMachine:
         machine = self._host.machines.get(machine_id)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import RLock
 
 from twinhull.model.errors import SiteUnreachable
@@ -74,6 +74,10 @@ class SimulatedHost:
     lost_captures_after_reads: int | None = None
     bytes_read: int = 0
     bytes_written: int = 0
+
+    def let_go(self, held: Held) -> None:
+        """Nobody counts on it any more; what cannot be closed right now is a leftover from here on."""
+        self.held = [replace(item, process=0) if item == held else item for item in self.held]
 
     def add_machine(self, spec: MachineSpec, *, is_running: bool = True) -> SimulatedMachine:
         """The owner makes a machine here."""

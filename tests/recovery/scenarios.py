@@ -1,0 +1,202 @@
+"""Every kind of run, each with the world in which it starts and what must be true when it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.story import DISK_BYTES, WEB, A, B, Story, check_as_found, check_epochs, check_promises
+from twinhull.model.machine import MachineId, PowerState, Role, SiteName
+from twinhull.model.steps import Action, JsonValue
+from twinhull.model.units import KIB
+from twinhull.recovery.failover import FAILBACK, FAILOVER
+from twinhull.recovery.restore import RESTORE
+from twinhull.recovery.rollback import ROLLBACK
+from twinhull.replication.context import Context
+from twinhull.replication.requests import FailoverRequest, Request, RestoreRequest, RollbackRequest
+from twinhull.replication.sync import SYNC
+
+Facts = dict[str, JsonValue]
+NEW = MachineId("6f5a3f0e-0000-4000-8000-00000000000f")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """``begin`` makes the world, ``request`` asks, ``check`` looks at the end. ``runs_at`` is where it must run then."""
+
+    name: str
+    action: Action[Context]
+    begin: Callable[[], Story]
+    request: Callable[[Story], Request]
+    runs_at: SiteName | None
+    check: Callable[[Story, Facts], None]
+    is_source_lost: bool = False
+
+
+def check_end(scenario: Scenario, story: Story, facts: Facts) -> None:
+    """What must be true after every run that has ended well."""
+    check_promises(story)
+    check_as_found(story)
+    check_epochs(story)
+    running = [host.name for host in story.world.hosts.values() if WEB in host.machines and is_on(story, host.name)]
+    assert running == ([scenario.runs_at] if scenario.runs_at else [])
+    scenario.check(story, facts)
+
+
+def is_on(story: Story, site: str) -> bool:
+    return story.machine(site).power is PowerState.RUNNING
+
+
+def synced(count: int = 1) -> Story:
+    story = Story.begin(disk_count=1)
+    for _ in range(count):
+        story.write(2)
+        story.sync()
+    story.write(2)
+    return story
+
+
+def failed_over(*, is_planned: bool = True) -> Story:
+    story = synced()
+    if not is_planned:
+        story.world.host(A).crash()
+    story.run(FAILOVER, FailoverRequest(story.run_id(), WEB, A, B, is_planned=is_planned))
+    story.world.host(A).return_()
+    story.write(2, B)
+    return story
+
+
+def reshaped() -> Story:
+    story = synced()
+    story.machine().grow_disk("vda", 2 * DISK_BYTES)
+    story.machine().add_disk("vdb", DISK_BYTES)
+    story.machine().rename("web-2")
+    story.machine().write("vda", DISK_BYTES + 5, b"behind the old end")
+    story.machine().write("vdb", 64 * KIB, b"on the new disk")
+    return story
+
+
+def shrunk() -> Story:
+    story = synced()
+    story.machine().remove_disk("vda")
+    story.machine().add_disk("vda", DISK_BYTES // 2)
+    story.machine().write("vda", 0, b"another disk of the same name")
+    return story
+
+
+def source_lost() -> Story:
+    story = synced()
+    story.world.host(A).crash()
+    return story
+
+
+def machine_dead() -> Story:
+    story = synced()
+    story.machine().crash()
+    return story
+
+
+def sync(story: Story) -> Request:
+    return story.sync_request()
+
+
+def failover(*, is_planned: bool) -> Callable[[Story], Request]:
+    return lambda story: FailoverRequest(story.run_id(), WEB, A, B, is_planned=is_planned)
+
+
+def failback(story: Story) -> Request:
+    return FailoverRequest(story.run_id(), WEB, B, A)
+
+
+def rollback(story: Story) -> Request:
+    return RollbackRequest(story.run_id(), WEB, A, story.points()[-3].id, other_sites=(B,))
+
+
+def restore(story: Story) -> Request:
+    point = story.points()[0].id
+    return RestoreRequest(story.run_id(), WEB, point, to_site=B, new_machine_id=NEW, new_name="web-again")
+
+
+def replica_is_at_its_point(story: Story, facts: Facts) -> None:
+    held = story.world.host(B).standings[WEB]
+    assert (held.role, held.point_id, held.is_dirty) == (Role.REPLICA, facts["point_id"], False)
+
+
+def runs_from_its_point(site: SiteName, role_of_other: Role) -> Callable[[Story, Facts], None]:
+    def check(story: Story, facts: Facts) -> None:
+        point = story.context().repository.point(story.points()[0].id.__class__(str(facts["point_id"])))
+        machine = story.machine(site)
+        for disk in point.document.disks:
+            before = machine.history.content(disk.key, disk.root.size_bytes, 0)
+            assert before == story.content(point, disk.key)
+        other = story.world.host(B if site == A else A)
+        assert other.standings[WEB].role is role_of_other
+
+    return check
+
+
+def nothing_is_lost(site: SiteName) -> Callable[[Story, Facts], None]:
+    def check(story: Story, facts: Facts) -> None:
+        runs_from_its_point(site, Role.REPLICA)(story, facts)
+        other = B if site == A else A
+        for key, disk in story.machine(other).disks.items():
+            size = disk.size_bytes
+            assert story.machine(other).content(key) == story.machine(site).history.content(key, size, 0)
+        assert facts["rpo_seconds"] == 0
+
+    return check
+
+
+def is_rolled_back(story: Story, facts: Facts) -> None:
+    point = story.context().repository.point(story.points()[0].id.__class__(str(facts["point_id"])))
+    for disk in point.document.disks:
+        before = story.machine(A).history.content(disk.key, disk.root.size_bytes, 0)
+        assert before == story.content(point, disk.key)
+    assert facts["present_point_id"] in {point.id for point in story.points()}
+
+
+def is_restored(story: Story, _: Facts) -> None:
+    new, point = story.world.host(B).machines[NEW], story.points()[0]
+    assert NEW not in story.world.host(B).standings
+    assert new.power is PowerState.OFF
+    for disk in point.document.disks:
+        assert new.content(disk.key) == story.content(point, disk.key)
+    assert {nic.mac for nic in new.spec.nics}.isdisjoint({nic.mac for nic in story.machine(A).spec.nics})
+
+
+SCENARIOS = [
+    Scenario("first sync", SYNC, lambda: Story.begin(disk_count=1), sync, A, replica_is_at_its_point),
+    Scenario("second sync", SYNC, synced, sync, A, replica_is_at_its_point),
+    Scenario("sync of a reshaped machine", SYNC, reshaped, sync, A, replica_is_at_its_point),
+    Scenario("sync of a replaced disk", SYNC, shrunk, sync, A, replica_is_at_its_point),
+    Scenario("planned failover", FAILOVER, synced, failover(is_planned=True), B, nothing_is_lost(B)),
+    Scenario(
+        "unplanned failover, source silent",
+        FAILOVER,
+        source_lost,
+        failover(is_planned=False),
+        B,
+        runs_from_its_point(B, Role.PRIMARY),
+        is_source_lost=True,
+    ),
+    Scenario(
+        "unplanned failover, machine dead",
+        FAILOVER,
+        machine_dead,
+        failover(is_planned=False),
+        B,
+        runs_from_its_point(B, Role.FENCED),
+        is_source_lost=True,
+    ),
+    Scenario("failback", FAILBACK, failed_over, failback, A, nothing_is_lost(A)),
+    Scenario(
+        "failback after the source was lost",
+        FAILBACK,
+        lambda: failed_over(is_planned=False),
+        failback,
+        A,
+        nothing_is_lost(A),
+    ),
+    Scenario("rollback", ROLLBACK, lambda: synced(3), rollback, A, is_rolled_back),
+    Scenario("restore to a site", RESTORE, synced, restore, A, is_restored),
+]
