@@ -83,12 +83,12 @@ class Stage:
     def connect_sites(self) -> None:
         """Make the repository, add both sites, and protect the machine: what a user types first."""
         repository = self.twinhull.state / "points"
-        self.twinhull.text("repository", "create", str(repository))
+        self.twinhull.text("repository", "create", str(repository), "--generate")
         home = ["--directory", f"{self.qemu.directory}/twinhull", "--hooks-directory", str(self.qemu.hooks)]
         self.twinhull.text("site", "add", HOME, self.qemu.uri, *home)
         self.twinhull.text("site", "add", AWAY, self.xen.uri)
         networks = ["--network", "user=bridge:xenbr0"]
-        route = ["--machine", self.machine, "--source", HOME, "--target", AWAY]
+        route = ["--machine", self.machine, "--from", HOME, "--to", AWAY]
         self.twinhull.text("plan", "create", PLAN, *route, "--rpo", "1m", *networks)
 
 

@@ -5,3 +5,10 @@ machines), ``power`` (the switch), ``keeper`` (the watchdog on the host), ``free
 dirty bitmaps), ``running`` and ``stopped`` (the two ways to capture), ``captures`` (which of them), ``definition`` and
 ``replicas`` (the powered-off twin), ``leftovers``, ``site`` (all of it in one hand).
 """
+
+from twinhull.platforms.qemu.site import QemuPlatform
+
+PLATFORM = QemuPlatform()
+"""The platform, as the manager finds it."""
+
+__all__ = ["PLATFORM", "QemuPlatform"]
