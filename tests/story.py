@@ -75,6 +75,7 @@ class Story:
     workers: int = 1
     reasons: list[str] = field(default_factory=list)
     runs: int = 0
+    _witness: Repository | None = None
 
     @classmethod
     def begin(cls, *, disk_count: int = 2, seed: int = 1, is_running: bool = True) -> Story:
@@ -126,14 +127,20 @@ class Story:
     def sync(self, source: SiteName = A, target: SiteName | None = B, **more: object) -> dict[str, JsonValue]:
         return self.run(SYNC, self.sync_request(source, target, **more))
 
+    def witness(self) -> Repository:
+        """Another reader of the same store, opened once."""
+        if self._witness is None:
+            self._witness = Repository.open(self.store, SECRET, ports=self.world.ports)
+        return self._witness
+
     def points(self) -> list[Point]:
-        return self.context().repository.points(WEB)
+        return self.witness().points(WEB)
 
     def content(self, point: Point, key: str) -> bytes:
         """What the repository gives back."""
         disk = point.disk(DiskKey(key))
         assert disk
-        return self.context().repository.reader().read(disk.root, 0, disk.root.size_bytes)
+        return self.witness().reader().read(disk.root, 0, disk.root.size_bytes)
 
     def until_converged(
         self, action: Action[Context], request: Request, journal: Journal

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.story import DISK_BYTES, WEB, A, B, Story, check_as_found, check_epochs, check_promises
-from twinhull.model.machine import MachineId, PowerState, Role, SiteName
+from twinhull.model.machine import MachineId, PointId, PowerState, Role, SiteName
 from twinhull.model.steps import Action, JsonValue
 from twinhull.model.units import KIB
 from twinhull.recovery.failover import FAILBACK, FAILOVER
@@ -22,7 +22,7 @@ NEW = MachineId("6f5a3f0e-0000-4000-8000-00000000000f")
 
 @dataclass(frozen=True)
 class Scenario:
-    """``begin`` makes the world, ``request`` asks, ``check`` looks at the end. ``runs_at`` is where it must run then."""
+    """``begin`` makes the world, ``request`` asks, ``check`` looks at the end, when it runs at ``runs_at``."""
 
     name: str
     action: Action[Context]
@@ -124,7 +124,7 @@ def replica_is_at_its_point(story: Story, facts: Facts) -> None:
 
 def runs_from_its_point(site: SiteName, role_of_other: Role) -> Callable[[Story, Facts], None]:
     def check(story: Story, facts: Facts) -> None:
-        point = story.context().repository.point(story.points()[0].id.__class__(str(facts["point_id"])))
+        point = story.witness().point(PointId(str(facts["point_id"])))
         machine = story.machine(site)
         for disk in point.document.disks:
             before = machine.history.content(disk.key, disk.root.size_bytes, 0)
@@ -148,7 +148,7 @@ def nothing_is_lost(site: SiteName) -> Callable[[Story, Facts], None]:
 
 
 def is_rolled_back(story: Story, facts: Facts) -> None:
-    point = story.context().repository.point(story.points()[0].id.__class__(str(facts["point_id"])))
+    point = story.witness().point(PointId(str(facts["point_id"])))
     for disk in point.document.disks:
         before = story.machine(A).history.content(disk.key, disk.root.size_bytes, 0)
         assert before == story.content(point, disk.key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -117,10 +118,8 @@ def _silent_at(scenario: Scenario, number: int, lost: SiteName) -> None:
     request, journal = scenario.request(story), Journal()
     story.world.forget_ticks()
     story.world.at[number] = story.world.host(lost).isolate
-    try:
+    with suppress(SiteUnreachable):
         story.run(scenario.action, request, journal)
-    except SiteUnreachable:
-        pass
     check_promises(story)
     story.world.host(lost).return_()
     story.world.restart()

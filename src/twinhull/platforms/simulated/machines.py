@@ -57,7 +57,7 @@ class SimulatedMachine:
     """A machine on one simulated host; tests drive its guest through it.
 
     It can be told to be difficult: ``is_lying`` (its trackers miss every write from now on), ``is_deaf`` (its agent
-    does not answer), ``is_stubborn`` (it does not shut down when asked), ``untrackable`` (disks that can have no tracker).
+    does not answer), ``is_stubborn`` (it does not shut down when asked), ``untrackable`` (these disks have no tracker).
     """
 
     def __init__(self, spec: MachineSpec, clock: Clock, *, is_ours: bool = False) -> None:
