@@ -37,18 +37,23 @@ def _phases(name: str, facts: dict[str, Any]) -> list[Figure]:
     ]
 
 
+def _sync(played: Stage) -> dict[str, Any]:
+    facts: dict[str, Any] = played.twinhull("sync", played.machine)["runs"][0]["result"]
+    return facts
+
+
 def measure(played: Stage) -> list[Figure]:
     """Sync in full, then idle, then with one changed MiB."""
     played.power_on_at_home()
     address = played.at_home()
     played.connect_sites()
     guest = TinyClient(address.port, address.host)
-    first = played.twinhull("sync", played.machine)
+    first = _sync(played)
     guest.be_quiet()
-    played.twinhull("sync", played.machine)
-    idle = played.twinhull("sync", played.machine)
+    _sync(played)
+    idle = _sync(played)
     guest.write("mebibyte", 1)
-    increment = played.twinhull("sync", played.machine)
+    increment = _sync(played)
     return [
         *_phases("first sync", first),
         *_moved("idle machine", idle, 0),

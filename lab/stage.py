@@ -72,6 +72,14 @@ class Stage:
         finally:
             connection.close()
 
+    def stop_home(self) -> None:
+        """End the QEMU host that runs now."""
+        self.qemu.stop()
+
+    def restart_home(self) -> None:
+        """Boot the QEMU host again after it was killed."""
+        self.qemu = QemuHost.start(self.qemu.directory)
+
     def refusal_at_home(self) -> str:
         """Try to switch the machine on behind Twinhull's back; the refusal, or nothing where it started."""
         try:
@@ -104,6 +112,8 @@ def stage(directory: Path, cast: Cast) -> Iterator[Stage]:
         state.mkdir(mode=0o700)
         plan = cast.plan(qemu.images)
         connection = qemu.connect()
-        stack.callback(connection.close)
         define(connection, plan)
-        yield Stage(qemu, xen, Twinhull(state), plan, cast)
+        connection.close()
+        played = Stage(qemu, xen, Twinhull(state), plan, cast)
+        stack.callback(played.stop_home)
+        yield played

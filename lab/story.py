@@ -100,21 +100,13 @@ class Story:
         return away
 
     def _old_site_comes_back(self) -> None:
+        """The next sync goes the other way: it fences the old side, then brings it to what runs now."""
         stage = self.stage
-        stage.qemu = type(stage.qemu).start(stage.qemu.directory)
-        started = time.monotonic()
-        status = stage.twinhull("status")
+        stage.restart_home()
+        facts, seconds = self._timed("sync", stage.machine)
         refusal = stage.refusal_at_home()
-        self._station(
-            Station(
-                "the old site comes back",
-                time.monotonic() - started,
-                None,
-                {"status": status},
-                holds=bool(refusal),
-                verdict=f"holds: {refusal.splitlines()[-1]}" if refusal else "FALLS SHORT: the machine started twice",
-            )
-        )
+        verdict = f"holds: {refusal.splitlines()[-1]}" if refusal else "FALLS SHORT: the machine started twice"
+        self._station(Station("the old site comes back", seconds, None, facts, holds=bool(refusal), verdict=verdict))
 
     def _rollback(self, away: Address, instants: list[float]) -> None:
         with self.stage.writer(away) as writer:
@@ -136,8 +128,8 @@ class Story:
     def _timed(self, *command: str) -> tuple[dict[str, Any], float]:
         self.tell(f"twinhull {' '.join(command)}")
         started = time.monotonic()
-        facts = self.stage.twinhull(*command)
-        return facts, time.monotonic() - started
+        document = self.stage.twinhull(*command)
+        return document["runs"][0]["result"], time.monotonic() - started
 
     def _judged(self, name: str, seconds: float, facts: dict[str, Any], where: Address, instant: float) -> Any:  # noqa: ANN401
         book = self.stage.cast.service.book(where)
