@@ -15,8 +15,7 @@ from twinhull import __version__
 from twinhull.cli.door import Door, door_of
 from twinhull.cli.lazy import LazyGroup
 from twinhull.cli.options import PassphraseFileOption, RepositoryOption, StateOption, examples
-from twinhull.cli.outcomes import Told
-from twinhull.cli.screen import Screen
+from twinhull.cli.screen import Screen, Told
 from twinhull.model.errors import TwinhullError, UsageError
 
 _INTERRUPTED = 130

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from twinhull.cli import shapes
 from twinhull.cli.progress import watching
-from twinhull.cli.screen import Screen, Shape, error_shape
+from twinhull.cli.screen import Screen, Shape, Told, error_shape
 from twinhull.model.errors import TwinhullError
 from twinhull.model.units import format_bytes, format_duration
 
@@ -67,14 +67,6 @@ class Outcomes:
             {"machine_id": named.machine_id, "machine_name": named.name, "error": error_shape(error)}
             for named, error in self.failures
         ]
-
-
-class Told(Exception):
-    """Carries the exit code of an error that was printed already."""
-
-    def __init__(self, error: TwinhullError) -> None:
-        super().__init__(str(error))
-        self.exit_code = error.exit_code
 
 
 def carry_out_each(

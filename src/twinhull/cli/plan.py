@@ -42,12 +42,14 @@ def create(
     rpo: Annotated[
         str, typer.Option(metavar="DURATION", help="How much may be lost at most: 30s, 15m, 1h30m.")
     ] = "15m",
-    keep_last: Annotated[
-        int, typer.Option(min=1, help="Keep so many points of each machine, whatever their age.")
-    ] = 14,
+    keep_last: Annotated[int, typer.Option(min=1, help="Keep so many points of each machine.")] = 14,
     keep_for: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Keep all points of that time before the latest one, too.")
     ] = None,
+    keep_hourly: Annotated[int, typer.Option(min=0, metavar="N", help="Keep a point of each of the last N hours.")] = 0,
+    keep_daily: Annotated[int, typer.Option(min=0, metavar="N", help="The same for days.")] = 0,
+    keep_weekly: Annotated[int, typer.Option(min=0, metavar="N", help="The same for weeks.")] = 0,
+    keep_monthly: Annotated[int, typer.Option(min=0, metavar="N", help="The same for months.")] = 0,
     network: Annotated[
         list[str] | None,
         typer.Option(metavar="HERE=THERE", help="What a network of the source is called on the target; repeatable."),
@@ -66,7 +68,8 @@ def create(
 ) -> None:
     """Say which machines shall have replicas where. Nothing moves until 'sync' or 'serve'."""
     from twinhull.manager import sites  # noqa: PLC0415 - loaded when called
-    from twinhull.manager.records import Plan, Retention  # noqa: PLC0415 - as above
+    from twinhull.manager.records import Plan  # noqa: PLC0415 - as above
+    from twinhull.repository import RetentionRules  # noqa: PLC0415 - as above
 
     door = door_of(context)
     sites.checked_name(name, "plan")
@@ -79,7 +82,14 @@ def create(
             source=manager.catalog.site(SiteName(source)).name,
             target=manager.catalog.site(SiteName(target)).name,
             rpo_seconds=parse_duration(rpo),
-            retention=Retention(keep_last, parse_duration(keep_for) if keep_for else None),
+            retention=RetentionRules(
+                keep_last=keep_last,
+                keep_within_seconds=parse_duration(keep_for) if keep_for else 0.0,
+                keep_hourly=keep_hourly,
+                keep_daily=keep_daily,
+                keep_weekly=keep_weekly,
+                keep_monthly=keep_monthly,
+            ),
             networks=networks(network or []),
             boot_mode=boot_mode.value if boot_mode else None,
             full_compare_every=full_compare_every,
@@ -195,7 +205,10 @@ def _set_paused(context: typer.Context, name: str, *, is_json: bool, is_paused: 
 
 
 def _retention(plan: Plan) -> str:
-    kept = f"the latest {plan.retention.keep_last}"
-    if plan.retention.keep_seconds is not None:
-        kept += f" and {format_duration(plan.retention.keep_seconds)}"
-    return kept
+    rules = plan.retention
+    periods = (("hours", rules.keep_hourly), ("days", rules.keep_daily), ("weeks", rules.keep_weekly))
+    kept = [f"the latest {rules.keep_last}"]
+    if rules.keep_within_seconds:
+        kept.append(f"all of {format_duration(rules.keep_within_seconds)}")
+    kept += [f"one of each of {count} {word}" for word, count in (*periods, ("months", rules.keep_monthly)) if count]
+    return ", ".join(kept)

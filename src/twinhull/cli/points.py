@@ -9,6 +9,7 @@ import typer
 from twinhull.cli import completing, shapes
 from twinhull.cli.door import door_of
 from twinhull.cli.options import JsonFlag, PointArgument, YesFlag, examples
+from twinhull.cli.screen import Told
 from twinhull.model.extents import total_bytes
 from twinhull.model.units import format_bytes
 
@@ -134,12 +135,16 @@ def verify(
     door = door_of(context)
     with door.manager() as manager:
         verdict = manager.verify(point)
+    damage = verdict.damage()
     if is_json:
         door.screen.document(verdict.shape())
-    else:
-        for line in verdict.lines():
-            door.screen.line(line)
-    verdict.raise_if_damaged()
+        if damage:
+            raise Told(damage)
+        return
+    for line in verdict.lines():
+        door.screen.line(line)
+    if damage:
+        raise damage
 
 
 @app.command(epilog=examples("twinhull points remove web1:N-9", "twinhull points remove web1:3 --yes"))

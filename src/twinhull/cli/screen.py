@@ -66,6 +66,14 @@ class Screen:
             _write(sys.stderr, f"Hint: {error.hint}")
 
 
+class Told(Exception):
+    """Carries the exit code of an error that was printed already."""
+
+    def __init__(self, error: TwinhullError) -> None:
+        super().__init__(str(error))
+        self.exit_code = error.exit_code
+
+
 def error_shape(error: TwinhullError) -> Shape:
     """An error as data."""
     return {

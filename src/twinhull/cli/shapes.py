@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 
 from twinhull.cli.screen import Shape
@@ -58,8 +59,7 @@ def plan(record: Plan) -> Shape:
         "source": record.source,
         "target": record.target,
         "rpo_seconds": record.rpo_seconds,
-        "keep_last": record.retention.keep_last,
-        "keep_seconds": record.retention.keep_seconds,
+        "retention": asdict(record.retention),
         "networks": dict(record.networks),
         "boot_mode": record.boot_mode,
         "full_compare_every": record.full_compare_every,

@@ -9,8 +9,10 @@ import typer
 from twinhull.cli import shapes
 from twinhull.cli.door import door_of
 from twinhull.cli.options import JsonFlag, SiteArgument, YesFlag, examples
+from twinhull.cli.screen import Told
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import SiteName
+from twinhull.model.units import format_duration
 from twinhull.platforms.contract import SiteSettings
 
 app = typer.Typer(help="Connect virtualization environments, and see what they can do.", rich_markup_mode=None)
@@ -96,30 +98,47 @@ def list_(context: typer.Context, *, is_json: JsonFlag = False) -> None:
             door.screen.line(f"{view.settings.name}: {view.reason}")
 
 
-@app.command(epilog=examples("twinhull site check there"))
-def check(context: typer.Context, *, name: SiteArgument, is_json: JsonFlag = False) -> None:
-    """Say what a site can and cannot do, and why; the exit code tells whether its platform keeps its contract."""
+@app.command(epilog=examples("twinhull site check there", "twinhull site check there --look-only --json"))
+def check(
+    context: typer.Context,
+    *,
+    name: SiteArgument,
+    is_looking_only: Annotated[bool, typer.Option("--look-only", help="Ask what it can do, and try nothing.")] = False,
+    is_json: JsonFlag = False,
+) -> None:
+    """Say what a site can and cannot do, and why, and try it on a scratch machine that is gone afterwards.
+
+    The exit code is 10 where a check failed.
+    """
     door = door_of(context)
     with door.manager() as manager:
-        checked = manager.check_site(SiteName(name))
+        checked = manager.check_site(SiteName(name), is_looking_only=is_looking_only)
+    failed = checked.failed()
     if is_json:
         door.screen.document(checked.shape())
-    else:
-        door.screen.table(
-            ["capability", "supported", "reason"],
-            [
-                [capability.value, "yes" if support.is_supported else "no", support.reason]
-                for capability, support in checked.capabilities.items()
-            ],
-            empty="The site names no capability.",
-        )
+        if failed:
+            raise Told(failed)
+        return
+    door.screen.table(
+        ["capability", "supported", "reason"],
+        [
+            [capability.value, "yes" if support.is_supported else "no", support.reason]
+            for capability, support in checked.capabilities.items()
+        ],
+        empty="The site names no capability.",
+    )
+    if checked.checks:
         door.screen.line()
         door.screen.table(
-            ["check", "result", "reason"],
-            [[finding.name, finding.result, finding.reason] for finding in checked.findings],
+            ["check", "verdict", "took", "reason"],
+            [
+                [check.name, check.verdict.value, format_duration(check.seconds), check.reason]
+                for check in checked.checks
+            ],
             empty="",
         )
-    checked.raise_if_broken()
+    if failed:
+        raise failed
 
 
 @app.command(epilog=examples("twinhull site remove lab"))

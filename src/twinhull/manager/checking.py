@@ -1,30 +1,23 @@
-"""Whether a site answers, what it can do, and whether its platform keeps the contract there."""
+"""What a site can do, and whether its platform keeps the contract there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from twinhull.model.errors import SiteError, TwinhullError
+from twinhull.model.errors import SiteError
+from twinhull.model.ports import Ports
+from twinhull.platforms.conformance import Check, Verdict, run_conformance
 from twinhull.platforms.contract import Capability, Site, Support
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was tried. ``result`` is ``ok``, ``failed`` or ``left out``."""
-
-    name: str
-    result: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class SiteCheck:
-    """All that was found."""
+    """All that was found. ``checks`` is empty where nothing was to be tried."""
 
     name: str
     capabilities: Mapping[Capability, Support]
-    findings: Sequence[Finding]
+    checks: Sequence[Check]
 
     def shape(self) -> dict[str, object]:
         """As data."""
@@ -35,60 +28,23 @@ class SiteCheck:
                 for capability, support in self.capabilities.items()
             ],
             "checks": [
-                {"name": finding.name, "result": finding.result, "reason": finding.reason} for finding in self.findings
+                {"name": check.name, "verdict": check.verdict.value, "seconds": check.seconds, "reason": check.reason}
+                for check in self.checks
             ],
         }
 
-    def raise_if_broken(self) -> None:
-        """Raises SiteError where a check failed."""
-        broken = [finding for finding in self.findings if finding.result == "failed"]
-        if broken:
-            raise SiteError(
-                f"The site '{self.name}' failed {len(broken)} of {len(self.findings)} checks, "
-                f"first '{broken[0].name}': {broken[0].reason}"
-            )
+    def failed(self) -> SiteError | None:
+        """The error that tells of failed checks, if there are any."""
+        failed = [check for check in self.checks if check.verdict is Verdict.FAILED]
+        if not failed:
+            return None
+        return SiteError(
+            f"The site '{self.name}' failed {len(failed)} of {len(self.checks)} checks, "
+            f"first '{failed[0].name}': {failed[0].reason}"
+        )
 
 
-def check(site: Site) -> SiteCheck:
-    """Try what leaves nothing behind: looking at machines, standings and leftovers."""
-    findings = [_try(name, probe) for name, probe in _probes(site)]
-    return SiteCheck(site.settings.name, site.capabilities(), findings)
-
-
-def _probes(site: Site) -> list[tuple[str, Callable[[], str]]]:
-    return [
-        ("inventory", lambda: f"{len(site.machines())} machines"),
-        ("every machine alone", lambda: _each_machine(site)),
-        ("standings", lambda: f"{len(site.standings())} standings"),
-        ("leftovers", lambda: _leftovers(site)),
-        ("capabilities", lambda: _capabilities(site)),
-    ]
-
-
-def _each_machine(site: Site) -> str:
-    names = [site.machine(status.spec.machine_id).spec.name for status in site.machines()]
-    return ", ".join(names)
-
-
-def _leftovers(site: Site) -> str:
-    found = site.leftovers(None, ())
-    return "; ".join(f"{leftover.kind} {leftover.name}" for leftover in found) or "none"
-
-
-def _capabilities(site: Site) -> str:
-    missing = [capability.value for capability in Capability if capability not in site.capabilities()]
-    silent = [
-        capability.value
-        for capability, support in site.capabilities().items()
-        if not support.is_supported and not support.reason
-    ]
-    if missing or silent:
-        raise SiteError(f"not told: {', '.join(missing)}; told without a reason: {', '.join(silent)}")
-    return ""
-
-
-def _try(name: str, probe: Callable[[], str]) -> Finding:
-    try:
-        return Finding(name, "ok", probe())
-    except TwinhullError as error:
-        return Finding(name, "failed", error.message)
+def check_site(site: Site, ports: Ports, *, is_looking_only: bool) -> SiteCheck:
+    """Ask what it can do, and try it on a scratch machine that is gone afterwards."""
+    checks = [] if is_looking_only else run_conformance(site, ports)
+    return SiteCheck(site.settings.name, site.capabilities(), checks)

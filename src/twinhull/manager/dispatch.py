@@ -28,6 +28,13 @@ _BUSY_PATIENCE_SECONDS = 0.5
 _WAIT_SECONDS = 0.2
 
 
+@dataclass
+class Caution:
+    """A reason to remove no point for now, or nothing."""
+
+    text: str = ""
+
+
 @dataclass(frozen=True)
 class Dispatcher:
     """Takes a machine's lock, finishes what is unfinished there, then runs. One per process, for several threads."""
@@ -40,6 +47,7 @@ class Dispatcher:
     repository: Callable[[], Repository]
     origin: str
     active: dict[MachineId, Execution] = field(default_factory=dict)
+    caution: Caution = field(default_factory=Caution)
 
     def carry_out(self, want: Want, ears: Ears, *, is_waiting: bool = True) -> RunRecord:
         """Do it, waiting for the end; raises the run's error, and MachineBusy where it may not wait for its turn."""
@@ -129,7 +137,13 @@ class Dispatcher:
             _wait(execution, ears)
         finally:
             del self.active[machine_id]
+            Keeper(self.catalog, self.repository(), str).note_latest(machine_id)
         return execution.result()
+
+    def cancel_all(self) -> None:
+        """Ask everything that runs in this process to stop where it can be undone."""
+        for execution in list(self.active.values()):
+            execution.cancel()
 
     def _leash(self, run: RunRecord, ears: Ears) -> Leash:
         return Leash(run.run_id, on_step=ears.on_step)
@@ -146,7 +160,9 @@ class Dispatcher:
 
         began = clockwatch.read(self.ports.clock)
         repository = self.repository()
-        keeper = Keeper(self.catalog, repository, lambda: clockwatch.since(began, self.ports.clock))
+        keeper = Keeper(
+            self.catalog, repository, lambda: self.caution.text or clockwatch.since(began, self.ports.clock)
+        )
         with self.pool.lease() as door:
             yield Context(
                 repository=repository,

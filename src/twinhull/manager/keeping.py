@@ -1,4 +1,4 @@
-"""What happens to a machine's points after a sync: the latest is remembered, and the plan's retention is applied."""
+"""What happens to a machine's points after a run: the latest is remembered, the plan's retention is applied."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.records import LatestPoint
-from twinhull.manager.retention import Dated, judge
 from twinhull.model.machine import MachineId
 from twinhull.model.steps import Facts, JsonValue
 from twinhull.repository import Repository
@@ -21,18 +20,24 @@ class Keeper:
     repository: Repository
     jump: Callable[[], str]
 
-    def after_sync(self, machine_id: MachineId, _: Facts) -> Facts:
-        """Facts: ``removed_points``, and ``retention`` (the reason) where there is something to say."""
+    def note_latest(self, machine_id: MachineId) -> None:
+        """Remember the machine's latest point: any kind of run may have made one."""
         points = self.repository.points(machine_id)
-        if not points:
-            return {}
-        self.catalog.see_point(LatestPoint(machine_id, points[-1].id, points[-1].captured_at))
+        if points:
+            self.catalog.see_point(LatestPoint(machine_id, points[-1].id, points[-1].captured_at))
+
+    def after_sync(self, machine_id: MachineId, _: Facts) -> Facts:
+        """Facts: ``removed_points``, and ``retention``, a sentence."""
         plan = self.catalog.plan_of(machine_id)
         if not plan:
             return {}
-        dated = [Dated(point.id, point.captured_at) for point in points]
-        verdict = judge(dated, plan.retention, self.repository.held_points(), self.jump())
-        for point_id in verdict.removable:
-            self.repository.remove_point(point_id, f"retention of the plan {plan.name}")
-        removed: list[JsonValue] = [str(point_id) for point_id in verdict.removable]
-        return {"removed_points": removed, "retention": verdict.reason} if verdict.reason else {}
+        jump = self.jump()
+        verdicts = self.repository.retain(machine_id, plan.retention, clock_jumped=bool(jump))
+        removed: list[JsonValue] = [str(verdict.point.id) for verdict in verdicts if not verdict.stays]
+        return {"removed_points": removed, "retention": _tell(len(removed), len(verdicts), jump)}
+
+
+def _tell(removed_count: int, point_count: int, jump: str) -> str:
+    if jump:
+        return f"No point was removed: {jump}"
+    return f"{removed_count} of {point_count} points removed" if removed_count else f"{point_count} points kept"

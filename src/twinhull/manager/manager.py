@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from twinhull.manager.catalog import Catalog
-from twinhull.manager.checking import SiteCheck, check
 from twinhull.manager.inspecting import Inspected, inspect
 from twinhull.manager.journal import Journal
 from twinhull.manager.locks import is_free
@@ -32,6 +31,7 @@ from twinhull.recovery.points_by_name import resolve_point
 from twinhull.repository import Point, Repository
 
 if TYPE_CHECKING:
+    from twinhull.manager.checking import SiteCheck
     from twinhull.manager.dispatch import Dispatcher
     from twinhull.manager.orders import Desk
     from twinhull.manager.previews import Previewer
@@ -166,10 +166,12 @@ class Manager:
         self.lookout.look([settings.name])
         return machine_count
 
-    def check_site(self, name: SiteName) -> SiteCheck:
+    def check_site(self, name: SiteName, *, is_looking_only: bool) -> SiteCheck:
         """Try what the site can do."""
+        from twinhull.manager.checking import check_site  # noqa: PLC0415 - the kit is loaded for this alone
+
         with self.pool.lease() as door:
-            return check(door(name))
+            return check_site(door(name), self.ports, is_looking_only=is_looking_only)
 
     def inspect(self, named: Named) -> Inspected:
         """The machine on all sites."""

@@ -20,14 +20,7 @@ from enum import StrEnum
 
 from twinhull.model.machine import MachineId, PlanName, PointId, RunId, SiteName
 from twinhull.model.steps import JsonValue
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """Which points a plan keeps: the latest ``keep_last``, and all within ``keep_seconds`` before the latest one."""
-
-    keep_last: int = 14
-    keep_seconds: float | None = None
+from twinhull.repository import RetentionRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +35,7 @@ class Plan:
     source: SiteName
     target: SiteName
     rpo_seconds: float
-    retention: Retention = field(default_factory=Retention)
+    retention: RetentionRules = field(default_factory=RetentionRules)
     networks: Mapping[str, str] = field(default_factory=dict)
     boot_mode: str | None = None
     full_compare_every: int = 0

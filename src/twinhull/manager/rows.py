@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from twinhull.manager.records import (
     LatestPoint,
     Plan,
-    Retention,
     RunRecord,
     RunState,
     SeenMachine,
@@ -17,6 +17,7 @@ from twinhull.manager.records import (
 )
 from twinhull.model.machine import MachineId, PlanName, PointId, RunId, SiteName
 from twinhull.platforms.contract import SiteSettings
+from twinhull.repository import RetentionRules
 
 Row = Any
 """A row of SQLAlchemy, whose columns are its attributes."""
@@ -51,7 +52,7 @@ def plan(row: Row) -> Plan:
         source=SiteName(row.source),
         target=SiteName(row.target),
         rpo_seconds=row.rpo_seconds,
-        retention=Retention(row.keep_last, row.keep_seconds),
+        retention=RetentionRules(**row.retention),
         networks=dict(row.networks),
         boot_mode=row.boot_mode,
         full_compare_every=row.full_compare_every,
@@ -68,8 +69,7 @@ def plan_values(record: Plan) -> Values:
         "source": record.source,
         "target": record.target,
         "rpo_seconds": record.rpo_seconds,
-        "keep_last": record.retention.keep_last,
-        "keep_seconds": record.retention.keep_seconds,
+        "retention": asdict(record.retention),
         "networks": dict(record.networks),
         "boot_mode": record.boot_mode,
         "full_compare_every": record.full_compare_every,

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from threading import Event, Thread
+from threading import Lock as ThreadLock
 from typing import Any, Generic, TypeVar
 
 from dbos import DBOS, DBOSConfig, Serializer, SetWorkflowID, WorkflowHandle
@@ -134,6 +135,7 @@ class Engine(Generic[Context]):
         self._slot: Lock | None = None
         self._queue = ""
         self._work: dict[str, _Work[Context]] = {}
+        self._launching = ThreadLock()
 
     def start(
         self, run: RunRecord, leash: Leash, open_context: ContextMaker[Context], *, on_over: Callable[[], None]
@@ -242,19 +244,25 @@ class Engine(Generic[Context]):
             DBOS.delete_workflow(execution.run.run_id)
 
     def _launch(self) -> None:
-        if self._slot:
-            return
+        with self._launching:
+            if not self._slot:
+                self._launch_once()
+
+    def _launch_once(self) -> None:
         if _Current.engine:
             raise StateError("This process has a run engine already.")
-        self._slot = self._take_slot()
-        self._queue = self._slot.path.stem
-        _prepare_file(self._state)
-        _quieten()
-        DBOS(config=self._config())
-        DBOS.listen_queues([self._queue])
-        DBOS.launch()
-        DBOS.register_queue(self._queue, polling_interval_sec=_QUEUE_POLL_SECONDS)
-        _Current.engine = self
+        with ExitStack() as undo:
+            slot = undo.enter_context(self._take_slot())
+            self._queue = slot.path.stem
+            _prepare_file(self._state)
+            _quieten()
+            DBOS(config=self._config())
+            undo.callback(DBOS.destroy)
+            DBOS.listen_queues([self._queue])
+            DBOS.launch()
+            DBOS.register_queue(self._queue, polling_interval_sec=_QUEUE_POLL_SECONDS)
+            undo.pop_all()
+        self._slot, _Current.engine = slot, self
 
     def _take_slot(self) -> Lock:
         for number in range(_SLOT_COUNT):

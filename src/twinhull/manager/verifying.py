@@ -35,13 +35,14 @@ class Verdict:
             "lost_points": self.lost_points,
         }
 
-    def raise_if_damaged(self) -> None:
-        """Raises RepositoryDamaged."""
-        if self.problems:
-            raise RepositoryDamaged(
-                f"{len(self.problems)} things in the repository are not as they were written.",
-                hint="Points that are not named can be restored. 'twinhull sync --full-compare' makes a new whole one.",
-            )
+    def damage(self) -> RepositoryDamaged | None:
+        """The error that tells of the damage, if there is any."""
+        if not self.problems:
+            return None
+        return RepositoryDamaged(
+            f"{len(self.problems)} things in the repository are not as they were written.",
+            hint="Points that are not named can be restored. 'twinhull sync --full-compare' makes a new whole one.",
+        )
 
 
 def verify_all(repository: Repository) -> Verdict:

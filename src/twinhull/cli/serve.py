@@ -1,0 +1,90 @@
+"""``twinhull serve``: keep every plan within its RPO, until stopped."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from twinhull.cli.door import door_of
+from twinhull.cli.options import JsonFlag, examples
+from twinhull.model.units import parse_duration
+
+if TYPE_CHECKING:
+    from threading import Event
+    from types import FrameType
+
+app = typer.Typer(rich_markup_mode=None)
+APPS = {"serve": app}
+
+
+@app.command(
+    epilog=examples(
+        "twinhull serve", "twinhull serve --json >> /var/log/twinhull.jsonl", "twinhull serve --max-runs 8 --look 5s"
+    )
+)
+def serve(
+    context: typer.Context,
+    *,
+    max_runs: Annotated[int, typer.Option(min=1, help="So many machines at once.")] = 4,
+    max_runs_per_site: Annotated[int, typer.Option(min=1, help="So many of them on one site.")] = 4,
+    look: Annotated[str, typer.Option(metavar="DURATION", help="How often sites are looked at.")] = "15s",
+    is_json: JsonFlag = False,
+) -> None:
+    """Keep every plan within its RPO by itself, in the foreground, until SIGTERM or Ctrl-C.
+
+    Each decision is printed with its reason, with --json as one JSON object a line. Runs that were left unfinished are
+    gone on with first. A second serve on the same state directory is refused (exit code 52).
+    """
+    from twinhull.manager.planner import Limits  # noqa: PLC0415 - loaded when called
+    from twinhull.manager.serve import Server  # noqa: PLC0415 - as above
+
+    door = door_of(context)
+    with door.manager(origin="serve") as manager:
+        server = Server(
+            manager, Limits(max_runs, max_runs_per_site), _teller(is_json=is_json), look_seconds=parse_duration(look)
+        )
+        with _stopping(server.stop):
+            server.serve()
+
+
+def _teller(*, is_json: bool) -> Callable[[str, dict[str, object]], None]:
+    import structlog  # noqa: PLC0415 - loaded by serve alone
+
+    renderer = (
+        structlog.processors.JSONRenderer() if is_json else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+    )
+    log = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stdout),
+        processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), renderer],
+    )
+
+    def tell(word: str, facts: dict[str, object]) -> None:
+        log.msg(word, **facts)
+        sys.stdout.flush()
+
+    return tell
+
+
+class _stopping:  # noqa: N801 - used as a verb
+    """As a context: the first SIGTERM or SIGINT sets the event, a second one interrupts."""
+
+    def __init__(self, stop: Event) -> None:
+        self._stop = stop
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> None:
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            self._before[sign] = signal.signal(sign, self._on_signal)
+
+    def __exit__(self, *_: object) -> None:
+        for sign, handler in self._before.items():
+            signal.signal(sign, handler)  # type: ignore[arg-type]
+
+    def _on_signal(self, _: int, __: FrameType | None) -> None:
+        if self._stop.is_set():
+            raise KeyboardInterrupt
+        self._stop.set()

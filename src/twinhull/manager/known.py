@@ -1,0 +1,124 @@
+"""What ``serve`` knows of its machines between two cycles, and the planner's snapshot that it makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from twinhull.cluster.epochs import corrections
+from twinhull.cluster.situation import Situation
+from twinhull.manager.ages import Aged, observe
+from twinhull.manager.clockwatch import Reading
+from twinhull.manager.locks import Lock, is_free
+from twinhull.manager.manager import Manager
+from twinhull.manager.names import Named
+from twinhull.manager.orders import other_site, running_side
+from twinhull.manager.overview import Overview
+from twinhull.manager.planner import MachineFacts
+from twinhull.manager.records import Plan, RunRecord
+from twinhull.model.machine import MachineId, SiteName
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """How a machine's latest runs failed in a row."""
+
+    count: int
+    at_monotonic: float
+    reason: str
+
+
+@dataclass
+class Known:
+    """Written by the runs' threads, read by the loop; each entry is replaced as a whole."""
+
+    manager: Manager
+    is_busy: Callable[[MachineId], bool]
+    seen_at: Callable[[SiteName], float]
+    ages: Mapping[MachineId, Aged] = field(default_factory=dict)
+    epochs: dict[MachineId, int] = field(default_factory=dict)
+    troubles: dict[MachineId, Trouble] = field(default_factory=dict)
+    typical_seconds: dict[MachineId, float] = field(default_factory=dict)
+    ended_at: dict[MachineId, float] = field(default_factory=dict)
+
+    def machines(
+        self, overview: Overview, unfinished: Mapping[MachineId, RunRecord], now: Reading
+    ) -> Iterator[MachineFacts]:
+        """The facts of every planned machine."""
+        catalog = self.manager.catalog
+        self.ages = observe(self.ages, catalog.latest_points(), now)
+        names = {seen.machine_id: seen.name for seen in catalog.machines()}
+        for plan in catalog.plans():
+            for machine_id in plan.machines:
+                named = Named(machine_id, names.get(machine_id, machine_id))
+                yield self._facts(named, plan, overview, unfinished.get(machine_id), now)
+
+    def _facts(
+        self, machine: Named, plan: Plan, overview: Overview, unfinished: RunRecord | None, now: Reading
+    ) -> MachineFacts:
+        machine_id = machine.machine_id
+        sites = [site for site in (plan.source, plan.target) if site in overview.sites]
+        situation = overview.situation(machine_id, sites, self._epoch(machine_id))
+        wrong = corrections(situation)
+        source = running_side(plan, situation)
+        trouble = self.troubles.get(machine_id)
+        aged = self.ages.get(machine_id)
+        at_work = self._at_work(machine_id)
+        return MachineFacts(
+            machine=machine,
+            plan=plan.name,
+            source=source,
+            target=other_site(plan, source),
+            rpo_seconds=plan.rpo_seconds,
+            is_paused=plan.is_paused,
+            age_seconds=aged.age_at(now) if aged else None,
+            typical_seconds=self.typical_seconds.get(machine_id, 0.0),
+            failure_count=trouble.count if trouble else 0,
+            since_failure_seconds=now.monotonic - trouble.at_monotonic if trouble else 0.0,
+            failure=trouble.reason if trouble else "",
+            unfinished=unfinished.run_id if unfinished and not at_work else "",
+            at_work=at_work,
+            wrong=wrong[0].reason if wrong else "",
+            behind=self._behind(machine_id, situation, other_site(plan, source), aged),
+        )
+
+    def _behind(self, machine_id: MachineId, situation: Situation, target: SiteName, aged: Aged | None) -> str:
+        """Why the replica is not at the latest point, if the site was looked at since that point and the last run."""
+        side = next((side for side in situation.sides if side.site == target), None)
+        if not aged or not side or not side.is_reachable:
+            return ""
+        if self.seen_at(target) <= max(aged.monotonic, self.ended_at.get(machine_id, 0.0)):
+            return ""
+        if not side.standing:
+            return f"There is no replica on {target}."
+        if side.standing.is_dirty:
+            return f"The replica on {target} is half-way between two points."
+        return "" if side.standing.point_id == aged.point_id else f"The replica on {target} is not at the latest point."
+
+    def _at_work(self, machine_id: MachineId) -> str:
+        """What is done on the machine right now, by this process or another one."""
+        path = self.manager.state.lock(f"machine-{machine_id}")
+        if self.is_busy(machine_id) or not is_free(path):
+            return Lock(path).holder() or "another run"
+        return ""
+
+    def _epoch(self, machine_id: MachineId) -> int:
+        """The highest epoch that the machine's points know: a side that comes back alone does not know it itself."""
+        if machine_id not in self.epochs:
+            self.epochs[machine_id] = self.manager.desk.known_epoch(machine_id)
+        return self.epochs[machine_id]
+
+    def went_well(self, machine_id: MachineId, seconds: float, at_monotonic: float, *, is_sync: bool) -> None:
+        """A run ended well."""
+        self.ended_at[machine_id] = at_monotonic
+        self.troubles.pop(machine_id, None)
+        self.epochs.pop(machine_id, None)
+        if is_sync:
+            self.typical_seconds[machine_id] = seconds
+
+    def failed(self, machine_id: MachineId, reason: str, at_monotonic: float) -> None:
+        """A run failed."""
+        self.ended_at[machine_id] = at_monotonic
+        before = self.troubles.get(machine_id)
+        self.epochs.pop(machine_id, None)
+        self.troubles[machine_id] = Trouble(before.count + 1 if before else 1, at_monotonic, reason)

@@ -1,0 +1,230 @@
+"""What is due. Pure: from one immutable snapshot to one decision for each machine, each with its reason.
+
+In the order in which they win::
+
+    resume      a run was left unfinished: first things first
+    reconcile   a side runs, or could start, that must not
+    sync        the next point is due
+    wait        nothing of that, and why
+
+Ages come from the monotonic clock since the point was first seen (see :mod:`twinhull.manager.ages`), so a wall clock
+that jumps makes nothing due, and keeps nothing from being due.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from twinhull.manager.names import Named
+from twinhull.model.machine import SiteName
+from twinhull.model.units import format_duration
+
+_MARGIN_SHARE = 0.2
+"""A sync begins this part of the RPO early, so that the point is there in time."""
+_FIRST_BACKOFF_SECONDS = 15.0
+_LONGEST_BACKOFF_SECONDS = 900.0
+
+
+class Act(StrEnum):
+    """What a decision says."""
+
+    RESUME = "resume"
+    RECONCILE = "reconcile"
+    SYNC = "sync"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class SiteFacts:
+    """Whether a site answers, and why not."""
+
+    is_reachable: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFacts:
+    """All that is known of one planned machine.
+
+    ``age_seconds`` is the age of the latest point (None: there is none), ``typical_seconds`` how long its latest sync
+    took, ``failure_count`` how many syncs failed in a row, ``since_failure_seconds`` how long ago the latest failed,
+    ``unfinished`` the id of a run that nobody works on, ``at_work`` what somebody does right now, ``wrong`` what the
+    sites' standings say must be put right, ``behind`` why the replica is not at the latest point.
+    """
+
+    machine: Named
+    plan: str
+    source: SiteName
+    target: SiteName
+    rpo_seconds: float
+    is_paused: bool = False
+    age_seconds: float | None = None
+    typical_seconds: float = 0.0
+    failure_count: int = 0
+    since_failure_seconds: float = 0.0
+    failure: str = ""
+    unfinished: str = ""
+    at_work: str = ""
+    wrong: str = ""
+    behind: str = ""
+
+    @property
+    def sites(self) -> tuple[SiteName, SiteName]:
+        """Both."""
+        return self.source, self.target
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may be done at once."""
+
+    run_count: int = 4
+    run_count_per_site: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything at one moment."""
+
+    machines: tuple[MachineFacts, ...]
+    sites: Mapping[SiteName, SiteFacts]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """For one machine. ``due_in_seconds`` is for those that wait for their time."""
+
+    machine: Named
+    plan: str
+    act: Act
+    reason: str
+    due_in_seconds: float | None = None
+
+
+def decide(snapshot: Snapshot, limits: Limits) -> list[Decision]:
+    """One decision for each machine, the most urgent first."""
+    wishes = [(_wish(facts, snapshot.sites), facts) for facts in snapshot.machines]
+    wishes.sort(key=lambda pair: _urgency(*pair))
+    room = _Room(limits, snapshot.machines)
+    return [room.admit(wish, facts) for wish, facts in wishes]
+
+
+Sites = Mapping[SiteName, SiteFacts]
+
+
+def _wish(facts: MachineFacts, sites: Sites) -> Decision:
+    """What is due for the machine alone, as if there were room for everybody: the first rule that has a say."""
+    verdicts = (rule(facts, sites) for rule in _RULES)
+    return next(verdict for verdict in verdicts if verdict)
+
+
+def _at_work(facts: MachineFacts, _: Sites) -> Decision | None:
+    return _wait(facts, f"{facts.at_work} is at work.") if facts.at_work else None
+
+
+def _unfinished(facts: MachineFacts, _: Sites) -> Decision | None:
+    if not facts.unfinished:
+        return None
+    delay = _backoff(facts)
+    if delay > 0:
+        return _wait(facts, f"{facts.unfinished} stopped ({facts.failure}), and is tried again.", delay)
+    return _do(facts, Act.RESUME, f"{facts.unfinished} was left unfinished.")
+
+
+def _wrong(facts: MachineFacts, _: Sites) -> Decision | None:
+    return _do(facts, Act.RECONCILE, facts.wrong) if facts.wrong else None
+
+
+def _paused(facts: MachineFacts, _: Sites) -> Decision | None:
+    return _wait(facts, "The plan is paused.") if facts.is_paused else None
+
+
+def _silent(facts: MachineFacts, sites: Sites) -> Decision | None:
+    silent = next((site for site in facts.sites if not sites[site].is_reachable), None)
+    return _wait(facts, f"{silent} does not answer: {sites[silent].reason}") if silent else None
+
+
+def _failed(facts: MachineFacts, _: Sites) -> Decision | None:
+    delay = _backoff(facts)
+    if delay <= 0:
+        return None
+    return _wait(facts, f"The latest run failed ({facts.failure_count} in a row): {facts.failure}", delay)
+
+
+def _again(facts: MachineFacts, _: Sites) -> Decision | None:
+    """A young point is no comfort while the replica is not at it."""
+    if facts.failure_count:
+        return _do(facts, Act.SYNC, f"The latest run failed: {facts.failure} It is time to try again.")
+    return _do(facts, Act.SYNC, facts.behind) if facts.behind else None
+
+
+def _sync_or_wait(facts: MachineFacts, _: Sites) -> Decision | None:
+    if facts.age_seconds is None:
+        return _do(facts, Act.SYNC, "There is no point yet.")
+    due_in = due_seconds(facts.rpo_seconds, facts.typical_seconds) - facts.age_seconds
+    age, rpo = format_duration(facts.age_seconds), format_duration(facts.rpo_seconds)
+    if due_in <= 0:
+        return _do(facts, Act.SYNC, f"The latest point is {age} old, and the RPO is {rpo}.")
+    return _wait(facts, f"The latest point is {age} old; within the RPO of {rpo}.", due_in)
+
+
+_RULES = (_at_work, _unfinished, _wrong, _paused, _silent, _failed, _again, _sync_or_wait)
+
+
+def due_seconds(rpo_seconds: float, typical_seconds: float) -> float:
+    """At which age of the latest point the next sync begins: early enough to end within the RPO."""
+    early = max(rpo_seconds * _MARGIN_SHARE, typical_seconds * 1.5)
+    return max(rpo_seconds - early, 0.0)
+
+
+def backoff_seconds(failure_count: int) -> float:
+    """How long to wait after so many failures in a row."""
+    if not failure_count:
+        return 0.0
+    return min(_FIRST_BACKOFF_SECONDS * 2.0 ** min(failure_count - 1, 16), _LONGEST_BACKOFF_SECONDS)
+
+
+def _backoff(facts: MachineFacts) -> float:
+    return max(backoff_seconds(facts.failure_count) - facts.since_failure_seconds, 0.0)
+
+
+def _do(facts: MachineFacts, act: Act, reason: str) -> Decision:
+    return Decision(facts.machine, facts.plan, act, reason)
+
+
+def _wait(facts: MachineFacts, reason: str, due_in: float | None = None) -> Decision:
+    return Decision(facts.machine, facts.plan, Act.WAIT, reason, due_in)
+
+
+_ORDER = {Act.RESUME: 0, Act.RECONCILE: 1, Act.SYNC: 2, Act.WAIT: 3}
+
+
+class _Room:
+    """Who still fits under the limits. Reconciling and resuming come first in the order, and count like all others."""
+
+    def __init__(self, limits: Limits, machines: Iterable[MachineFacts]) -> None:
+        self._limits = limits
+        busy = [facts for facts in machines if facts.at_work]
+        self._run_count = len(busy)
+        self._per_site = Counter(site for facts in busy for site in facts.sites)
+
+    def admit(self, wish: Decision, facts: MachineFacts) -> Decision:
+        if wish.act is Act.WAIT:
+            return wish
+        if self._run_count >= self._limits.run_count:
+            return _wait(facts, f"Due for {wish.act}, and {self._run_count} runs are at work: no more at once.")
+        full = next((site for site in facts.sites if self._per_site[site] >= self._limits.run_count_per_site), None)
+        if full:
+            return _wait(facts, f"Due for {wish.act}, and {self._per_site[full]} runs are at work on {full} already.")
+        self._run_count += 1
+        self._per_site.update(facts.sites)
+        return wish
+
+
+def _urgency(wish: Decision, facts: MachineFacts) -> tuple[int, float, str]:
+    """First what comes first, then who is furthest in its RPO."""
+    age = float("inf") if facts.age_seconds is None else facts.age_seconds / facts.rpo_seconds
+    return _ORDER[wish.act], -age, wish.machine.machine_id

@@ -1,0 +1,215 @@
+"""The loop that keeps every plan within its RPO: look, decide (purely), and let durable runs do it.
+
+::
+
+    each site, in a thread of its own ──▶ views ─┐
+    points as they are made ──────────▶ ages ────┼──▶ planner ──▶ decisions ──▶ runs, in threads
+    runs that were left unfinished ──────────────┘                   └──▶ told, each with its reason
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Thread
+
+from twinhull.manager import clockwatch
+from twinhull.manager.clockwatch import Reading
+from twinhull.manager.known import Known
+from twinhull.manager.locks import Lock, is_free
+from twinhull.manager.manager import Manager
+from twinhull.manager.orders import SyncOptions
+from twinhull.manager.overview import SiteView
+from twinhull.manager.planner import Act, Decision, Limits, Snapshot, decide
+from twinhull.manager.records import LatestPoint, RunRecord
+from twinhull.manager.wants import Ears
+from twinhull.manager.watching import SiteWatch
+from twinhull.model.errors import AlreadyServing, MachineBusy, TwinhullError
+from twinhull.model.machine import MachineId, SiteName
+from twinhull.platforms.contract import Leftover
+
+_CAUTION_SECONDS = 3600.0
+"""After the clock jumped, no point is removed for so long."""
+
+Tell = Callable[[str, dict[str, object]], None]
+"""Hears of everything that happens: a word for what it is, and its facts, a reason always among them."""
+
+
+@dataclass
+class Server:
+    """One per state directory. ``stop`` ends it: runs that can be undone are, the others go on to their end."""
+
+    manager: Manager
+    limits: Limits
+    tell: Tell
+    stop: Event = field(default_factory=Event)
+    cycle_seconds: float = 1.0
+    look_seconds: float = 15.0
+    _known: Known = field(init=False)
+    _watch: SiteWatch = field(init=False)
+    _told: dict[MachineId, tuple[Act, str]] = field(default_factory=dict)
+    _threads: dict[MachineId, Thread] = field(default_factory=dict)
+    _stale_sites: set[SiteName] = field(default_factory=set)
+    _jumped_at: float | None = None
+
+    def __post_init__(self) -> None:
+        """Nothing is looked at yet."""
+        manager = self.manager
+        self._watch = SiteWatch(
+            manager.catalog, manager.lookout, manager.ports.clock, self.look_seconds, self._on_site_change
+        )
+        self._known = Known(manager, self._is_busy, self._watch.seen_at)
+
+    def serve(self) -> None:
+        """Until ``stop``; raises AlreadyServing, and what keeps the repository from being opened."""
+        with self._alone():
+            self._learn_points()
+            self.tell("serving", {"reason": f"keeping the plans of {self.manager.state.path}"})
+            reading = clockwatch.read(self.manager.ports.clock)
+            try:
+                while not self.stop.wait(self.cycle_seconds):
+                    reading = self._mind_the_clock(reading)
+                    self._cycle(reading)
+            finally:
+                self._end()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = Lock(self.manager.state.lock("serve"))
+        if not lock.try_take(f"process {os.getpid()}"):
+            raise AlreadyServing(
+                f"Another serve works on {self.manager.state.path}: {lock.holder()}.",
+                hint="One is enough: it keeps every plan of that state directory.",
+            )
+        with lock:
+            yield
+
+    def _learn_points(self) -> None:
+        """What other processes, or an earlier catalog, have made: the repository knows best."""
+        latest = {point.machine_id: point for point in self.manager.repository.points()}
+        for machine_id, point in latest.items():
+            self.manager.catalog.see_point(LatestPoint(machine_id, point.id, point.captured_at))
+
+    def _cycle(self, now: Reading) -> None:
+        """One look at everything, and what follows from it."""
+        overview = self._watch.glance(wanted=self._take_stale)
+        unfinished = {run.machine_id: run for run in reversed(self.manager.catalog.unfinished_runs())}
+        machines = tuple(
+            facts
+            for facts in self._known.machines(overview, unfinished, now)
+            if {facts.source, facts.target} <= self._watch.facts().keys()
+        )
+        for decision in decide(Snapshot(machines, self._watch.facts()), self.limits):
+            self._tell_decision(decision)
+            if decision.act is not Act.WAIT:
+                self._begin(decision, unfinished.get(decision.machine.machine_id))
+
+    def _take_stale(self, site: SiteName) -> bool:
+        """Whether a run has changed the site since it was looked at."""
+        is_stale = site in self._stale_sites
+        self._stale_sites.discard(site)
+        return is_stale
+
+    def _tell_decision(self, decision: Decision) -> None:
+        """Every act, and each new reason to wait; not the same waiting again with another age in it."""
+        machine_id = decision.machine.machine_id
+        sign = (decision.act, "" if decision.due_in_seconds is not None else decision.reason)
+        if decision.act is not Act.WAIT or self._told.get(machine_id) != sign:
+            facts: dict[str, object] = {
+                "machine": decision.machine.name,
+                "plan": decision.plan,
+                "reason": decision.reason,
+            }
+            self.tell(decision.act.value, facts)
+        self._told[machine_id] = sign
+
+    def _is_busy(self, machine_id: MachineId) -> bool:
+        thread = self._threads.get(machine_id)
+        return bool(thread and thread.is_alive())
+
+    def _begin(self, decision: Decision, unfinished: RunRecord | None) -> None:
+        thread = Thread(
+            target=self._carry_out, args=(decision, unfinished), name=f"{decision.act} {decision.machine.name}"
+        )
+        self._threads[decision.machine.machine_id] = thread
+        thread.start()
+
+    def _carry_out(self, decision: Decision, unfinished: RunRecord | None) -> None:
+        machine = decision.machine
+        clock = self.manager.ports.clock
+        began = clock.monotonic()
+        try:
+            run = self._run(decision, unfinished)
+        except MachineBusy:
+            # Somebody else was quicker; the next cycle sees what came of it.
+            return
+        except TwinhullError as error:
+            self._known.failed(machine.machine_id, error.message, clock.monotonic())
+            self.tell("failed", {"machine": machine.name, "act": decision.act.value, "reason": error.message})
+            return
+        finally:
+            plan = self.manager.catalog.plan_of(machine.machine_id)
+            self._stale_sites.update((plan.source, plan.target) if plan else ())
+        now = clock.monotonic()
+        self._known.went_well(machine.machine_id, now - began, now, is_sync=run.kind == "sync")
+        reason = "; ".join(run.reasons) or f"{decision.act} ended well"
+        self.tell(
+            "done", {"machine": machine.name, "run": run.run_id, "point": run.result.get("point_id"), "reason": reason}
+        )
+
+    def _run(self, decision: Decision, unfinished: RunRecord | None) -> RunRecord:
+        dispatcher, desk = self.manager.dispatcher, self.manager.desk
+        if decision.act is Act.RESUME and unfinished:
+            return dispatcher.resume(unfinished, Ears(), is_waiting=False)
+        if decision.act is Act.RECONCILE:
+            return dispatcher.carry_out(desk.reconcile(decision.machine), Ears(), is_waiting=False)
+        return dispatcher.carry_out(desk.sync(decision.machine, SyncOptions()), Ears(), is_waiting=False)
+
+    def _mind_the_clock(self, before: Reading) -> Reading:
+        now = clockwatch.read(self.manager.ports.clock)
+        jump = clockwatch.tell(clockwatch.jump_seconds(before, now))
+        if jump:
+            self._jumped_at = now.monotonic
+            self.manager.dispatcher.caution.text = jump
+            self.tell("clock", {"reason": f"{jump} Ages go by the monotonic clock; no point is removed for an hour."})
+        elif self._jumped_at is not None and now.monotonic - self._jumped_at > _CAUTION_SECONDS:
+            self._jumped_at = None
+            self.manager.dispatcher.caution.text = ""
+        return now
+
+    def _on_site_change(self, view: SiteView) -> None:
+        if not view.is_reachable:
+            self.tell("site", {"site": view.settings.name, "reason": f"does not answer: {view.reason}"})
+            return
+        self.tell("site", {"site": view.settings.name, "reason": f"answers, {len(view.machines)} machines"})
+        self._clean(view.settings.name)
+
+    def _clean(self, site: SiteName) -> None:
+        """Remove what killed processes left on a site that has just come (back)."""
+        try:
+            with self.manager.pool.lease() as door:
+                for leftover in door(site).leftovers(None, ()):
+                    if self._is_nobodys(leftover):
+                        door(site).clean(leftover)
+                        self.tell("clean", {"site": site, "reason": f"{leftover.kind} {leftover.name} was left behind"})
+        except TwinhullError as error:
+            self.tell("site", {"site": site, "reason": f"could not be cleaned: {error.message}"})
+
+    def _is_nobodys(self, leftover: Leftover) -> bool:
+        """Whether no run, of any process, works on the leftover's machine."""
+        machines = [leftover.machine_id] if leftover.machine_id else list(self._known.ages)
+        return all(is_free(self.manager.state.lock(f"machine-{machine}")) for machine in machines)
+
+    def _end(self) -> None:
+        """Nothing new begins; what is at work is undone, or goes on to its end."""
+        self._watch.close()
+        busy = [thread for thread in self._threads.values() if thread.is_alive()]
+        if busy:
+            names = ", ".join(thread.name for thread in busy)
+            self.tell("stopping", {"reason": f"waiting for {names}: what can be undone is undone"})
+            self.manager.dispatcher.cancel_all()
+        for thread in busy:
+            thread.join()
+        self.tell("stopped", {"reason": "asked to"})

@@ -1,0 +1,91 @@
+"""Looking at each site again and again, each in its own time: one that hangs is told, and holds up nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from twinhull.manager.catalog import Catalog
+from twinhull.manager.overview import Lookout, Overview, SiteView
+from twinhull.manager.planner import SiteFacts
+from twinhull.model.machine import SiteName
+from twinhull.model.ports import Clock
+
+_PATIENCE_SECONDS = 60.0
+"""A site that has not answered for so long counts as silent."""
+_MOST_SITES = 64
+
+
+@dataclass
+class _Watched:
+    """One site: the look that is under way, and what the latest one saw."""
+
+    looking: Future[SiteView] | None = None
+    began_at: float = 0.0
+    seen_at: float = 0.0
+    view: SiteView | None = None
+    was_reachable: bool | None = None
+
+
+@dataclass
+class SiteWatch:
+    """Call ``glance`` often: it never waits. ``on_change`` hears of sites that fall silent or come back."""
+
+    catalog: Catalog
+    lookout: Lookout
+    clock: Clock
+    look_seconds: float
+    on_change: Callable[[SiteView], None]
+    _sites: dict[SiteName, _Watched] = field(default_factory=dict)
+    _threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(max_workers=_MOST_SITES, thread_name_prefix="watch")
+    )
+
+    def glance(self, *, wanted: Callable[[SiteName], bool] = lambda _: False) -> Overview:
+        """What is known of every site by now; ``wanted`` names those that are to be looked at again at once."""
+        names = [settings.name for settings in self.catalog.sites()]
+        self._sites = {name: self._sites.get(name, _Watched()) for name in names}
+        for name, watched in self._sites.items():
+            self._collect(watched)
+            if watched.looking is None and (self._is_due(watched) or wanted(name)):
+                watched.looking = self._threads.submit(self._look, name)
+                watched.began_at = self.clock.monotonic()
+        return Overview({name: watched.view for name, watched in self._sites.items() if watched.view})
+
+    def facts(self) -> Mapping[SiteName, SiteFacts]:
+        """Whether each site answers; one that was never heard of does not yet."""
+        return {name: self._fact(watched) for name, watched in self._sites.items()}
+
+    def seen_at(self, site: SiteName) -> float:
+        """When, by the monotonic clock, the look began that brought what is known of the site; 0 for never."""
+        watched = self._sites.get(site)
+        return watched.seen_at if watched else 0.0
+
+    def close(self) -> None:
+        """Wait for no look that hangs: its thread ends with its own timeout."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _look(self, name: SiteName) -> SiteView:
+        return self.lookout.look([name]).sites[name]
+
+    def _collect(self, watched: _Watched) -> None:
+        if not watched.looking or not watched.looking.done():
+            return
+        view = watched.looking.result()
+        watched.seen_at = watched.began_at
+        watched.looking, watched.view = None, view
+        if watched.was_reachable != view.is_reachable:
+            watched.was_reachable = view.is_reachable
+            self.on_change(view)
+
+    def _is_due(self, watched: _Watched) -> bool:
+        return watched.view is None or self.clock.monotonic() - watched.began_at >= self.look_seconds
+
+    def _fact(self, watched: _Watched) -> SiteFacts:
+        waited = self.clock.monotonic() - watched.began_at
+        if watched.looking and waited > _PATIENCE_SECONDS:
+            return SiteFacts(is_reachable=False, reason=f"it has not answered for {waited:.0f} s.")
+        if not watched.view:
+            return SiteFacts(is_reachable=False, reason="it has not been looked at yet.")
+        return SiteFacts(watched.view.is_reachable, watched.view.reason)

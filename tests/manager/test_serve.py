@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from tests.manager.world import HERE, Setup, machine_id, make_setup
+from twinhull.manager.manager import Manager
+from twinhull.manager.planner import Limits
+from twinhull.manager.serve import Server
+from twinhull.model.errors import AlreadyServing
+
+
+class Heard:
+    """What a server told, to wait for."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, dict[str, object]]] = []
+        self._more = Event()
+
+    def __call__(self, word: str, facts: dict[str, object]) -> None:
+        self.told.append((word, facts))
+        self._more.set()
+
+    def words(self, word: str) -> list[dict[str, object]]:
+        return [facts for told, facts in list(self.told) if told == word]
+
+    def wait_for(self, is_there: Callable[[], bool], seconds: float = 20.0) -> None:
+        for _ in range(int(seconds * 20)):
+            if is_there():
+                return
+            self._more.wait(0.05)
+            self._more.clear()
+        raise AssertionError(f"not in {seconds} s; told: {self.told}")
+
+
+@contextmanager
+def serving(setup: Setup, limits: Limits | None = None) -> Iterator[tuple[Manager, Heard]]:
+    heard = Heard()
+    with setup.manager("serve") as manager:
+        server = Server(manager, limits or Limits(), heard, cycle_seconds=0.02)
+        thread = Thread(target=server.serve)
+        thread.start()
+        try:
+            yield manager, heard
+        finally:
+            server.stop.set()
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+def test_every_machine_gets_its_first_point_and_the_next_one_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch, machine_count=3, rpo_seconds=100)
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: len(heard.words("done")) == 3)
+        assert len(manager.repository.points()) == 3
+        assert {facts["reason"] for facts in heard.words("sync")} == {"There is no point yet."}
+        setup.world.ports.clock.sleep(85)
+        heard.wait_for(lambda: len(heard.words("done")) == 6)
+        assert all(report.health.value == "protected" for report in manager.status().reports)
+
+
+def test_a_silent_site_is_told_and_its_return_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = make_setup(tmp_path, monkeypatch)
+    setup.world.host("there").is_reachable = False
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: any("there does not answer" in str(facts["reason"]) for facts in heard.words("wait")))
+        assert not heard.words("sync")
+        setup.world.host("there").return_()
+        setup.world.ports.clock.sleep(16)
+        heard.wait_for(lambda: len(heard.words("done")) == 1)
+        assert len(manager.repository.points()) == 1
+
+
+def test_a_machine_that_fails_is_tried_again_later_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch)
+    setup.world.host("there").room_bytes = 0
+    with serving(setup) as (_, heard):
+        heard.wait_for(lambda: len(heard.words("failed")) == 1)
+        assert heard.words("failed")[0]["reason"] == "There is no room left on there; the replica stays dirty."
+        heard.wait_for(lambda: any("1 in a row" in str(facts["reason"]) for facts in heard.words("wait")))
+        setup.world.host("there").room_bytes = None
+        setup.world.ports.clock.sleep(16)
+        heard.wait_for(lambda: len(heard.words("done")) == 1)
+
+
+def test_an_old_side_that_comes_back_running_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = make_setup(tmp_path, monkeypatch)
+    with serving(setup) as (_, heard):
+        heard.wait_for(lambda: len(heard.words("done")) == 1)
+    setup.world.host("here").isolate()
+    with setup.manager() as manager:
+        from twinhull.manager.orders import FailoverOptions  # noqa: PLC0415
+        from twinhull.manager.wants import Ears  # noqa: PLC0415
+
+        named = manager.names.machine("m0")
+        manager.dispatcher.carry_out(manager.desk.failover(named, FailoverOptions(is_planned=False)), Ears())
+    setup.world.host("here").return_()
+    assert not setup.world.host("here").machines[machine_id(0)].power.is_off
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: bool(heard.words("reconcile")))
+        heard.wait_for(lambda: any("reconcile" in str(facts["run"]) for facts in heard.words("done")))
+        assert setup.world.host("here").machines[machine_id(0)].power.is_off
+        assert manager.status().reports[0].runs_on != HERE
+
+
+def test_a_second_serve_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = make_setup(tmp_path, monkeypatch)
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: bool(heard.words("serving")))
+        with pytest.raises(AlreadyServing, match="Another serve"):
+            Server(manager, Limits(), Heard()).serve()
+
+
+def test_a_jump_of_the_clock_is_told_and_nothing_is_due_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = make_setup(tmp_path, monkeypatch, rpo_seconds=1000)
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: len(heard.words("done")) == 1)
+        setup.world.ports.clock.jump(10_000_000)  # type: ignore[attr-defined]
+        heard.wait_for(lambda: bool(heard.words("clock")))
+        assert "jumped forward by 115 d" in str(heard.words("clock")[0]["reason"])
+        assert "jumped" in manager.dispatcher.caution.text
+        setup.world.ports.clock.sleep(30)
+        heard.wait_for(lambda: bool(heard.words("wait")))
+        assert len(heard.words("sync")) == 1
