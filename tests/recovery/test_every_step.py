@@ -86,6 +86,7 @@ def test_a_step_that_fails_is_taken_back_or_finished_later(
 ) -> None:
     story = scenario.begin()
     was_on = {site: WEB in story.world.host(site).machines and is_on(story, site) for site in (A, B)}
+    before = {site: story.machine(site).pages() for site in (A, B) if was_on[site]}
     journal, request = Journal(), scenario.request(story)
     with pytest.raises(Hiccup):
         story.run(with_step(scenario.action, number, failing), request, journal)
@@ -97,6 +98,7 @@ def test_a_step_that_fails_is_taken_back_or_finished_later(
     # Taken back: it runs where it ran, nothing is open, and the same wish can be had anew.
     is_now = {site: WEB in story.world.host(site).machines and is_on(story, site) for site in (A, B)}
     assert is_now == was_on
+    assert {site: story.machine(site).pages() for site in before} == before
     assert all(host.held == [] for host in story.world.hosts.values())
     check_end(scenario, story, story.run(scenario.action, scenario.request(story)))
 

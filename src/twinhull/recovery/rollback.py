@@ -20,8 +20,8 @@ from dataclasses import replace
 
 from twinhull.cluster.epochs import FIRST_EPOCH, current_epoch, require_primary
 from twinhull.model.codec import spec_from_json
-from twinhull.model.errors import NotFound, UsageError
-from twinhull.model.machine import MachineSpec, PointId, Role, SiteName
+from twinhull.model.errors import NotFound, ReplicaDirty, UsageError
+from twinhull.model.machine import MachineSpec, PointId, Role, SiteName, Standing
 from twinhull.model.steps import Action, Facts, JsonValue, Step
 from twinhull.model.units import format_duration
 from twinhull.recovery.starting import seconds_since, start_and_wait
@@ -73,38 +73,38 @@ def _start_with_standing(context: Context, request: RollbackRequest, facts: Fact
 
 
 def _capture_present(context: Context, facts: Facts) -> Facts:
+    """Keep what is there; from here on the standing says which point the stopped machine's disks are at."""
     request = RollbackRequest.of(facts)
-    if not request.is_keeping_present:
-        return {"present_point_id": None}
-    order = CaptureOrder(request.run_id, request.machine_id, request.site, is_freezing=False)
-    captured = capture_machine(context, order)
-    return {
-        **captured.facts(),
-        "present_point_id": captured.point.id,
-        "reasons": with_reasons(facts, *captured.reasons),
-    }
+    found: dict[str, JsonValue] = {"present_point_id": None}
+    if request.is_keeping_present:
+        order = CaptureOrder(request.run_id, request.machine_id, request.site, is_freezing=False)
+        captured = capture_machine(context, order)
+        found = {
+            **captured.facts(),
+            "present_point_id": captured.point.id,
+            "reasons": with_reasons(facts, *captured.reasons),
+        }
+    present = _present(found)
+    context.site(request.site).write_standing(
+        Standing(request.machine_id, Role.PRIMARY, number(facts, "epoch"), present)
+    )
+    return found
+
+
+def _present(facts: Facts) -> PointId | None:
+    present = facts.get("present_point_id")
+    return PointId(str(present)) if present else None
 
 
 def _put_back(context: Context, facts: Facts) -> Facts:
-    """Apply the wanted point; the disks are known to be at the present point, because it was captured just now."""
+    point = context.repository.point(PointId(RollbackRequest.of(facts).to_point_id))
+    return {"point_id": point.id, **_apply(context, facts, point)}
+
+
+def _apply(context: Context, facts: Facts, point: Point) -> dict[str, JsonValue]:
     request = RollbackRequest.of(facts)
-    present = facts.get("present_point_id")
-    point = context.repository.point(PointId(request.to_point_id))
-    facts_of_it = _apply(context, request, facts, point, at=PointId(str(present)) if present else None)
-    return {"point_id": point.id, **facts_of_it}
-
-
-def _apply(
-    context: Context, request: RollbackRequest, facts: Facts, point: Point, *, at: PointId | None
-) -> dict[str, JsonValue]:
-    site = context.site(request.site)
-    held = site.standing(request.machine_id)
-    epoch = number(facts, "epoch")
-    if held is None or not held.is_dirty:
-        # What the standing says of the disks is of the last power-on; the present point is what they hold now.
-        site.write_standing(armed_standing(request.machine_id, {"epoch": epoch}, at))
     spec = _spec_here(context, request, point)
-    order = ReplicaOrder(SiteName(request.site), point, epoch, role=Role.PRIMARY, spec=spec)
+    order = ReplicaOrder(SiteName(request.site), point, number(facts, "epoch"), role=Role.PRIMARY, spec=spec)
     brought = bring_replica(context, order)
     return {**brought.facts(), "reasons": with_reasons(facts, *brought.reasons)}
 
@@ -120,15 +120,16 @@ def _spec_here(context: Context, request: RollbackRequest, point: Point) -> Mach
 
 def _put_present_again(context: Context, facts: Facts) -> None:
     request = RollbackRequest.of(facts)
-    present = facts.get("present_point_id")
+    present = _present(facts)
     held = context.site(request.site).standing(request.machine_id)
-    if held is None or (not held.is_dirty and held.point_id != request.to_point_id):
+    if held is None or (not held.is_dirty and held.point_id == present):
         return  # the disks were not touched
-    if not present:
-        context.on_reason("The present state was not kept, so it cannot be put back; the machine stays stopped.")
-        return
-    point = context.repository.point(PointId(str(present)))
-    _apply(context, request, facts, point, at=PointId(str(present)))
+    if present is None:
+        raise ReplicaDirty(
+            f"What the machine was on {request.site} was not kept, so it cannot be put back; it stays stopped.",
+            hint="Roll back once more, to any point.",
+        )
+    _apply(context, facts, context.repository.point(present))
 
 
 def _arm(context: Context, facts: Facts) -> Facts:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from twinhull.model.codec import spec_from_json
-from twinhull.model.errors import AlreadyExists, NotFound, StaleEpoch, StillRunning
+from twinhull.model.errors import AlreadyExists, DataError, NotFound, StaleEpoch, StillRunning
 from twinhull.model.machine import BootMode, DiskKey, MachineSpec, MachineStatus, Role, SiteName, Standing
 from twinhull.model.steps import JsonValue
 from twinhull.platforms.contract import ReplicaRequest, Site
@@ -101,7 +101,7 @@ class _Bringing:
         read_bytes = sum(item.read_bytes for item in applied)
         if self._order.is_verifying:
             with self._watch.phase("verify"):
-                read_bytes += sum(self._verify(disk.key) for disk in self._spec.disks)
+                read_bytes += self._verify_all()
         self._site.write_standing(self._standing(is_dirty=False))
         written = sum(item.written_bytes for item in applied)
         return Brought(written, read_bytes, tuple(self._reasons), self._watch.facts())
@@ -160,6 +160,14 @@ class _Bringing:
             self._note(f"{known.reason} It is compared in full; only what differs is written.")
         with self._site.write_disk(self._machine_id, key) as door:
             return apply_disk(self._context, door, key, disk.root, known)
+
+    def _verify_all(self) -> int:
+        try:
+            return sum(self._verify(disk.key) for disk in self._spec.disks)
+        except DataError:
+            # No point is known to be there any more: the next sync compares in full, and puts it right.
+            self._site.write_standing(self._standing(is_dirty=True))
+            raise
 
     def _verify(self, key: DiskKey) -> int:
         disk = self._order.point.disk(key)

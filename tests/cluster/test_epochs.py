@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+
+from twinhull.cluster.epochs import Deed, corrections, current_epoch, primary, require_primary
+from twinhull.cluster.situation import Side, Situation
+from twinhull.model.errors import StaleEpoch
+from twinhull.model.machine import MachineId, MachineSpec, MachineStatus, PointId, PowerState, Role, SiteName, Standing
+
+WEB = MachineId("6f5a3f0e-0000-4000-8000-000000000001")
+A, B = SiteName("a"), SiteName("b")
+
+
+def side(site: SiteName, role: Role | None, epoch: int = 1, power: PowerState = PowerState.OFF) -> Side:
+    standing = Standing(WEB, role, epoch, PointId(f"{WEB}/00000001")) if role else None
+    status = MachineStatus(MachineSpec(WEB, "web", 1, 1), power, standing=standing)
+    return Side(site, is_reachable=True, standing=standing, status=status)
+
+
+def silent(site: SiteName) -> Side:
+    return Side(site, is_reachable=False, reason="no route")
+
+
+def situation(*sides: Side, known_epoch: int = 0) -> Situation:
+    return Situation(WEB, sides, known_epoch)
+
+
+def test_the_current_epoch_is_the_highest_that_anybody_knows_of() -> None:
+    assert current_epoch(situation(side(A, None), silent(B))) == 0
+    assert current_epoch(situation(side(A, Role.PRIMARY, 2), side(B, Role.REPLICA, 3))) == 3
+    assert current_epoch(situation(side(A, Role.PRIMARY, 2), silent(B), known_epoch=4)) == 4
+
+
+def test_the_primary_is_who_holds_the_current_epoch_as_primary() -> None:
+    holder = primary(situation(side(A, Role.PRIMARY, 2), side(B, Role.REPLICA, 2)))
+    assert holder
+    assert holder.site == A
+    assert primary(situation(side(A, Role.PRIMARY, 1), side(B, Role.REPLICA, 2))) is None
+    assert primary(situation(side(A, Role.PRIMARY, 1), silent(B), known_epoch=2)) is None
+
+
+def test_all_is_well_where_the_primary_runs_and_the_replica_is_off() -> None:
+    well = situation(side(A, Role.PRIMARY, 1, PowerState.RUNNING), side(B, Role.REPLICA, 1))
+    assert corrections(well) == []
+
+
+def test_a_stale_primary_is_fenced_and_then_stopped_where_it_runs() -> None:
+    both = situation(side(A, Role.PRIMARY, 1, PowerState.RUNNING), side(B, Role.PRIMARY, 2, PowerState.RUNNING))
+    due = corrections(both)
+    assert [(item.site, item.deed) for item in due] == [(A, Deed.FENCE), (A, Deed.STOP)]
+    fenced = due[0].standing
+    assert fenced
+    assert (fenced.role, fenced.epoch, fenced.point_id) == (Role.FENCED, 2, None)
+    assert "epoch 1" in due[0].reason
+    assert "current one is 2" in due[0].reason
+
+
+def test_a_stale_primary_is_known_by_the_points_even_where_the_other_side_is_silent() -> None:
+    due = corrections(situation(side(A, Role.PRIMARY, 1), silent(B), known_epoch=2))
+    assert [item.deed for item in due] == [Deed.FENCE]
+
+
+@pytest.mark.parametrize("role", [Role.REPLICA, Role.FENCED])
+def test_what_may_not_run_is_stopped_and_nothing_else_is_done_to_it(role: Role) -> None:
+    due = corrections(situation(side(A, Role.PRIMARY, 2), side(B, role, 2, PowerState.RUNNING)))
+    assert [(item.site, item.deed) for item in due] == [(B, Deed.STOP)]
+
+
+def test_a_machine_without_a_standing_is_nobodys_business() -> None:
+    assert corrections(situation(side(A, None, power=PowerState.RUNNING), silent(B))) == []
+
+
+def test_only_a_primary_of_the_current_epoch_may_be_worked_from() -> None:
+    require_primary(situation(side(A, None), silent(B)), A)
+    require_primary(situation(side(A, Role.PRIMARY, 2), side(B, Role.REPLICA, 1)), A)
+    for refused in (side(A, Role.PRIMARY, 1), side(A, Role.REPLICA, 2), side(A, Role.FENCED, 2)):
+        with pytest.raises(StaleEpoch, match="not primary on a"):
+            require_primary(situation(refused, side(B, Role.PRIMARY, 2)), A)
+    with pytest.raises(StaleEpoch, match="holds no epoch"):
+        require_primary(situation(side(A, None), side(B, Role.PRIMARY, 2)), A)
+    with pytest.raises(StaleEpoch, match="repeat it"):
+        require_primary(situation(side(A, Role.FENCED, 2), side(B, Role.REPLICA, 1)), A)
