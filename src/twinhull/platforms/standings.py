@@ -10,8 +10,8 @@ import json
 from collections.abc import Sequence
 
 from twinhull.model.codec import standing_from_json, standing_to_json
-from twinhull.model.errors import DataError, StaleEpoch
-from twinhull.model.machine import MachineId, Standing
+from twinhull.model.errors import DataError, ReplicaDirty, StaleEpoch
+from twinhull.model.machine import MachineId, Role, Standing
 from twinhull.platforms.hosts import Host, check, read_file, write_file
 
 _LIST = 'cd "$1" 2>/dev/null || exit 0; for f in *.json; do [ -f "$f" ] && cat "$f"; done; exit 0'
@@ -63,3 +63,20 @@ def _parse(content: bytes, where: str) -> Standing:
             f"The standing in {where} cannot be read ({error}); its machine is not started.",
             hint="If the site lost data, remove the file and run a sync: the standing is written again.",
         ) from error
+
+
+def check_may_start(standing: Standing, epoch: int, site: str) -> None:
+    """Raise where this standing does not let this epoch start the machine."""
+    name = f"Machine {standing.machine_id}"
+    if standing.is_dirty:
+        raise ReplicaDirty(
+            f"{name} is at no known point on site '{site}' (between {standing.point_id} and"
+            f" {standing.applying_point_id}) and was not started.",
+            hint="Run the sync again: it drives the replica forward to a whole point.",
+        )
+    if standing.role is not Role.PRIMARY or standing.epoch != epoch:
+        raise StaleEpoch(
+            f"{name} is {standing.role.value} with epoch {standing.epoch} on site '{site}'; epoch {epoch} was asked to"
+            " start it, and it was not started.",
+            hint="twinhull status tells which side holds the machine's epoch.",
+        )

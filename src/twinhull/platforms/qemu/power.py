@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import libvirt
 
-from twinhull.model.errors import NotSupportedHere, ReplicaDirty, SiteError, StaleEpoch
-from twinhull.model.machine import MachineId, Role, Standing
+from twinhull.model.errors import NotSupportedHere, SiteError, StaleEpoch
+from twinhull.model.machine import MachineId
 from twinhull.platforms.hosts import check
 from twinhull.platforms.libvirt_connection import told
 from twinhull.platforms.qemu.inventory import Machines
 from twinhull.platforms.qemu.place import Place
+from twinhull.platforms.standings import check_may_start
 
 POLL_SECONDS = 0.1
 LARGEST_SCREENSHOT_BYTES = 64 * 2**20
@@ -126,20 +127,3 @@ def _received(stream: libvirt.virStream) -> Iterator[bytes]:
         if total > LARGEST_SCREENSHOT_BYTES:
             raise SiteError("A screenshot was larger than any screen; it was given up.")
         yield piece
-
-
-def check_may_start(standing: Standing, epoch: int, site: str) -> None:
-    """Raise where this standing does not let this epoch start the machine."""
-    name = f"Machine {standing.machine_id}"
-    if standing.is_dirty:
-        raise ReplicaDirty(
-            f"{name} is at no known point on site '{site}' (between {standing.point_id} and"
-            f" {standing.applying_point_id}) and was not started.",
-            hint="Run the sync again: it drives the replica forward to a whole point.",
-        )
-    if standing.role is not Role.PRIMARY or standing.epoch != epoch:
-        raise StaleEpoch(
-            f"{name} is {standing.role.value} with epoch {standing.epoch} on site '{site}'; epoch {epoch} was asked to"
-            " start it, and it was not started.",
-            hint="twinhull status tells which side holds the machine's epoch.",
-        )
