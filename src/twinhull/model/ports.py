@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 import uuid
@@ -220,6 +221,21 @@ class SystemProcesses:
                 start_new_session=True,
             )
         )
+
+
+def connect_unix(path: str, timeout_seconds: float) -> IO[bytes]:
+    """A connection to a unix socket of this machine, to read from and to write to.
+
+    Every read and write raises TimeoutError after ``timeout_seconds`` without progress; connecting raises OSError.
+    """
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(timeout_seconds)
+        connection.connect(path)
+        return connection.makefile("rwb")
+    finally:
+        # The file keeps the connection open; closing the file closes it.
+        connection.close()
 
 
 @dataclass(frozen=True, slots=True)
