@@ -11,6 +11,13 @@ if [ -z "$uuid" ]; then
   exit 1
 fi
 
+# Somebody has the stopped machine's disks open.
+disks=$directory/run/$uuid.disks
+if [ -e "$disks" ] && ! flock -n -x "$disks" true; then
+  echo "Twinhull's guard: the disks of machine $uuid are being copied; it is not started." >&2
+  exit 1
+fi
+
 # A fully virtualized Xen machine opens its image twice while it boots; QEMU then breaks an image that holds dirty
 # bitmaps. Ours are taken out: the next capture compares in full.
 drop_bitmaps() {
