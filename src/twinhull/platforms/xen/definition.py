@@ -1,0 +1,143 @@
+"""A machine's libvirt definition on Xen: made anew for what we made, or an existing one that follows a spec."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from twinhull.model.errors import NotSupportedHere
+from twinhull.model.machine import BootMode, DiskKey, Firmware, MachineSpec, NicSpec
+
+LARGEST_HVM_DISKS = 7
+"""The emulated SCSI controller takes seven disks beside itself."""
+
+_LARGEST_PV_DISKS = 26
+
+
+@dataclass(slots=True)
+class Written:
+    """A definition's XML, and what of the machine could not carry over."""
+
+    xml: str
+    reasons: list[str] = field(default_factory=list)
+
+
+def check_can_boot(spec: MachineSpec, boot_mode: BootMode) -> None:
+    """Raise NotSupportedHere where a machine cannot boot on Xen that way."""
+    if spec.firmware is Firmware.UEFI and boot_mode is BootMode.HVM:
+        raise NotSupportedHere(
+            f"Machine '{spec.name}' starts by UEFI; Debian's Xen has no UEFI firmware for its machines.",
+            hint="Let it boot as pv: its boot loader's configuration is then read by the host.",
+        )
+    if boot_mode is BootMode.PVH:
+        raise NotSupportedHere(
+            "A machine whose kernel lies in its own image cannot boot as pvh here.", hint="Choose hvm or pv."
+        )
+    limit = LARGEST_HVM_DISKS if boot_mode is BootMode.HVM else _LARGEST_PV_DISKS
+    if len(spec.disks) > limit:
+        raise NotSupportedHere(
+            f"Machine '{spec.name}' has {len(spec.disks)} disks; booted as {boot_mode.value} it can have {limit} here."
+        )
+
+
+def target_of(index: int, boot_mode: BootMode) -> str:
+    """Xen's name of a machine's disk at a place in its order."""
+    return ("sd" if boot_mode is BootMode.HVM else "xvd") + chr(ord("a") + index)
+
+
+def new_definition(
+    spec: MachineSpec, paths: Mapping[DiskKey, str], networks: Mapping[str, str], *, serial_path: str
+) -> Written:
+    """The definition of a machine that we made; ``spec.boot_mode`` says how it boots, ``paths`` are its qcow2 files."""
+    check_can_boot(spec, spec.boot_mode)
+    is_hvm = spec.boot_mode is BootMode.HVM
+    root = ET.Element("domain", type="xen")
+    _text(root, "name", spec.name)
+    _text(root, "uuid", spec.machine_id)
+    _text(root, "memory", str(spec.memory_bytes // 1024), unit="KiB")
+    _text(root, "vcpu", str(spec.cpu_count))
+    _add_boot(root, is_hvm=is_hvm)
+    ET.SubElement(root, "clock", offset="utc")
+    for name, what in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
+        _text(root, name, what)
+    devices = ET.SubElement(root, "devices")
+    for index, disk in enumerate(spec.disks):
+        devices.append(disk_element(paths[disk.key], target_of(index, spec.boot_mode)))
+    reasons = _add_nics(devices, spec.nics, networks)
+    if is_hvm:
+        serial = ET.SubElement(devices, "serial", type="file")
+        ET.SubElement(serial, "source", path=serial_path)
+    else:
+        ET.SubElement(devices, "console", type="pty")
+    return Written(ET.tostring(root, encoding="unicode"), reasons)
+
+
+def _text(parent: ET.Element, name: str, text: str, **attributes: str) -> None:
+    ET.SubElement(parent, name, attributes).text = text
+
+
+def _add_boot(root: ET.Element, *, is_hvm: bool) -> None:
+    if not is_hvm:
+        _text(root, "bootloader", "pygrub")
+    os = ET.SubElement(root, "os")
+    if is_hvm:
+        _text(os, "type", "hvm", arch="x86_64", machine="xenfv")
+        ET.SubElement(os, "boot", dev="hd")
+        features = ET.SubElement(root, "features")
+        for name in ("acpi", "apic", "pae"):
+            ET.SubElement(features, name)
+    else:
+        _text(os, "type", "linux", arch="x86_64", machine="xenpv")
+
+
+def disk_element(path: str, target: str) -> ET.Element:
+    """A qcow2 disk that a QEMU in dom0 serves, so that it can be captured while the machine runs."""
+    element = ET.Element("disk", type="file", device="disk")
+    ET.SubElement(element, "driver", name="qemu", type="qcow2")
+    ET.SubElement(element, "source", file=path)
+    ET.SubElement(element, "target", dev=target, bus="scsi" if target.startswith("sd") else "xen")
+    return element
+
+
+def _add_nics(devices: ET.Element, nics: Sequence[NicSpec], networks: Mapping[str, str]) -> list[str]:
+    """Plug the cards in; a card whose network is mapped to nothing is left out and comes back on the way home."""
+    reasons = []
+    for nic in nics:
+        bridge = bridge_of(nic, networks)
+        if not bridge:
+            reasons.append(f"The network card {nic.mac} is left out: '{nic.network}' is mapped to no bridge here.")
+            continue
+        element = ET.SubElement(devices, "interface", type="bridge")
+        ET.SubElement(element, "mac", address=nic.mac)
+        ET.SubElement(element, "source", bridge=bridge)
+    return reasons
+
+
+def bridge_of(nic: NicSpec, networks: Mapping[str, str]) -> str:
+    """The bridge of this host that a card is plugged into, or nothing; ``networks`` maps to ``bridge:NAME``."""
+    kind, _, name = networks.get(nic.network, "").partition(":")
+    return name if kind == "bridge" else ""
+
+
+def followed_definition(
+    xml: str, spec: MachineSpec, *, new_disks: Mapping[str, str], removed_targets: set[str]
+) -> Written:
+    """The definition of a machine that was here before us, following the spec; its other parts stay as they are."""
+    root = ET.fromstring(xml)  # noqa: S314 - from the site's own libvirt
+    for name, text in (("vcpu", str(spec.cpu_count)), ("memory", str(spec.memory_bytes // 1024))):
+        for element in root.findall(name):
+            element.text = text
+            element.attrib.pop("current", None)
+    for element in root.findall("currentMemory"):
+        root.remove(element)
+    devices = root.find("devices")
+    if devices is None:
+        devices = ET.SubElement(root, "devices")
+    for disk in devices.findall("disk"):
+        target = disk.find("target")
+        if target is not None and target.get("dev") in removed_targets | new_disks.keys():
+            devices.remove(disk)
+    for target_name, path in new_disks.items():
+        devices.append(disk_element(path, target_name))
+    return Written(ET.tostring(root, encoding="unicode"))
