@@ -93,8 +93,8 @@ for i in /sys/class/net/*; do i=${i##*/}; [ $i = lo ] && continue
 done
 nc -ll -p 7000 -e /bin/handler &
 A=/dev/virtio-ports/org.qemu.guest_agent.0
-[ -e $A ] && { mkdir -p /run/qga; qemu-ga -m virtio-serial -p $A -t /run/qga -f /run/qga/pid -l /run/qga.log &
-  i=0; while [ ! -s /run/qga/pid ] && [ $i -lt 100 ]; do i=$((i + 1)); usleep 50000; done; }
+[ -e $A ] && { mkdir -p /run/qga; qemu-ga -m virtio-serial -p $A -t /run/qga -l /run/qga.log & G=$!
+  i=0; until ls -l /proc/$G/fd 2>/dev/null | grep -q vport || [ $i -ge 100 ]; do i=$((i + 1)); usleep 20000; done; }
 heartbeat &
 acpid -f -c /etc/acpi >/dev/null 2>&1 &
 say "TWINHULL-TINY-READY $(cut -d' ' -f1 /proc/uptime) root=$(findfs LABEL=throot) on=$(cat /sys/hypervisor/type 2>/dev/null || echo qemu)"

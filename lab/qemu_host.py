@@ -32,7 +32,7 @@ LONGEST_DIRECTORY = 70
 # Without this, libvirt prints each error that we handle.
 libvirt.registerErrorHandler(lambda _context, _error: None, None)
 
-_QEMU_CONF = """\
+QEMU_CONF = """\
 user = "root"
 group = "root"
 dynamic_ownership = 0
@@ -114,6 +114,13 @@ def _prepare_ssh(directory: Path, address: str) -> SshAccess:
     return SshAccess(address, port, ssh / "user_key", ssh / "known_hosts")
 
 
+def _add_idle_hook(path: Path) -> None:
+    """Put a hook that allows everything: libvirtd asks hooks only if it found one when it started."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\nexit 0\n")
+    path.chmod(0o755)
+
+
 def _prepare(directory: Path) -> None:
     """Lay out the directories of a host that boots now: what lives in /run does not survive a boot."""
     shutil.rmtree(directory / "run", ignore_errors=True)
@@ -125,7 +132,8 @@ def _prepare(directory: Path) -> None:
     identity = directory / "host_uuid"
     if not identity.exists():
         identity.write_text(str(uuid.uuid4()))
-    (directory / "etc" / "qemu.conf").write_text(_QEMU_CONF)
+    (directory / "etc" / "qemu.conf").write_text(QEMU_CONF)
+    _add_idle_hook(directory / "etc" / "hooks" / "qemu.d" / "idle")
     config = _LIBVIRTD_CONF.format(host_uuid=identity.read_text())
     (directory / "etc" / "libvirtd.conf").write_text(config)
 

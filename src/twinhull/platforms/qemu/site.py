@@ -37,6 +37,8 @@ from twinhull.platforms.standings import StandingFiles
 DRIVER = "qemu"
 """libvirt's name of its QEMU driver, in URIs and hook directories."""
 
+_NO_HOOKS = "an embedded libvirt asks no hooks: only Twinhull itself keeps a machine with a past epoch from starting"
+_RESTART = "the guard is in place, but libvirtd had no hooks when it started: restart it once (machines go on)"
 _NEEDED_PROGRAMS = ("qemu-img", "qemu-nbd", "flock", "virsh")
 
 
@@ -61,14 +63,11 @@ class QemuSite:
         """Connect, and put the guard at libvirt's power switch where there is one."""
         self._connection.get()
         if self._connection.is_embedded:
-            self._guard_reason = "An embedded libvirt asks no hooks: only Twinhull itself keeps a machine with a past epoch from starting"
+            self._guard_reason = _NO_HOOKS
             return
         must_restart = guard.install(self._host, self.settings.hooks_directory, DRIVER, self.settings.directory)
         if must_restart:
-            self._guard_reason = (
-                "The guard was put in place, but libvirtd had no hooks when it started: restart libvirtd once"
-                " (machines go on running meanwhile)"
-            )
+            self._guard_reason = _RESTART
 
     def close(self) -> None:
         """Close the connection; safe to repeat."""

@@ -41,14 +41,20 @@ class Trackers:
 
     def whole_disks(self, domain: libvirt.virDomain, name: str, disks: Iterable[DiskKey]) -> set[DiskKey]:
         """Of a running machine's disks, those whose bitmap of that name is there and whole."""
-        if name not in self.checkpoints(domain):
+        if not name.startswith(PREFIX):
+            return set()
+        was_known = name in self.checkpoints(domain)
+        if not was_known:
             self._redefine(domain, name, disks)
         flags = libvirt.VIR_DOMAIN_CHECKPOINT_XML_SIZE | libvirt.VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN
         with told(self._site, f"looking at checkpoint {name}"):
-            xml = domain.checkpointLookupByName(name).getXMLDesc(flags)
-        found = ET.fromstring(xml).findall("./disks/disk")  # noqa: S314 - from the site's own libvirt
-        # libvirt gives a size exactly for the bitmaps that QEMU has loaded whole.
-        return {DiskKey(disk.get("name", "")) for disk in found if disk.get("size") is not None}
+            checkpoint = domain.checkpointLookupByName(name)
+            found = ET.fromstring(checkpoint.getXMLDesc(flags)).findall("./disks/disk")  # noqa: S314 - from the site
+            # libvirt gives a size exactly for the bitmaps that QEMU has loaded whole.
+            whole = {DiskKey(disk.get("name", "")) for disk in found if disk.get("size") is not None}
+            if not whole and not was_known:
+                checkpoint.delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
+        return whole
 
     def _redefine(self, domain: libvirt.virDomain, name: str, disks: Iterable[DiskKey]) -> None:
         xml = checkpoint_xml(name, set(disks), ())
