@@ -2,7 +2,7 @@
 
     engine_child.py STATE WORK start|resume KIND [FAULT]
 
-FAULT is ``die:STEP`` (SIGKILL in the middle of it), ``fail:STEP`` or ``fail-undo:STEP``; undo steps are ``undo-STEP``.
+FAULT is a list of ``die:STEP`` (SIGKILL at its end) and ``fail:STEP``; undo steps are ``undo-STEP``.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Folder:
             log.write(line + "\n")
 
     def trip(self, name: str) -> None:
-        if self.fault == f"die:{name}":
+        if f"die:{name}" in self.fault.split(","):
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.fault == f"fail:{name}":
+        if f"fail:{name}" in self.fault.split(","):
             raise SiteError(f"the site refused at {name}", hint="ask it again")
 
 

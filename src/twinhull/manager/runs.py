@@ -281,7 +281,8 @@ class Engine(Generic[Context]):
             "serializer": _PlainJson(),
             "log_level": "CRITICAL",
             "enable_otlp": False,
-            "notification_listener_polling_interval_sec": 1.0,
+            # How long letting go of the engine takes, too.
+            "notification_listener_polling_interval_sec": 0.1,
         }
 
 

@@ -1,0 +1,138 @@
+"""The engine of durable runs, in real processes that are really killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.manager import engine_child
+from tests.manager.engine_child import MACHINE, RUN, STEPS
+from twinhull.manager.catalog import Catalog
+from twinhull.manager.records import RunState, StepState
+
+_ROOT = Path(__file__).parents[2]
+NO_RETURN = STEPS.index("switch")
+
+
+class Bench:
+    def __init__(self, path: Path) -> None:
+        self.state, self.work = path / "state", path / "work"
+        self.work.mkdir()
+
+    def run(self, verb: str, kind: str, fault: str = "") -> tuple[int, dict[str, Any]]:
+        """Here, where nothing is killed; the exit code and what was told."""
+        told = StringIO()
+        with redirect_stdout(told):
+            code = engine_child.main(str(self.state), str(self.work), verb, kind, fault)
+        return code, json.loads(told.getvalue())
+
+    def die(self, verb: str, kind: str, fault: str) -> None:
+        """In a process of its own, which must not survive."""
+        done = subprocess.run(
+            [sys.executable, engine_child.__file__, str(self.state), str(self.work), verb, kind, fault],
+            capture_output=True,
+            check=False,
+            timeout=60,
+            cwd=_ROOT,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGKILL, b"", b"")
+
+    @property
+    def log(self) -> list[str]:
+        return (self.work / "log").read_text().splitlines()
+
+    @property
+    def files(self) -> set[str]:
+        return {path.name for path in self.work.iterdir()} - {"log"}
+
+    def catalog(self) -> Catalog:
+        return Catalog(self.state / "catalog.db")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_in_any_step_it_goes_on_there_and_repeats_nothing_else(bench: Bench, step: str) -> None:
+    bench.die("start", "switching", f"die:{step}")
+    code, told = bench.run("resume", "switching")
+    assert (code, told["state"]) == (0, "done")
+    expected = [f"do {name}" for name in STEPS]
+    expected.insert(STEPS.index(step), f"do {step}")
+    assert bench.log == expected
+    assert bench.files == set(STEPS)
+    attempts = {record.name: record.attempt_count for record in bench.catalog().steps(RUN)}
+    assert attempts == {name: 2 if name == step else 1 for name in STEPS}
+
+
+@pytest.mark.parametrize("step", STEPS[:NO_RETURN])
+def test_failed_before_the_point_of_no_return_it_is_undone(bench: Bench, step: str) -> None:
+    code, told = bench.run("start", "switching", f"fail:{step}")
+    assert (code, told["state"], told["error"]) == (10, "failed", "SiteError")
+    assert told["text"] == f"the site refused at {step}\nHint: ask it again"
+    assert bench.files == set()
+    done = STEPS[: STEPS.index(step) + 1]
+    assert bench.log == [*(f"do {name}" for name in done), *(f"undo {name}" for name in reversed(done))]
+    states = [(record.name, record.is_undo, record.state) for record in bench.catalog().steps(RUN)]
+    assert (step, False, StepState.FAILED) in states
+    assert (STEPS[0], True, StepState.DONE) in states
+
+
+@pytest.mark.parametrize("step", STEPS[NO_RETURN:])
+def test_failed_beyond_the_point_of_no_return_it_stops_and_goes_on(bench: Bench, step: str) -> None:
+    code, told = bench.run("start", "switching", f"fail:{step}")
+    assert (code, told["state"], told["error"]) == (42, "stopped", "RunUnfinished")
+    assert f"twinhull runs resume {RUN}" in told["text"]
+    assert not any(line.startswith("undo") for line in bench.log)
+    code, told = bench.run("resume", "switching")
+    assert (code, told["state"]) == (0, "done")
+    assert bench.log.count(f"do {step}") == 2
+    assert bench.files == set(STEPS)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_while_undoing_it_goes_on_undoing(bench: Bench, step: str) -> None:
+    bench.die("start", "plain", f"fail:tidy,die:undo-{step}")
+    code, told = bench.run("resume", "plain")
+    assert (code, told["state"]) == (10, "failed")
+    assert bench.files == set()
+    assert bench.log.count("do tidy") == 1
+    assert bench.log.count(f"undo {step}") == 2
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_undo_that_fails_is_said_and_keeps_no_other_from_being_undone(bench: Bench, step: str) -> None:
+    code, told = bench.run("start", "plain", f"fail:tidy,fail:undo-{step}")
+    assert (code, told["state"]) == (10, "failed")
+    assert [line for line in bench.log if line.startswith("undo")] == [f"undo {name}" for name in reversed(STEPS)]
+    run = bench.catalog().run(RUN)
+    assert len(run.reasons) == 1
+    assert run.reasons[0].startswith(f"'{step}' could not be undone")
+
+
+def test_a_run_that_is_done_leaves_nothing_in_the_engine(bench: Bench) -> None:
+    assert bench.run("start", "plain")[0] == 0
+    with sqlite3.connect(bench.state / "runs.db") as connection:
+        assert connection.execute("select count(*) from workflow_status").fetchone() == (0,)
+    run = bench.catalog().run(RUN)
+    assert run.state is RunState.DONE
+    assert run.machine_id == MACHINE
+    assert run.result["tidy_was"] == len(STEPS)
+
+
+def test_killed_twice_in_the_same_step_and_in_the_next_one(bench: Bench) -> None:
+    for fault in ("die:write", "die:write", "die:tidy"):
+        bench.die("resume" if bench.state.exists() else "start", "switching", fault)
+    assert bench.run("resume", "switching")[1]["state"] == "done"
+    assert bench.log == ["do open", "do write", "do write", "do write", "do switch", "do tidy", "do tidy"]
