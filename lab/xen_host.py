@@ -25,8 +25,8 @@ ADDRESS = "127.0.0.1"
 MEMORY = "2304M"
 DOM0_MEMORY = "768M"
 CPU = "max,-smap,-rdtscp,-avx,-avx2,-f16c,-vaes,-xsave,-xsaveopt,-xsavec,-xsaves,-xgetbv1,-pku,-mpx"
-"""With smap dom0 dies at once, with rdtscp PVH guests do. With AVX and its XSAVE, emulated, Xen mixes up vector registers
-between domains: dom0's programs crash at random as soon as a PV guest runs beside them."""
+"""With smap dom0 dies at once, with rdtscp PVH guests do. With AVX and the XSAVE that goes with it, emulated, programs
+in dom0 crash at random as soon as a PV guest runs beside them."""
 BOOT_SECONDS = 240
 """How long a first boot may take; 30 when the machine is quiet."""
 RESTORE_SECONDS = 60
