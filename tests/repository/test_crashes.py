@@ -42,7 +42,11 @@ class Day:
         repository.hold_point(first.id, "evidence")
         repository.release_point(first.id)
         self._remove(repository, second)
-        self._capture(repository, THIRD, (first, FIRST))
+        self._collect(repository)
+        third = self._capture(repository, THIRD, (first, FIRST))
+        self._remove(repository, first)
+        self._capture(repository, SECOND, (third, THIRD))
+        self._collect(repository)
 
     def _capture(
         self,
@@ -61,6 +65,10 @@ class Day:
         del self.promised[point.id]
         repository.remove_point(point.id)
 
+    def _collect(self, repository: Repository) -> None:
+        """Alone, so that all of a collection's steps come in one run."""
+        assert repository.collect(grace_seconds=0, is_alone=True).bytes_freed > 0
+
     def check(self, store: MemoryStore) -> None:
         """Restart, look, and go on with one more capture."""
         try:
@@ -72,14 +80,20 @@ class Day:
         assert self.promised.items() <= found.items()
         assert found.items() <= self.allowed.items()
         later = capture(repository, SECOND)
-        assert content_of(opened(store, seed="later"), later) == SECOND
+        # Of two copies of a chunk the other one may be chosen after the index was rewritten; then it settles.
+        runs = [repository.collect(grace_seconds=0, is_alone=True).packs_deleted for _ in range(4)]
+        assert runs[2:] == [0, 0]
+        after = opened(store, seed="later")
+        assert content_of(after, later) == SECOND
+        assert {point.id: content_of(after, point) for point in after.points()} == {**found, later.id: SECOND}
+        assert after.verify(read_data=True).is_good
 
 
 def _cuts() -> Iterator[int]:
     store = FailingStore(MemoryStore())
     day = Day()
     day.run(store)
-    assert sorted(day.promised.values(), key=len) == sorted([OTHER, FIRST, THIRD], key=len)
+    assert sorted(day.promised.values(), key=len) == sorted([OTHER, SECOND, THIRD], key=len)
     yield from range(store.count)
 
 

@@ -24,6 +24,7 @@ The doors of this room (import them from here; the modules below are its own bus
     repository.chunk_id(data)                                       # the same for a piece of any disk: compare
     repository.remove_point(point_id)   repository.restore_point(point_id)   repository.removed_points()
     repository.retain(machine_id, RetentionRules(keep_last=3), is_dry_run=True)   # Verdicts, each with its reason
+    repository.collect()                                            # CollectReport: freed, waiting, reasons
     repository.verify(read_data=True, sample=0.1)                   # VerifyReport: findings, lost_points
     repository.close()                                              # or use it as a context manager
 
@@ -31,6 +32,7 @@ All of it may be used from several threads, one ``DiskWriter`` by one thread.
 """
 
 from twinhull.repository.catalog import Removal
+from twinhull.repository.collect import CollectReport
 from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, KdfCost
 from twinhull.repository.disk import PointDiskReader
 from twinhull.repository.errors import (
@@ -64,6 +66,7 @@ __all__ = [
     "DEFAULT_CHUNK_SIZE_BYTES",
     "ChunkId",
     "ChunkLost",
+    "CollectReport",
     "DirectoryStore",
     "DiskExport",
     "DiskRoot",

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from twinhull.model.errors import NotFound, SafetyError, UsageError
 from twinhull.model.machine import MachineId, PointId
 from twinhull.model.ports import Ports
+from twinhull.repository.collection_state import latest_state
 from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
 from twinhull.repository.errors import (
     ObjectExists,
@@ -55,9 +56,10 @@ class Catalog:
         wanted = [point for point in self._ids("point", machine_id) if point not in removed]
         return list(self._read_all(wanted, on_damage))
 
-    def all_points(self, on_damage: OnDamage | None = None) -> list[Point]:
+    def all_points(self, on_damage: OnDamage | None = None, without: Collection[PointId] = ()) -> list[Point]:
         """Every point whose content must stay, those on their way out included."""
-        return list(self._read_all(self._ids("point", None), on_damage))
+        wanted = [point for point in self._ids("point", None) if point not in without]
+        return list(self._read_all(wanted, on_damage))
 
     def point(self, wanted: PointId) -> Point:
         """One point; raises NotFound, also where it is removed."""
@@ -95,7 +97,8 @@ class Catalog:
 
     def remove(self, wanted: PointId, reason: str) -> None:
         """Put a point on its way out; raises NotFound, SafetyError for a held point."""
-        self.point(wanted)
+        if not self._exists("point", wanted) or self._exists("removal", wanted):
+            raise NotFound(f"There is no point {wanted} in {self._store.url}.")
         if self._exists("hold", wanted):
             raise SafetyError(f"The point {wanted} is held, and was not removed.", hint="Release it first.")
         content = {"removed_at": self._ports.clock.now().astimezone(UTC).isoformat(), "reason": reason}
@@ -108,8 +111,27 @@ class Catalog:
         if not self._exists("removal", wanted):
             raise NotFound(f"The point {wanted} is not on its way out.")
         point = self._read(wanted)
+        self._refuse_final(wanted)
         self._store.delete(_object_name("removal", wanted))
+        self._refuse_final(wanted)  # a collection that began meanwhile looks for the removal after it has said so
         return point
+
+    def forget(self, wanted: PointId) -> None:
+        """Delete a point whose removal is final, unless that was taken back at the last moment."""
+        if self._exists("removal", wanted):
+            self._store.delete(_object_name("point", wanted))
+
+    def forget_traces(self) -> None:
+        """Delete the removals and holds of points that are gone, but keep the removal of a machine's highest number."""
+        points = set(self._ids("point", None))
+        gone = [found for found in self._ids("removal", None) if found not in points]
+        for found in gone:
+            machine_id, sequence = parse_point_id(found)
+            if sequence < self.next_sequence(machine_id) - 1:
+                self._store.delete(_object_name("removal", found))
+        for found in self._ids("hold", None):
+            if found not in points:
+                self._store.delete(_object_name("hold", found))
 
     def removals(self) -> list[Removal]:
         """The points on their way out."""
@@ -170,18 +192,31 @@ class Catalog:
             raise RepositoryDamaged(f"The object '{name}' holds no removal: {error!r}.") from error
 
     def _check_bases(self, machine_id: MachineId, bases: Collection[DiskRoot]) -> None:
-        """What a disk was built on must still be in a point: only then nothing below it can have been collected."""
+        """What a disk was built on must be in a point that stays: then nothing below it can have been collected.
+
+        A point on its way out is not enough: its removal could become final between this look and the publishing.
+        """
         missing = {base for base in bases if base.node is not None}
         for near in (True, False):
             if not missing:
                 return
-            ids = self._ids("point", machine_id if near else None)
-            for point in self._read_all(ids, lambda _id, _error: None):
+            for point in self.points(machine_id if near else None, on_damage=lambda _id, _error: None):
                 missing -= {disk.root for disk in point.document.disks}
         if missing:
             raise NotFound(
                 "The point that this capture builds on is gone from the repository, so the new one was not published.",
                 hint="Capture again without a base: content that is still stored is not stored twice.",
+            )
+
+    def _refuse_final(self, wanted: PointId) -> None:
+        try:
+            state = latest_state(self._store, self._keys)
+        except RepositoryDamaged:  # then the next collection lets everything wait anew
+            return
+        if state and wanted in state.final:
+            raise SafetyError(
+                f"The removal of the point {wanted} has waited out its grace and is being carried out.",
+                hint="See whether it is still listed.",
             )
 
     def _sealed(self, kind: ObjectKind, name: str, content: bytes) -> bytes:

@@ -80,6 +80,9 @@ def create_config(
     except ObjectExists:
         store.delete(name)
         raise AlreadyExists(f"Somebody else has just made a repository in {store.url}.") from None
+    for info in list(store.list("key-")):
+        if info.name != name:  # of a creation that did not come to its end, and cannot any more
+            store.delete(info.name)
     return config, keys
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import islice
 from threading import Lock
 
 from twinhull.model.ports import Randomness
@@ -26,6 +27,8 @@ class Index:
         self._stored: dict[str, IndexTable] = {}
         self._recovered: dict[PackId, IndexTable] = {}
         self.tables: tuple[IndexTable, ...] = ()
+        self.superseded: list[str] = []
+        """Index objects that another one has replaced, and that may be deleted."""
         self.damaged: dict[str, RepositoryError] = {}
         """Index objects that could not be read, by name."""
 
@@ -45,11 +48,15 @@ class Index:
                 yield table.place(position)
                 position += 1
 
-    def find_outside(self, chunk_id: ChunkId, avoided: Collection[PackId]) -> Place | None:
-        """A copy of the chunk in a pack that is not one of ``avoided``."""
-        if not avoided:
-            return self.find(chunk_id)
-        return next((place for place in self.find_all(chunk_id) if place.pack.pack_id not in avoided), None)
+    def find_outside(self, chunk_id: ChunkId, avoided: Container[object]) -> Place | None:
+        """A copy of the chunk that a new point may build on: indexed, and in a pack that is not one of ``avoided``.
+
+        What was found by footers only may belong to nobody, and be collected without our hearing of it.
+        """
+        for place in self.find_all(chunk_id):
+            if place.pack.pack_id not in avoided and place.pack.pack_id not in self._recovered:
+                return place
+        return None
 
     def refresh(self) -> None:
         """Read the index objects that have come since, and forget those that have gone."""
@@ -63,12 +70,14 @@ class Index:
             self._swap()
 
     def recover(self) -> bool:
-        """Read the footers of packs that no index object lists; whether any were found."""
+        """Read the footers of packs that no index object lists; whether any came that were not known."""
         with self._lock:
             known = {pack.pack_id for table in self.tables for pack in table.packs}
-            news = [info.name for info in self._store.list("pack-") if _pack_id(info.name) not in known]
-            for name in news:
-                self._recover_pack(_pack_id(name))
+            there = [_pack_id(info.name) for info in self._store.list("pack-")]
+            self._recovered = {pack_id: self._recovered[pack_id] for pack_id in there if pack_id in self._recovered}
+            news = [pack_id for pack_id in there if pack_id not in known]
+            for pack_id in news:
+                self._recover_pack(pack_id)
             self._swap()
             return bool(news)
 
@@ -83,10 +92,24 @@ class Index:
             self._swap()
         return name
 
-    def write_all(self, places: Sequence[Place]) -> list[str]:
-        """Store as many index objects as the places need."""
-        cuts = range(0, len(places), MAX_TABLE_ENTRIES)
-        return [self.write(places[cut : cut + MAX_TABLE_ENTRIES]) for cut in cuts]
+    def write_all(self, places: Iterable[Place], replaced: Sequence[str] = ()) -> list[str]:
+        """Store as many index objects as the places need; the last one replaces older ones. Returns the names."""
+        stream = iter(places)
+        names = []
+        batch = list(islice(stream, MAX_TABLE_ENTRIES))
+        while batch:
+            following = list(islice(stream, MAX_TABLE_ENTRIES))
+            names.append(self.write(batch, () if following else replaced))
+            batch = following
+        return names
+
+    def stored_tables(self) -> list[IndexTable]:
+        """The tables of index objects that no other one replaces."""
+        return [table for table in self.tables if table.name in self._stored]
+
+    def recovered_tables(self) -> list[IndexTable]:
+        """The tables of packs that no index object lists."""
+        return [table for table in self.tables if table.name not in self._stored]
 
     def close(self) -> None:
         """Unmap the tables."""
@@ -116,6 +139,7 @@ class Index:
         listed = {pack.pack_id for table in self._stored.values() for pack in table.packs}
         self._recovered = {pack_id: table for pack_id, table in self._recovered.items() if pack_id not in listed}
         replaced = {f"index-{salt.hex()}" for table in self._stored.values() for salt in table.replaced}
+        self.superseded = sorted(replaced & self._stored.keys())
         current = [table for name, table in self._stored.items() if name not in replaced]
         current.sort(key=len, reverse=True)
         self.tables = (*current, *self._recovered.values())

@@ -11,6 +11,8 @@ from twinhull.model.machine import MachineId, PointId
 from twinhull.model.ports import Ports, system_ports
 from twinhull.repository.catalog import Catalog, OnDamage, Removal
 from twinhull.repository.chunks import Chunks
+from twinhull.repository.collect import GRACE_SECONDS, Collector, CollectReport
+from twinhull.repository.collection_state import condemned_packs
 from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, Config, KdfCost, create_config, open_config
 from twinhull.repository.ids import ChunkId, ChunkKind
 from twinhull.repository.index import Index
@@ -85,6 +87,7 @@ class Repository:
 
     def writer(self, level: int = DEFAULT_LEVEL) -> Writer:
         """Begin a new point; see ``Writer``."""
+        started = self._ports.clock.monotonic()  # before anything is read that the writer will build on
         context = WriterContext(
             store=self.store,
             keys=self.keys,
@@ -93,12 +96,12 @@ class Repository:
             chunk_size_bytes=self.chunk_size_bytes,
             ports=self._ports,
             level=level,
-            avoided_packs=frozenset(),
+            avoided_packs=condemned_packs(self.store, self.keys),
+            started=started,
             publish=self._catalog.publish,
         )
-        writer = Writer(context)
-        self._index.refresh()  # after the writer's time has begun to count
-        return writer
+        self._index.refresh()
+        return Writer(context)
 
     def reader(self) -> Reader:
         """Read disks of points; see ``Reader``."""
@@ -173,6 +176,25 @@ class Repository:
             if not verdict.stays and not is_dry_run:
                 self.remove_point(verdict.point.id, verdict.reason)
         return verdicts
+
+    def collect(self, *, grace_seconds: float = GRACE_SECONDS, is_alone: bool = False) -> CollectReport:
+        """Give back the space of what no point uses, and carry out removals that have waited for their grace.
+
+        Runs beside readers and writers. ``is_alone`` vouches that nobody writes to the repository now, nor began to
+        before: only then may the grace be shorter than twice the time that a writer may take, even 0. Raises
+        RepositoryDamaged, with nothing removed, where it cannot be known what the points use.
+        """
+        collector = Collector(
+            store=self.store,
+            keys=self.keys,
+            index=self._index,
+            chunks=self._chunks,
+            catalog=self._catalog,
+            ports=self._ports,
+            chunk_size_bytes=self.chunk_size_bytes,
+            level=DEFAULT_LEVEL,
+        )
+        return collector.collect(grace_seconds=grace_seconds, is_alone=is_alone)
 
     def diff(self, old: DiskRoot | None, new: DiskRoot) -> Iterator[Extent]:
         """Where a disk differs from an older one, with ``is_zero`` as the new one has it; see ``Reader.diff``."""

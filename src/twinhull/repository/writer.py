@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from twinhull.model.units import MIB, format_duration
 from twinhull.repository.chunks import Chunks
 from twinhull.repository.compression import encode
 from twinhull.repository.errors import RepositoryError, WriterOverdue
-from twinhull.repository.ids import ChunkId, ChunkKind, PackId
+from twinhull.repository.ids import ChunkId, ChunkKind
 from twinhull.repository.index import Index
 from twinhull.repository.keys import Keys
 from twinhull.repository.packing import Packer
@@ -51,8 +51,10 @@ class WriterContext:
     chunk_size_bytes: int
     ports: Ports
     level: int
-    avoided_packs: Collection[PackId]
+    avoided_packs: Container[object]
     publish: Publish
+    started: float
+    """The monotonic clock before the index was read."""
 
 
 class Writer:
@@ -60,7 +62,6 @@ class Writer:
 
     def __init__(self, context: WriterContext) -> None:
         self._context = context
-        self._started = context.ports.clock.monotonic()
         self._counter = StatsCounter()
         self._packer = Packer(
             context.store,
@@ -110,7 +111,7 @@ class Writer:
         self._packer.flush()
         for disk in document.disks:
             self._check_root(disk.root)
-        age = clock.monotonic() - self._started
+        age = clock.monotonic() - self._context.started
         if age > SESSION_LIMIT_SECONDS:
             raise WriterOverdue(
                 f"The capture of machine {document.machine_id} took {format_duration(age)}, and its point was not "

@@ -1,0 +1,185 @@
+"""Giving back the space of what no point uses: two phases with a grace time between, beside any number of writers.
+
+The order of the steps, and why no writer can lose by it, is in docs/repository-format.md ("Collect", "Writers beside a
+collector"). Every step may be cut short, and every run may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from twinhull.model.errors import UsageError
+from twinhull.model.machine import PointId
+from twinhull.model.ports import Ports
+from twinhull.model.units import format_bytes, format_duration
+from twinhull.repository.catalog import Catalog
+from twinhull.repository.chunks import Chunks
+from twinhull.repository.collection_state import CollectionState, last_number, latest_state, store_state
+from twinhull.repository.compaction import copy_out, packs_to_empty, rewrite_index
+from twinhull.repository.envelope import SALT_BYTES
+from twinhull.repository.errors import ObjectExists, RepositoryDamaged
+from twinhull.repository.ids import PackId
+from twinhull.repository.index import Index
+from twinhull.repository.keys import Keys
+from twinhull.repository.packing import Packer
+from twinhull.repository.stats import StatsCounter
+from twinhull.repository.store.contract import Store
+from twinhull.repository.usage import Usage, measure_usage
+from twinhull.repository.writer import SESSION_LIMIT_SECONDS
+
+GRACE_SECONDS = 7 * 86_400.0
+"""How long a removal can be taken back, and how long a pack stays after nothing seems to use it any more."""
+MAX_CLOCK_DISAGREEMENT_SECONDS = 60.0
+"""By how much the wall clock and the monotonic clock may differ over a run before that counts as a jump."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectReport:
+    """What one run of collection did, and what it waits for."""
+
+    points_gone: tuple[PointId, ...] = ()
+    packs_deleted: int = 0
+    bytes_freed: int = 0
+    packs_waiting: int = 0
+    bytes_waiting: int = 0
+    packs_copied: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    """How long everything has waited by now, without belief in the clock."""
+
+    last: CollectionState
+    credit_seconds: float
+    grace_seconds: float
+
+    def removals(self, now: Collection[PointId]) -> dict[PointId, float]:
+        old = self.last.removals
+        return {point: old[point] + self.credit_seconds if point in old else 0.0 for point in sorted(now)}
+
+    def packs(self, now: Collection[PackId]) -> dict[PackId, float]:
+        old = self.last.packs
+        return {pack: old[pack] + self.credit_seconds if pack in old else 0.0 for pack in sorted(now)}
+
+    def is_over(self, seconds: float) -> bool:
+        return seconds >= self.grace_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """One repository's collection."""
+
+    store: Store
+    keys: Keys
+    index: Index
+    chunks: Chunks
+    catalog: Catalog
+    ports: Ports
+    chunk_size_bytes: int
+    level: int
+
+    def collect(self, *, grace_seconds: float, is_alone: bool) -> CollectReport:
+        """See ``Repository.collect``."""
+        _check_grace(grace_seconds, is_alone=is_alone)
+        started = self.ports.clock.now(), self.ports.clock.monotonic()
+        waits = self._waits(started[0], grace_seconds)
+        removals = waits.removals([removal.point_id for removal in self.catalog.removals()])
+        final = tuple(point for point, seconds in removals.items() if waits.is_over(seconds))
+        usage = self._usage(waits.last, final)
+        if self._clock_jumped(*started):
+            return CollectReport(reasons=("The clock jumped during this run, so nothing was removed.",))
+        emptied = self._empty(usage, waits.last)
+        unused = [pack_id for pack_id in usage.packs if not usage.used_bytes[pack_id]]
+        packs = waits.packs([*unused, *emptied])
+        state = CollectionState(waits.last.number + 1, started[0], packs, removals, final)
+        try:
+            store_state(self.store, self.keys, state, self.ports.randomness.token(SALT_BYTES))
+        except ObjectExists:
+            return CollectReport(reasons=("Another collection was faster; this one left everything to it.",))
+        expired = {pack_id for pack_id, seconds in packs.items() if waits.is_over(seconds)}
+        self._carry_out(state, expired, usage)
+        return _report(state, expired, usage, len(emptied))
+
+    def _waits(self, now: datetime, grace_seconds: float) -> _Waits:
+        """The last run's decisions; where they cannot be read, everything begins to wait anew."""
+        try:
+            last = latest_state(self.store, self.keys)
+        except RepositoryDamaged:
+            last = None
+        last = last or CollectionState(last_number(self.store), now)
+        credit = min(max((now - last.observed_at).total_seconds(), 0.0), grace_seconds / 2)
+        return _Waits(last, credit, grace_seconds)
+
+    def _usage(self, last: CollectionState, final: Collection[PointId]) -> Usage:
+        self.index.refresh()
+        self.index.recover()
+        points = self.catalog.all_points(without=final)
+        return measure_usage(self.index, self.chunks, points, last.packs.keys(), self.chunk_size_bytes)
+
+    def _clock_jumped(self, wall: datetime, monotonic: float) -> bool:
+        clock = self.ports.clock
+        by_wall = (clock.now() - wall).total_seconds()
+        return abs(by_wall - (clock.monotonic() - monotonic)) > MAX_CLOCK_DISAGREEMENT_SECONDS
+
+    def _empty(self, usage: Usage, last: CollectionState) -> list[PackId]:
+        chosen = packs_to_empty(usage, last.packs.keys())
+        if not chosen:
+            return []
+        packer = Packer(
+            self.store,
+            self.keys,
+            self.index,
+            chunk_size_bytes=self.chunk_size_bytes,
+            ports=self.ports,
+            stats=StatsCounter(),
+        )
+        try:
+            return copy_out(self.chunks, packer, usage, chosen, self.level)
+        finally:
+            packer.close()
+
+    def _carry_out(self, state: CollectionState, expired: Collection[PackId], usage: Usage) -> None:
+        """Delete what has waited long enough; from here on a crash only means that the next run does it."""
+        for point_id in state.final:
+            self.catalog.forget(point_id)
+        used = [pack_id for pack_id in usage.packs if usage.used_bytes[pack_id]]
+        rewrite_index(self.store, self.index, expired, used)
+        for pack_id in sorted(expired):
+            self.store.delete(usage.packs[pack_id].name)
+        self.catalog.forget_traces()
+        for kind in ("collection", "verification"):
+            for name in [info.name for info in self.store.list(f"{kind}-")][:-1]:
+                self.store.delete(name)
+
+
+def _check_grace(grace_seconds: float, *, is_alone: bool) -> None:
+    least = 2 * SESSION_LIMIT_SECONDS
+    if grace_seconds < least and not is_alone:
+        raise UsageError(
+            f"A grace of {format_duration(grace_seconds)} is too short beside writers.",
+            hint=f"Give at least {format_duration(least)}, or make sure that nobody writes, and say so.",
+        )
+
+
+def _report(state: CollectionState, expired: Collection[PackId], usage: Usage, copied_count: int) -> CollectReport:
+    freed = sum(usage.packs[pack_id].size_bytes for pack_id in expired)
+    waiting = [usage.packs[pack_id].size_bytes for pack_id in state.packs if pack_id not in expired]
+    reasons = [f"The point {point_id} is gone: its removal has waited out its grace." for point_id in state.final]
+    if expired:
+        reasons.append(
+            f"{len(expired)} packs are deleted ({format_bytes(freed)}): no point has used them for the grace."
+        )
+    if waiting:
+        reasons.append(f"{len(waiting)} packs wait ({format_bytes(sum(waiting))}): no point uses them now.")
+    return CollectReport(
+        points_gone=state.final,
+        packs_deleted=len(expired),
+        bytes_freed=freed,
+        packs_waiting=len(waiting),
+        bytes_waiting=sum(waiting),
+        packs_copied=copied_count,
+        reasons=tuple(reasons),
+    )

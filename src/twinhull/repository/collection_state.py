@@ -1,0 +1,95 @@
+"""What collection is waiting for, from one run to the next: a numbered document in the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from twinhull.model.machine import PointId
+from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
+from twinhull.repository.errors import ObjectMissing, RepositoryDamaged
+from twinhull.repository.ids import PackId, parse_point_id
+from twinhull.repository.keys import Keys
+from twinhull.repository.store.contract import Store
+
+PREFIX = "collection-"
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionState:
+    """What one run of collection has decided. ``packs`` and ``removals`` carry the seconds credited to each so far."""
+
+    number: int
+    observed_at: datetime
+    packs: Mapping[PackId, float] = field(default_factory=dict)
+    removals: Mapping[PointId, float] = field(default_factory=dict)
+    final: tuple[PointId, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return f"{PREFIX}{self.number:08d}"
+
+
+class EveryPack(Container[object]):
+    """Stands for all packs, where it is not known which ones are condemned."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+def store_state(store: Store, keys: Keys, state: CollectionState, salt: bytes) -> None:
+    """Write a run's decisions; raises ObjectExists where another run was faster."""
+    if len(salt) != SALT_BYTES:
+        raise ValueError("a salt has 32 bytes")
+    content = {
+        "observed_at": state.observed_at.isoformat(),
+        "packs": {pack_id.hex(): seconds for pack_id, seconds in state.packs.items()},
+        "removals": dict(state.removals),
+        "final": list(state.final),
+    }
+    store.create(state.name, [seal(keys, ObjectKind.COLLECTION, state.name, salt, json.dumps(content).encode())])
+
+
+def latest_state(store: Store, keys: Keys) -> CollectionState | None:
+    """What the last run has decided, None where none ever ran; raises RepositoryDamaged."""
+    while True:
+        names = [info.name for info in store.list(PREFIX)]
+        if not names:
+            return None
+        try:
+            return _decoded(names[-1], unseal(keys, ObjectKind.COLLECTION, names[-1], store.read(names[-1])))
+        except ObjectMissing:  # a newer one has taken its place since the listing
+            continue
+
+
+def last_number(store: Store) -> int:
+    """The highest number of any run; 0 where none ever ran."""
+    return max((int(info.name.removeprefix(PREFIX)) for info in store.list(PREFIX)), default=0)
+
+
+def condemned_packs(store: Store, keys: Keys) -> Container[object]:
+    """The packs that no new point may build on. Where that cannot be read, it is all of them: storing twice is safe."""
+    try:
+        state = latest_state(store, keys)
+    except RepositoryDamaged:
+        return EveryPack()
+    return frozenset(state.packs) if state else frozenset()
+
+
+def _decoded(name: str, content: bytes) -> CollectionState:
+    try:
+        raw = json.loads(content)
+        for point_id in [*raw["removals"], *raw["final"]]:
+            parse_point_id(point_id)
+        return CollectionState(
+            number=int(name.removeprefix(PREFIX)),
+            observed_at=datetime.fromisoformat(raw["observed_at"]).astimezone(UTC),
+            packs={PackId(bytes.fromhex(pack)): float(seconds) for pack, seconds in raw["packs"].items()},
+            removals={PointId(point): float(seconds) for point, seconds in raw["removals"].items()},
+            final=tuple(PointId(point) for point in raw["final"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RepositoryDamaged(f"The object '{name}' holds no collection: {error!r}.") from error

@@ -1,0 +1,102 @@
+"""Copying what is still used out of packs that are mostly unused or small, and writing index objects anew."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from heapq import merge
+
+from twinhull.model.units import MIB
+from twinhull.repository.chunks import Chunks
+from twinhull.repository.compression import encode
+from twinhull.repository.errors import ObjectMissing, RepositoryDamaged
+from twinhull.repository.ids import ChunkKind, PackId
+from twinhull.repository.index import Index
+from twinhull.repository.index_table import MAX_TABLE_ENTRIES, IndexTable, Place
+from twinhull.repository.packing import Packer
+from twinhull.repository.packs import TARGET_PACK_BYTES
+from twinhull.repository.store.contract import Store
+from twinhull.repository.usage import Usage
+
+MIN_USED_SHARE = 0.5
+"""A pack of which less is used has the rest copied out of it."""
+SMALL_PACK_BYTES = TARGET_PACK_BYTES // 4
+MIN_SMALL_PACKS = 32
+"""So many small packs of one kind are put together into large ones."""
+MAX_COPIED_BYTES = 2048 * MIB
+"""How much one run copies at most; the next one goes on."""
+MAX_SMALL_TABLES = 16
+"""More index objects than this that are far from full are put together."""
+
+
+def packs_to_empty(usage: Usage, condemned: Collection[PackId]) -> list[PackId]:
+    """The packs whose used chunks are better kept elsewhere, as many as one run may copy."""
+    used = [pack_id for pack_id in sorted(usage.packs) if usage.used_bytes[pack_id] and pack_id not in condemned]
+    chosen = [pack_id for pack_id in used if usage.used_bytes[pack_id] < MIN_USED_SHARE * usage.total_bytes[pack_id]]
+    for kind in ChunkKind:
+        small = [
+            pack_id
+            for pack_id in used
+            if usage.packs[pack_id].kind is kind and usage.packs[pack_id].size_bytes < SMALL_PACK_BYTES
+        ]
+        chosen += small if len(small) >= MIN_SMALL_PACKS else []
+    room = MAX_COPIED_BYTES
+    fitting = []
+    for pack_id in dict.fromkeys(chosen):
+        room -= usage.used_bytes[pack_id]
+        if room < 0:
+            break
+        fitting.append(pack_id)
+    return fitting
+
+
+def copy_out(chunks: Chunks, packer: Packer, usage: Usage, pack_ids: Sequence[PackId], level: int) -> list[PackId]:
+    """Store the used chunks of packs anew; returns the packs that hold nothing used any more.
+
+    A pack with a chunk that cannot be read is left as it is: whoever repairs it needs what is left.
+    """
+    places: dict[PackId, list[Place]] = {pack_id: [] for pack_id in pack_ids}
+    for place in usage.used_places(places):
+        places[place.pack.pack_id].append(place)
+    emptied = []
+    for pack_id, wanted in places.items():
+        try:
+            contents = [chunks.fetch(place) for place in wanted]
+        except (RepositoryDamaged, ObjectMissing):
+            continue
+        for place, content in zip(wanted, contents, strict=True):
+            if packer.claim(place.entry.chunk_id):
+                packer.add(place.pack.kind, place.entry.chunk_id, encode(content, level))
+        emptied.append(pack_id)
+    packer.flush()
+    return emptied
+
+
+def rewrite_index(store: Store, index: Index, expired: Collection[PackId], used: Collection[PackId]) -> None:
+    """Write index objects that do not name the expired packs, and delete those that do.
+
+    New objects are durable before old ones go. Packs that were found by their footers only are indexed if used.
+    """
+    stored = index.stored_tables()
+    stale = [table for table in stored if any(pack.pack_id in expired for pack in table.packs)]
+    small = [table for table in stored if len(table) < MAX_TABLE_ENTRIES // 2 and table not in stale]
+    stale += small if len(small) > MAX_SMALL_TABLES else []
+    found = [table for table in index.recovered_tables() if any(pack.pack_id in used for pack in table.packs)]
+    names = [table.name for table in stale]
+    if stale or found:
+        index.write_all(_places([*stale, *found], expired), replaced=names)
+    for name in [*names, *index.superseded]:
+        store.delete(name)
+    index.refresh()
+
+
+def _places(tables: Iterable[IndexTable], expired: Collection[PackId]) -> Iterator[Place]:
+    """The places of several tables in one order, each once."""
+    last: Place | None = None
+    for place in merge(*(table.places() for table in tables), key=_order):
+        if place != last and place.pack.pack_id not in expired:
+            yield place
+        last = place
+
+
+def _order(place: Place) -> tuple[bytes, bytes, int]:
+    return place.entry.chunk_id, place.pack.pack_id, place.entry.offset_bytes

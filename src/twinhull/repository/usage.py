@@ -1,0 +1,59 @@
+"""How much of each pack the points use."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from twinhull.repository.chunks import Chunks
+from twinhull.repository.errors import RepositoryDamaged
+from twinhull.repository.ids import ChunkId, PackId
+from twinhull.repository.index import Index
+from twinhull.repository.index_table import Place
+from twinhull.repository.marking import Marks, mark_disks
+from twinhull.repository.packs import PackInfo
+from twinhull.repository.points import Point
+from twinhull.repository.tree import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Every pack that any index or footer tells of, and how many bytes of its payloads are used, and there."""
+
+    marks: Marks
+    packs: dict[PackId, PackInfo] = field(default_factory=dict)
+    used_bytes: defaultdict[PackId, int] = field(default_factory=lambda: defaultdict(int))
+    total_bytes: defaultdict[PackId, int] = field(default_factory=lambda: defaultdict(int))
+
+    def used_places(self, pack_ids: Collection[PackId]) -> Iterator[Place]:
+        """The used chunks in some packs."""
+        return (place for place, is_used in self.marks.places() if is_used and place.pack.pack_id in pack_ids)
+
+
+def measure_usage(
+    index: Index, chunks: Chunks, points: Iterable[Point], avoided: Collection[PackId], chunk_size_bytes: int
+) -> Usage:
+    """Walk all the points; raises RepositoryDamaged where it cannot be known what they use.
+
+    Of a chunk that is stored several times one copy counts as used, and one in an ``avoided`` pack only where there is
+    no other.
+    """
+    marks = Marks(index, avoided)
+    for point in points:
+        roots = [disk.root for disk in point.document.disks]
+        mark_disks(chunks, marks, [(root, Shape(root.size_bytes, chunk_size_bytes)) for root in roots], _refuse)
+    usage = Usage(marks)
+    for place, is_used in marks.places():
+        pack_id, length = place.pack.pack_id, place.entry.length_bytes
+        usage.packs[pack_id] = place.pack
+        usage.total_bytes[pack_id] += length
+        usage.used_bytes[pack_id] += length if is_used else 0
+    return usage
+
+
+def _refuse(chunk_id: ChunkId, problem: str) -> None:
+    raise RepositoryDamaged(
+        f"A point uses the chunk {chunk_id.hex()[:16]}…, but {problem}; it is not known what may go, so nothing went.",
+        hint="Verify the repository, then repair it or remove the points that are lost.",
+    )

@@ -1,0 +1,312 @@
+"""Space comes back, and nothing that anybody needs goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from twinhull.model.errors import NotFound, SafetyError, UsageError
+from twinhull.repository import MemoryStore, Point, Repository, RepositoryDamaged
+from twinhull.repository.collect import GRACE_SECONDS
+
+from .misbehaving import FailingStore
+from .world import (
+    CHUNK,
+    DATABASE,
+    WEB,
+    TurnedClock,
+    capture,
+    content_of,
+    document,
+    made,
+    noise,
+    opened,
+    ports,
+    write_disk,
+)
+
+DAY = 86_400.0
+OLD = noise("old", 40 * CHUNK)
+NEW = noise("new", 40 * CHUNK)
+
+
+@pytest.fixture
+def clock() -> TurnedClock:
+    return TurnedClock()
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def repository(store: MemoryStore, clock: TurnedClock) -> Repository:
+    return made(store, ports(clock))
+
+
+def _stored_bytes(store: MemoryStore) -> int:
+    return sum(info.size_bytes for info in store.list("pack-"))
+
+
+def _collect_daily(repository: Repository, clock: TurnedClock, days: int) -> list[float]:
+    freed: list[float] = []
+    for _ in range(days):
+        freed.append(repository.collect().bytes_freed)
+        clock.pass_time(DAY)
+    return freed
+
+
+def test_what_is_used_stays(store: MemoryStore, repository: Repository, clock: TurnedClock) -> None:
+    points = {capture(repository, content).id: content for content in (OLD, NEW)}
+    before = _stored_bytes(store)
+    assert _collect_daily(repository, clock, 40) == [0] * 40
+    assert _stored_bytes(store) == before
+    assert {point.id: content_of(repository, point) for point in repository.points()} == points
+
+
+def test_a_removal_waits_and_then_its_space_waits_and_then_it_comes_back(
+    store: MemoryStore, repository: Repository, clock: TurnedClock
+) -> None:
+    kept = capture(repository, NEW)
+    before = _stored_bytes(store)
+    point = capture(repository, OLD)
+    repository.remove_point(point.id)
+    freed = _collect_daily(repository, clock, 8)
+    assert freed == [0] * 8
+    assert repository.removed_points() == []
+    with pytest.raises(NotFound):
+        repository.restore_point(point.id)
+    assert _collect_daily(repository, clock, 7)[:-1] == [0] * 6
+    assert _stored_bytes(store) == before
+    assert repository.points() == [kept]
+    assert opened(store, ports(clock)).verify(read_data=True).is_good
+    assert capture(repository, OLD).sequence == 3
+
+
+def test_a_removal_can_be_taken_back_until_the_last_day(repository: Repository, clock: TurnedClock) -> None:
+    point = capture(repository, OLD)
+    repository.remove_point(point.id)
+    _collect_daily(repository, clock, 7)
+    repository.restore_point(point.id)
+    _collect_daily(repository, clock, 30)
+    assert content_of(repository, point) == OLD
+
+
+def test_alone_the_space_comes_back_at_once(store: MemoryStore, repository: Repository) -> None:
+    repository.remove_point(capture(repository, OLD).id)
+    with pytest.raises(UsageError, match="too short"):
+        repository.collect(grace_seconds=0)
+    report = repository.collect(grace_seconds=0, is_alone=True)
+    assert report.bytes_freed > len(OLD)
+    assert list(store.list("pack-")) == []
+    assert list(store.list("index-")) == []
+    assert [info.name for info in store.list("removal-")] == [f"removal-{WEB}-00000001"]
+
+
+@pytest.mark.parametrize("leap", [3652 * DAY, -3652 * DAY])
+def test_a_leap_between_two_runs_counts_as_half_of_the_grace_at_most(
+    store: MemoryStore, repository: Repository, clock: TurnedClock, leap: float
+) -> None:
+    repository.remove_point(capture(repository, OLD).id)
+    repository.collect()
+    clock.jump(leap)
+    repository.collect()
+    clock.pass_time(DAY)
+    assert repository.collect().points_gone == ()
+    assert _stored_bytes(store) > len(OLD)
+
+
+def test_a_run_that_sees_the_clock_jump_removes_nothing(store: MemoryStore, repository: Repository) -> None:
+    clock = TurnedClock()
+
+    class JumpsWhileReading(FailingStore):
+        def read(self, name: str) -> bytes:
+            if name.startswith("point-"):
+                clock.jump(3652 * DAY)
+            return super().read(name)
+
+    capture(repository, NEW)
+    repository.remove_point(capture(repository, OLD).id)
+    jumping = opened(JumpsWhileReading(store), ports(clock))
+    report = jumping.collect(grace_seconds=0, is_alone=True)
+    assert report.reasons == ("The clock jumped during this run, so nothing was removed.",)
+    assert opened(store).removed_points()
+    assert _stored_bytes(store) > len(OLD) + len(NEW)
+
+
+def _condemn(repository: Repository, clock: TurnedClock) -> Point:
+    """A point is gone for good, its packs have just been condemned."""
+    point = capture(repository, OLD)
+    repository.remove_point(point.id)
+    _collect_daily(repository, clock, 8)
+    return point
+
+
+def test_a_writer_that_began_before_the_condemnation_wins(
+    store: MemoryStore, repository: Repository, clock: TurnedClock
+) -> None:
+    repository.remove_point(capture(repository, OLD).id)
+    _collect_daily(repository, clock, 7)
+    other = opened(store, ports(clock, "other"))
+    with other.writer() as writer:
+        repository.collect()  # now the removal is final, and the packs are condemned
+        assert repository.collect().packs_waiting > 0
+        root = write_disk(writer, OLD)
+        assert writer.stats.chunks_known == 40
+        clock.pass_time(2.9 * DAY)
+        repository.collect()
+        point = writer.publish(document({"vda": root}, DATABASE))
+    _collect_daily(repository, clock, 30)
+    assert content_of(opened(store, ports(clock, "later")), point) == OLD
+
+
+def test_a_writer_that_began_later_does_not_build_on_the_condemned(
+    store: MemoryStore, repository: Repository, clock: TurnedClock
+) -> None:
+    _condemn(repository, clock)
+    point = capture(repository, OLD, machine_id=DATABASE)
+    _collect_daily(repository, clock, 30)
+    assert content_of(opened(store, ports(clock, "later")), point) == OLD
+    assert _stored_bytes(store) < 2 * len(OLD)
+
+
+def test_a_writer_with_an_unreadable_collection_builds_on_nothing(
+    store: MemoryStore, repository: Repository, clock: TurnedClock
+) -> None:
+    capture(repository, OLD)
+    repository.collect()
+    store.objects["collection-00000001"] = b"rotten"
+    with repository.writer() as writer:
+        write_disk(writer, OLD)
+        assert writer.stats.chunks_known == 0
+    repository.collect()
+    with repository.writer() as writer:
+        write_disk(writer, OLD)
+        assert writer.stats.chunks_known == 40
+
+
+def test_what_a_crashed_writer_left_comes_back(store: MemoryStore, repository: Repository, clock: TurnedClock) -> None:
+    point = capture(repository, NEW)
+    before = _stored_bytes(store)
+    with repository.writer() as writer:
+        write_disk(writer, OLD)
+        writer._packer.flush()
+    for info in list(store.list("index-"))[1:]:
+        store.delete(info.name)
+    assert _stored_bytes(store) > before
+    _collect_daily(opened(store, ports(clock, "collector")), clock, 9)
+    assert _stored_bytes(store) == before
+    assert content_of(opened(store), point) == NEW
+
+
+def test_mostly_unused_packs_are_emptied(store: MemoryStore, repository: Repository, clock: TurnedClock) -> None:
+    first = capture(repository, OLD)
+    second = capture(repository, OLD[: 4 * CHUNK] + NEW, (first, OLD))
+    repository.remove_point(first.id)
+    reports = []
+    for _ in range(25):
+        reports.append(repository.collect())
+        clock.pass_time(DAY)
+    assert sum(report.packs_copied for report in reports) > 0
+    assert _stored_bytes(store) < 46 * CHUNK
+    later = opened(store, ports(clock, "later"))
+    assert content_of(later, second) == OLD[: 4 * CHUNK] + NEW
+    assert later.verify(read_data=True).is_good
+
+
+def test_small_packs_and_index_objects_are_put_together(
+    store: MemoryStore, repository: Repository, clock: TurnedClock
+) -> None:
+    points = [capture(repository, noise(number, 2 * CHUNK)) for number in range(40)]
+    assert len(list(store.list("pack-"))) == 80
+    _collect_daily(repository, clock, 10)
+    assert len(list(store.list("pack-"))) == 2
+    assert len(list(store.list("index-"))) <= 2
+    later = opened(store, ports(clock, "later"))
+    assert [content_of(later, point) for point in points] == [noise(number, 2 * CHUNK) for number in range(40)]
+
+
+def test_a_reader_finds_what_was_moved_away_under_it(
+    store: MemoryStore, repository: Repository, clock: TurnedClock
+) -> None:
+    points = [capture(repository, noise(number, 2 * CHUNK)) for number in range(40)]
+    reader = opened(store, ports(clock, "reader"))
+    _collect_daily(repository, clock, 10)
+    assert [content_of(reader, point) for point in points] == [noise(number, 2 * CHUNK) for number in range(40)]
+
+
+@pytest.mark.parametrize("kind", ["point-", "pack-"])
+def test_where_it_is_not_known_what_is_used_nothing_goes(store: MemoryStore, repository: Repository, kind: str) -> None:
+    repository.remove_point(capture(repository, OLD).id)
+    capture(repository, NEW, machine_id=DATABASE)
+    for info in list(store.list(kind)):
+        if info.size_bytes < len(OLD):  # points, or the packs that hold the trees
+            store.objects[info.name] = store.objects[info.name][:-1] + b"?"
+    if kind == "pack-":
+        for info in list(store.list("index-")):
+            store.delete(info.name)
+    count = len(store.objects)
+    with pytest.raises(RepositoryDamaged):
+        opened(store).collect(grace_seconds=0, is_alone=True)
+    assert len(store.objects) == count
+
+
+def test_a_damaged_point_can_be_removed(store: MemoryStore, repository: Repository) -> None:
+    point = capture(repository, OLD)
+    store.objects[f"point-{WEB}-00000001"] = b"rotten"
+    repository.remove_point(point.id)
+    assert repository.collect(grace_seconds=0, is_alone=True).points_gone == (point.id,)
+    assert _stored_bytes(store) == 0
+
+
+def test_of_two_collections_at_once_one_gives_way(store: MemoryStore, repository: Repository) -> None:
+    repository.remove_point(capture(repository, OLD).id)
+
+    class Overtaken(FailingStore):
+        def create(self, name: str, parts: object) -> None:
+            if name.startswith("collection-") and name not in self.inner.objects:
+                assert repository.collect(grace_seconds=0, is_alone=True).bytes_freed > 0
+            super().create(name, parts)  # type: ignore[arg-type] # passed on
+
+    slow = opened(Overtaken(store), seed="slow")
+    assert slow.collect(grace_seconds=0, is_alone=True).reasons[0].startswith("Another collection was faster")
+
+
+def test_an_undo_that_meets_a_collection_is_never_lost_silently(store: MemoryStore, repository: Repository) -> None:
+    """The removal is taken back at every step of the collection that carries it out."""
+    point = capture(repository, OLD)
+    repository.remove_point(point.id)
+    objects = dict(store.objects)
+    outcomes = set()
+    for step in range(6):
+        store.objects = dict(objects)
+        outcome: list[str] = []
+        interrupted = _UndoneAt(store, step, lambda done=outcome: done.append(_undo(store, point)))  # type: ignore[misc]
+        opened(interrupted, seed="collector").collect(grace_seconds=GRACE_SECONDS - 7 * DAY, is_alone=True)
+        is_there = point.id in [found.id for found in opened(store).points()]
+        if outcome == ["taken back"]:
+            assert is_there
+        outcomes.add((*outcome, is_there))
+    assert ("taken back", True) in outcomes
+    assert ("too late", False) in outcomes
+
+
+class _UndoneAt(FailingStore):
+    def __init__(self, inner: MemoryStore, at: int, undo: Callable[[], None]) -> None:
+        super().__init__(inner)
+        self._step, self._undo = at, undo
+
+    def _change(self, change: Callable[[], None]) -> None:
+        if self.count == self._step:
+            self._undo()
+        super()._change(change)
+
+
+def _undo(store: MemoryStore, point: Point) -> str:
+    try:
+        opened(store, seed="undo").restore_point(point.id)
+    except (SafetyError, NotFound):
+        return "too late"
+    return "taken back"
