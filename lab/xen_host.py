@@ -20,65 +20,17 @@ from lab.cache import HERE, cached, key_of
 from lab.images import run_script
 from lab.qemu_host import free_port
 from lab.qmp import Qmp
+from lab.xen_boot import ADDRESS, Boot
 
-ADDRESS = "127.0.0.1"
-MEMORY = "2304M"
-DOM0_MEMORY = "768M"
-CPU = "max,-smap,-rdtscp,-avx,-avx2,-f16c,-vaes,-xsave,-xsaveopt,-xsavec,-xsaves,-xgetbv1,-pku,-mpx"
-"""With smap dom0 dies at once, with rdtscp PVH guests do. With AVX and the XSAVE that goes with it, emulated, programs
-in dom0 crash at random as soon as a PV guest runs beside them."""
-BOOT_SECONDS = 240
+BOOT_SECONDS = 600
 """How long a first boot may take; 30 when the machine is quiet."""
-RESTORE_SECONDS = 60
+RESTORE_SECONDS = 240
+TRY_SECONDS = 30
+"""How long one attempt to reach dom0 may take; two when the machine is quiet."""
 """How long a restored host may take to answer; 3 when the machine is quiet."""
 LEASES = "/var/lib/misc/lab-dhcp.leases"
 
-
-@dataclass(frozen=True)
-class _Boot:
-    """One start of the host's QEMU from the image, with the saved state's memory, writing to ``disk``."""
-
-    image: Path
-    state: Path
-    directory: Path
-    disk: Path
-    port: int
-    is_restored: bool
-
-    def command(self) -> list[str]:
-        """QEMU's command line: the same for saving and for restoring, but for where memory writes go."""
-        share = "off" if self.is_restored else "on"
-        memory = f"memory-backend-file,id=m0,size={MEMORY},mem-path={self.state}/memory,share={share}"
-        xen = f"console=com1 com1=115200,8n1 dom0_mem={DOM0_MEMORY},max:{DOM0_MEMORY} dom0_max_vcpus=2"
-        dom0 = f"{self.image}/vmlinuz-dom0 console=hvc0 quiet,{self.image}/initrd-dom0.gz"
-        command = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]
-        # With one CPU dom0 does not come up.
-        command += ["-accel", "tcg,thread=multi,tb-size=256", "-cpu", CPU, "-smp", "2"]
-        command += ["-machine", "q35,memory-backend=m0", "-object", memory, "-m", MEMORY]
-        command += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-        command += ["-serial", f"file:{self.directory}/console.log"]
-        command += ["-qmp", f"unix:{self.directory}/qmp,server=on,wait=off"]
-        command += ["-kernel", f"{self.image}/xen.bin", "-append", xen, "-initrd", dom0]
-        command += ["-drive", f"file={self.disk},format=qcow2,if=virtio,cache=unsafe,aio=threads,discard=unmap"]
-        command += ["-netdev", f"user,id=n0,restrict=on,hostfwd=tcp:{ADDRESS}:{self.port}-10.0.2.15:22"]
-        command += ["-device", "virtio-net-pci,netdev=n0,romfile="]
-        return [*command, *(["-S", "-incoming", "defer"] if self.is_restored else [])]
-
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start QEMU and wait for its monitor."""
-        monitor = self.directory / "qmp"
-        monitor.unlink(missing_ok=True)
-        with (self.directory / "qemu.log").open("ab") as log:
-            process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        deadline = time.monotonic() + RESTORE_SECONDS
-        while not monitor.exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                raise RuntimeError(f"QEMU did not start: {(self.directory / 'qemu.log').read_text()[-2000:]}")
-            time.sleep(0.02)
-        return process
+__all__ = ["ADDRESS", "XenHost"]
 
 
 def _overlay(disk: Path, base: Path, base_format: str) -> None:
@@ -95,7 +47,7 @@ def _image() -> Path:
 def _save_state(image: Path, work: Path) -> None:
     """Boot the image once and save what it has become: ``base.qcow2``, ``memory`` and ``state``."""
     _overlay(work / "base.qcow2", image / "dom0.raw", "raw")
-    boot = _Boot(image, work, work, work / "base.qcow2", free_port(ADDRESS), is_restored=False)
+    boot = Boot(image, work, work, work / "base.qcow2", free_port(ADDRESS), is_restored=False)
     host = XenHost(work, image, boot.port, boot.start())
     try:
         host.wait_ready(BOOT_SECONDS)
@@ -108,7 +60,7 @@ def _save_state(image: Path, work: Path) -> None:
 
 def _state(image: Path) -> Path:
     version = subprocess.run(["qemu-system-x86_64", "--version"], check=True, capture_output=True, text=True).stdout
-    sources = [HERE / name for name in ("xen_host.py", "qmp.py")]
+    sources = [HERE / name for name in ("xen_boot.py", "qmp.py")]
     return cached("xen-state", key_of(sources, str(image), version), lambda work: _save_state(image, work))
 
 
@@ -146,7 +98,7 @@ class XenHost:
         disk = directory / "disk.qcow2"
         disk.unlink(missing_ok=True)
         _overlay(disk, state / "base.qcow2", "qcow2")
-        boot = _Boot(image, state, directory, disk, free_port(ADDRESS), is_restored=True)
+        boot = Boot(image, state, directory, disk, free_port(ADDRESS), is_restored=True)
         host = cls(directory, image, boot.port, boot.start())
         try:
             with Qmp(directory / "qmp") as qmp:
@@ -170,10 +122,11 @@ class XenHost:
     @property
     def known_hosts_path(self) -> Path:
         """A known_hosts file with the host's key, for its port."""
-        path = self.directory / "known_hosts"
-        if not path.exists():
-            path.write_text(f"[{ADDRESS}]:{self.ssh_port} {(self.image / 'host_key.pub').read_text()}")
-        return path
+        return self.directory / "known_hosts"
+
+    def __post_init__(self) -> None:
+        host_key = (self.image / "host_key.pub").read_text()
+        self.known_hosts_path.write_text(f"[{ADDRESS}]:{self.ssh_port} {host_key}")
 
     @property
     def uri(self) -> str:
@@ -184,7 +137,7 @@ class XenHost:
     def _ssh(self, *options: str) -> list[str]:
         command = ["ssh", "-p", str(self.ssh_port), "-i", str(self.key_path), "-oIdentitiesOnly=yes", "-oBatchMode=yes"]
         command += [f"-oUserKnownHostsFile={self.known_hosts_path}", "-oGlobalKnownHostsFile=/dev/null"]
-        command += ["-oStrictHostKeyChecking=yes", "-oConnectTimeout=10", *options]
+        command += ["-oStrictHostKeyChecking=yes", "-oConnectTimeout=30", *options]
         return [*command, f"root@{ADDRESS}"]
 
     def run(self, command: str, *, stdin: bytes = b"", timeout_seconds: float = 60) -> str:
@@ -209,7 +162,7 @@ class XenHost:
         deadline = time.monotonic() + seconds
         while True:
             try:
-                self.run(f"date -u -s @{time.time():.3f}", timeout_seconds=10)
+                self.run(f"date -u -s @{time.time():.3f}", timeout_seconds=TRY_SECONDS)
             except (RuntimeError, subprocess.TimeoutExpired) as error:
                 if time.monotonic() > deadline or self._process.poll() is not None:
                     log = self.directory / "console.log"
