@@ -48,6 +48,8 @@ def cached(name: str, key: str, build: Callable[[Path], None]) -> Path:
     root = cache_root()
     entry = root / f"{name}-{key}"
     with _only_builder(root / f"{name}.lock"):
+        for stale in root.glob(f"{name}.building.*"):  # of a builder that was killed: we are the only one now
+            shutil.rmtree(stale, ignore_errors=True)
         if not entry.exists():
             work = Path(tempfile.mkdtemp(prefix=f"{name}.building.", dir=root))
             try:
