@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from twinhull.manager.ages import Aged, observe
+from twinhull.manager.clockwatch import Reading, jump_seconds, tell
+from twinhull.manager.names import Named
+from twinhull.manager.planner import (
+    Act,
+    Limits,
+    MachineFacts,
+    SiteFacts,
+    Snapshot,
+    backoff_seconds,
+    decide,
+    due_seconds,
+)
+from twinhull.manager.records import LatestPoint
+from twinhull.model.machine import MachineId, PointId, SiteName
+
+HERE, THERE = SiteName("here"), SiteName("there")
+SITES = {HERE: SiteFacts(is_reachable=True), THERE: SiteFacts(is_reachable=True)}
+WELL = MachineFacts(Named(MachineId("m"), "web1"), "shop", HERE, THERE, rpo_seconds=900, age_seconds=60)
+
+
+def only(facts: MachineFacts, sites: Mapping[SiteName, SiteFacts] = SITES) -> tuple[Act, str]:
+    decision = decide(Snapshot((facts,), sites), Limits())[0]
+    return decision.act, decision.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "act", "reason"),
+    [
+        ({}, Act.WAIT, "The latest point is 60 s old; within the RPO of 15 min 0 s."),
+        ({"age_seconds": None}, Act.SYNC, "There is no point yet."),
+        ({"age_seconds": 721.0}, Act.SYNC, "The latest point is 12 min 1 s old, and the RPO is 15 min 0 s."),
+        ({"age_seconds": 500.0, "typical_seconds": 300.0}, Act.SYNC, "The latest point is 8 min 20 s old"),
+        ({"age_seconds": 721.0, "is_paused": True}, Act.WAIT, "The plan is paused."),
+        ({"at_work": "sync s1"}, Act.WAIT, "sync s1 is at work."),
+        ({"unfinished": "failover-1"}, Act.RESUME, "failover-1 was left unfinished."),
+        ({"unfinished": "failover-1", "is_paused": True}, Act.RESUME, "failover-1 was left unfinished."),
+        ({"wrong": "It runs twice."}, Act.RECONCILE, "It runs twice."),
+        ({"wrong": "It runs twice.", "is_paused": True}, Act.RECONCILE, "It runs twice."),
+        ({"failure_count": 1, "failure": "no room."}, Act.WAIT, "The latest run failed (1 in a row): no room."),
+        ({"failure_count": 1, "since_failure_seconds": 16.0, "failure": "no room."}, Act.SYNC, "failed: no room."),
+        ({"unfinished": "f-1", "failure_count": 1, "failure": "no route"}, Act.WAIT, "f-1 stopped (no route)"),
+        ({"behind": "There is no replica on there."}, Act.SYNC, "There is no replica on there."),
+    ],
+)
+def test_each_machine_gets_one_decision_with_its_reason(change: dict[str, object], act: Act, reason: str) -> None:
+    found, told = only(replace(WELL, **change))  # type: ignore[arg-type]
+    assert found is act
+    assert reason in told
+
+
+def test_a_silent_site_is_waited_for_and_named() -> None:
+    sites = {**SITES, THERE: SiteFacts(is_reachable=False, reason="no route")}
+    assert only(replace(WELL, age_seconds=None), sites) == (Act.WAIT, "there does not answer: no route")
+    # What is put right, or gone on with, may need only the other side: the run itself says whether it can.
+    assert only(replace(WELL, wrong="It runs twice."), sites)[0] is Act.RECONCILE
+
+
+def test_no_more_runs_at_once_than_allowed_and_the_most_urgent_first() -> None:
+    machines = tuple(
+        replace(WELL, machine=Named(MachineId(f"m{age}"), f"m{age}"), age_seconds=float(age)) for age in range(721, 731)
+    )
+    decisions = decide(Snapshot(machines, SITES), Limits(run_count=3, run_count_per_site=9))
+    assert [decision.machine.name for decision in decisions if decision.act is Act.SYNC] == ["m730", "m729", "m728"]
+    assert decisions[3].reason == "Due for sync, and 3 runs are at work: no more at once."
+    decisions = decide(Snapshot(machines, SITES), Limits(run_count=9, run_count_per_site=2))
+    assert sum(decision.act is Act.SYNC for decision in decisions) == 2
+    assert decisions[2].reason == "Due for sync, and 2 runs are at work on here already."
+
+
+def test_what_is_at_work_takes_room() -> None:
+    busy = replace(WELL, machine=Named(MachineId("b"), "b"), at_work="sync s1")
+    due = replace(WELL, age_seconds=None)
+    acts = {decision.machine.name: decision.act for decision in decide(Snapshot((busy, due), SITES), Limits(1, 1))}
+    assert acts == {"b": Act.WAIT, "web1": Act.WAIT}
+
+
+def test_backoff_grows_and_is_bounded() -> None:
+    assert [backoff_seconds(count) for count in (0, 1, 2, 3, 50)] == [0.0, 15.0, 30.0, 60.0, 900.0]
+
+
+def test_a_sync_begins_early_enough_to_end_within_the_rpo() -> None:
+    assert due_seconds(900, 0) == 720
+    assert due_seconds(900, 400) == 300
+    assert due_seconds(900, 5000) == 0
+
+
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_ages_go_by_the_monotonic_clock() -> None:
+    machine, point = MachineId("m"), LatestPoint(MachineId("m"), PointId("m/1"), _START)
+    ages = observe({}, {machine: point}, Reading(_START + timedelta(seconds=100), 0.0))
+    assert ages[machine].age_at(Reading(_START + timedelta(days=999), 50.0)) == 150.0
+    ages = observe(ages, {machine: point}, Reading(_START - timedelta(days=9), 60.0))
+    assert ages[machine] == Aged(PointId("m/1"), 100.0, 0.0)
+
+
+def test_a_new_point_after_the_clock_leapt_is_not_old() -> None:
+    machine = MachineId("m")
+    ages = {machine: Aged(PointId("m/1"), 10.0, 0.0)}
+    newer = LatestPoint(machine, PointId("m/2"), _START)
+    ages = observe(ages, {machine: newer}, Reading(_START + timedelta(days=999), 5.0))
+    assert ages[machine].age_seconds == 15.0
+
+
+def test_a_point_from_the_future_is_not_trusted_to_be_young() -> None:
+    machine = MachineId("m")
+    point = LatestPoint(machine, PointId("m/1"), _START + timedelta(hours=2))
+    assert observe({}, {machine: point}, Reading(_START, 0.0))[machine].age_seconds == 7200.0
+
+
+def test_jumps_are_told_and_slewing_is_not() -> None:
+    before = Reading(_START, 0.0)
+    assert jump_seconds(before, Reading(_START + timedelta(seconds=1002), 1000.0)) == 0.0
+    assert tell(jump_seconds(before, Reading(_START + timedelta(seconds=3610), 10.0))) == (
+        "the wall clock jumped forward by 60 min 0 s."
+    )
+    assert tell(jump_seconds(before, Reading(_START - timedelta(seconds=50), 10.0))) == (
+        "the wall clock jumped back by 60 s."
+    )
+    assert tell(0.0) == ""
+
+
+@dataclass
+class Fleet:
+    """A simulated day of many machines: pure planner, no sites, no runs."""
+
+    count: int
+    rpo_seconds: float
+    limits: Limits
+    sync_seconds: float = 20.0
+    now: float = 0.0
+    captured: dict[int, float] = field(default_factory=dict)
+    busy: dict[int, float] = field(default_factory=dict)
+    worst: float = 0.0
+    sync_count: int = 0
+    most_at_once: int = 0
+    silent: tuple[float, float] = (0.0, 0.0)
+
+    def step(self, seconds: float) -> None:
+        self.now += seconds
+        for number, ends in list(self.busy.items()):
+            if ends <= self.now:
+                self.captured[number] = ends - self.sync_seconds
+                del self.busy[number]
+        is_silent = self.silent[0] <= self.now < self.silent[1]
+        sites = {HERE: SiteFacts(is_reachable=True), THERE: SiteFacts(not is_silent, "no route" if is_silent else "")}
+        decisions = decide(Snapshot(tuple(map(self.facts, range(self.count))), sites), self.limits)
+        assert len(decisions) == self.count
+        for decision in decisions:
+            if decision.act is Act.SYNC:
+                assert not is_silent
+                self.busy[int(decision.machine.name)] = self.now + self.sync_seconds
+                self.sync_count += 1
+        self.most_at_once = max(self.most_at_once, len(self.busy))
+
+    def facts(self, number: int) -> MachineFacts:
+        age = self.now - self.captured[number] if number in self.captured else None
+        named = Named(MachineId(f"{number:04d}"), str(number))
+        return MachineFacts(
+            named,
+            "fleet",
+            HERE,
+            THERE,
+            self.rpo_seconds,
+            age_seconds=age,
+            typical_seconds=self.sync_seconds,
+            at_work="a sync" if number in self.busy else "",
+        )
+
+
+def test_a_thousand_machines_a_simulated_day_in_seconds() -> None:
+    fleet = Fleet(count=1000, rpo_seconds=3600, limits=Limits(64, 64), silent=(30_000, 33_000))
+    began = time.monotonic()
+    worst_after_first_hour = 0.0
+    while fleet.now < 86_400:
+        fleet.step(120)
+        # The first hour fills up, and after the silent site the queue is worked off.
+        if 3_600 < fleet.now < 30_000 or fleet.now > 38_000:
+            worst_after_first_hour = max(worst_after_first_hour, fleet.now - min(fleet.captured.values()))
+    assert len(fleet.captured) == 1000
+    assert worst_after_first_hour <= 3600
+    assert fleet.most_at_once == 64
+    assert 24_000 < fleet.sync_count < 40_000
+    assert time.monotonic() - began < 60
