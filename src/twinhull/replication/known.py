@@ -8,7 +8,7 @@
 5   anything else                                                  nothing: it is compared in full, by hashes
 ==  ============================================================  ================================================
 
-A row that a killed process could not tell again makes the standing's point unknown *before* anything is changed, so
+A row that a killed process could not tell again leaves the standing's point unknown while the disks are changed, so
 that whoever goes on compares in full.
 """
 

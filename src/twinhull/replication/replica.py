@@ -2,10 +2,12 @@
 
 ::
 
-    what is known of each disk ─▶ standing: dirty, applying P ─▶ prepare (disks added, grown, removed)
-        ─▶ per disk: write P's content where it may differ ─▶ flush ─▶ standing: clean, at P
+    what is known of each disk ─▶ standing: dirty, at no known point ─▶ prepare (disks added, grown, removed)
+        ─▶ standing: dirty, from the old point to P ─▶ per disk: write P's content where it may differ ─▶ flush
+        ─▶ standing: clean, at P
 
-A kill anywhere leaves the standing dirty; the next one drives it forward, to the same point or to a later one.
+A kill anywhere leaves the standing dirty; the next one drives it forward, to the same point or to a later one: by the
+trees where the standing says from where to where, by a full comparison where it does not.
 """
 
 from __future__ import annotations
@@ -94,8 +96,8 @@ class _Bringing:
         points = {point.id: point for point in self._context.repository.points(self._machine_id)}
         known = what_is_known(self._spec, status.spec if status else None, standing, points)
         with self._watch.phase("prepare"):
-            self._begin(standing, known, is_first=status is None)
-            known = self._prepare(known)
+            self._site.write_standing(self._standing(is_dirty=True))
+            known = self._prepare(known, standing)
         with self._watch.phase("apply"):
             applied = [self._apply(disk.key, known[disk.key]) for disk in self._spec.disks]
         read_bytes = sum(item.read_bytes for item in applied)
@@ -127,12 +129,6 @@ class _Bringing:
                 hint="See 'twinhull status' for where the machine runs.",
             )
 
-    def _begin(self, standing: Standing | None, known: Mapping[DiskKey, Known], *, is_first: bool) -> None:
-        """Say that the disks are on their way, before anything is changed."""
-        is_certain = bool(standing) and not is_first and all(disk.can_be_told_again for disk in known.values())
-        dirty = self._standing(is_dirty=True)
-        self._site.write_standing(replace(dirty, point_id=standing.point_id if standing and is_certain else None))
-
     def _standing(self, *, is_dirty: bool) -> Standing:
         point_id = self._order.point.id
         return Standing(
@@ -144,12 +140,13 @@ class _Bringing:
             applying_point_id=point_id if is_dirty else None,
         )
 
-    def _prepare(self, known: dict[DiskKey, Known]) -> dict[DiskKey, Known]:
+    def _prepare(self, known: dict[DiskKey, Known], standing: Standing | None) -> dict[DiskKey, Known]:
+        """Make the disks follow. Until it is known what was made anew, no point is said to be there at all."""
         changes = self._site.prepare_replica(ReplicaRequest(self._spec, self._order.networks, self._order.boot_mode))
         self._note(*changes.reasons)
-        if any(not known[key].is_to_be_made for key in changes.new_disks):
-            # They were to be there and were not: whoever goes on after a kill must not believe that they were.
-            self._site.write_standing(self._standing(is_dirty=True))
+        is_as_expected = all(known[key].is_to_be_made for key in changes.new_disks) and not changes.is_new
+        if standing and standing.point_id and is_as_expected and all(disk.can_be_told_again for disk in known.values()):
+            self._site.write_standing(replace(self._standing(is_dirty=True), point_id=standing.point_id))
         return {key: _after_preparing(key, disk, changes.new_disks) for key, disk in known.items()}
 
     def _apply(self, key: DiskKey, known: Known) -> Applied:
