@@ -31,6 +31,8 @@ from twinhull.repository.writer import SESSION_LIMIT_SECONDS
 
 GRACE_SECONDS = 7 * 86_400.0
 """How long a removal can be taken back, and how long a pack stays after nothing seems to use it any more."""
+CREDITS_PER_GRACE = 7
+"""One run credits at most this part of the grace: the clock must leap four times before a writer is undercut."""
 MAX_CLOCK_DISAGREEMENT_SECONDS = 60.0
 """By how much the wall clock and the monotonic clock may differ over a run before that counts as a jump."""
 
@@ -110,7 +112,7 @@ class Collector:
         except RepositoryDamaged:
             last = None
         last = last or CollectionState(last_number(self.store), now)
-        credit = min(max((now - last.observed_at).total_seconds(), 0.0), grace_seconds / 2)
+        credit = min(max((now - last.observed_at).total_seconds(), 0.0), grace_seconds / CREDITS_PER_GRACE)
         return _Waits(last, credit, grace_seconds)
 
     def _usage(self, last: CollectionState, final: Collection[PointId]) -> Usage:

@@ -131,8 +131,11 @@ class Writer:
             self._packer.close()
 
     def _check_root(self, root: DiskRoot) -> None:
-        is_known = root.node is None or self._context.index.find(root.node) is not None
-        if not is_known:
+        index = self._context.index
+        if root.node is None or index.find(root.node):
+            return
+        index.recover()  # the root of an unchanged disk may be older than an index that was lost
+        if not index.find(root.node):
             raise UsageError("A disk in the point's document was not written to this repository.")
 
     def submit(self, piece: memoryview) -> Future[list[ChunkId | None]]:
