@@ -16,6 +16,8 @@ from twinhull.model.ports import Ports, SystemProcesses, SystemRandomness
 from twinhull.model.units import MIB
 from twinhull.platforms import simulated
 from twinhull.platforms.simulated import SimulatedMachine, SimulatedPlatform, SimulatedWorld
+from twinhull.repository import Repository, open_store
+from twinhull.repository.config import KdfCost
 
 WEB = MachineId("11111111-1111-4111-8111-111111111111")
 DB = MachineId("22222222-2222-4222-8222-222222222222")
@@ -87,7 +89,10 @@ def two_sites(shell: Shell, tmp_path: Path) -> Shell:
         machine = shell.world.host("here").add_machine(spec(machine_id, name))
         machine.write("vda", 0, f"hello from {name}".encode())
     shell.world.host("there")
-    shell.ok("repository", "create", str(tmp_path / "points"), "--generate")
+    points, phrase = tmp_path / "points", tmp_path / "phrase"
+    Repository.create(open_store(str(points)), "correct horse", cost=KdfCost(1, 1, 1024)).close()
+    phrase.write_text("correct horse\n")
+    shell.ok("--passphrase-file", str(phrase), "repository", "use", str(points))
     shell.ok("site", "add", "here", "simulated:here")
     shell.ok("site", "add", "there", "simulated:there")
     return shell

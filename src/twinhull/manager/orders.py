@@ -105,7 +105,7 @@ class Desk:
     def _move(self, kind: str, machine: Named, options: FailoverOptions, source: SiteName, target: SiteName) -> Want:
         def make(run_id: RunId) -> Request:
             plan, situation = self.look(machine)
-            _require_not_there(kind, machine, situation, target)
+            _require_not_there(kind, machine, plan, situation, target)
             is_planned = _settle_planned(machine, situation.side(source), options)
             return FailoverRequest(
                 run_id=run_id,
@@ -233,8 +233,13 @@ def _require_answer(side: Side, machine: Named, so: str) -> None:
         )
 
 
-def _require_not_there(kind: str, machine: Named, situation: Situation, target: SiteName) -> None:
+def _require_not_there(kind: str, machine: Named, plan: Plan, situation: Situation, target: SiteName) -> None:
     holder = primary(situation)
+    if target == plan.source and not any(side.standing for side in situation.sides):
+        raise UsageError(
+            f"{machine.name} is at home, and was never synced; nothing was done.",
+            hint=f"'twinhull sync {machine.name}' makes its replica on {plan.target}.",
+        )
     if holder and holder.site == target:
         verb = "failback" if kind == "failover" else "failover"
         state = "runs" if holder.is_running else "is at home, though switched off,"
