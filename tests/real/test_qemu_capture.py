@@ -54,8 +54,7 @@ def bitmaps(path: Path) -> list[str]:
 
 def assert_nothing_is_left(site: QemuSite, guest: Guest, *kept: str) -> None:
     assert list(site.leftovers(guest.machine_id, kept)) == []
-    scratch = Path(site.settings.directory) / "scratch"
-    assert not scratch.exists() or not list(scratch.iterdir())
+    assert not list(Path(site.settings.directory).glob(f"scratch/{guest.machine_id[:8]}*"))
 
 
 def content_hash(capture: Capture, path: str, client: TinyClient) -> tuple[str, str]:
@@ -327,6 +326,10 @@ def test_a_guest_is_thawed_when_the_process_that_froze_it_is_killed(qemu_site: Q
         killed = time.monotonic()
         assert wait_written(client, "after") - killed < 20
     assert client.heartbeat() > 0
+    wait_released(qemu_site, guest)
+    for leftover in qemu_site.leftovers(guest.machine_id, ()):
+        qemu_site.clean(leftover)
+    assert_nothing_is_left(qemu_site, guest)
 
 
 def wait_written(client: TinyClient, name: str) -> float:

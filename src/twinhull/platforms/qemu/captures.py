@@ -39,8 +39,7 @@ class QemuCaptures:
         self._machines.domain(machine_id)
         identity = qemu_identity(self._connection.get())
         with keeping(self._host, self._directory, self._connection.uri_on_host, machine_id) as keeper:
-            for leftover in self._leftovers.of_machine(machine_id):
-                self._leftovers.clean(leftover)
+            self._clear_way(request)
             with self._leftovers.scratch.opened(machine_id, request.capture_id, identity) as scratch:
                 if self._machines.power(machine_id).is_off:
                     with self._stopped.capture(request, scratch) as capture:
@@ -48,6 +47,16 @@ class QemuCaptures:
                 else:
                     with self._running.capture(request, keeper, scratch) as capture:
                         yield capture
+
+    def _clear_way(self, request: CaptureRequest) -> None:
+        """Take away what a killed capture left on the machine, an earlier try of this very capture included."""
+        for leftover in self._leftovers.of_machine(request.machine_id):
+            self._leftovers.clean(leftover)
+        domain = self._machines.domain(request.machine_id)
+        definition = self._machines.definition(domain)
+        stale = {tracker_name(request.capture_id)} & self._trackers.all_names(domain, definition)
+        is_off = self._machines.power_of(domain).is_off
+        self._trackers.drop(domain, definition, stale - set(request.since.values()), is_off=is_off)
 
     def arm_trackers(self, machine_id: MachineId, capture_id: str) -> Mapping[DiskKey, str]:
         """Leave trackers on a stopped machine and drop older ones; raises StillRunning."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import libvirt
 import libvirt_qemu
 
-from twinhull.model.errors import NotFound
+from twinhull.model.errors import NotFound, SiteUnreachable
 from twinhull.model.machine import DiskKey, MachineId, MachineStatus, PowerState, Standing
 from twinhull.platforms.libvirt_connection import told
 from twinhull.platforms.qemu.domains import Definition, power_of, read_definition
@@ -16,6 +16,9 @@ from twinhull.platforms.qemu.place import Place
 from twinhull.platforms.standings import StandingFiles
 
 AGENT_PING_SECONDS = 2
+
+RETURN_SECONDS = 15.0
+"""How long the end of a capture waits for a libvirtd that went away; what it cannot end then is a leftover."""
 
 
 class Machines:
@@ -25,11 +28,29 @@ class Machines:
         self.site = place.site
         self.standings = standings
         self._connection = place.connection
+        self._clock = place.clock
 
     def domain(self, machine_id: MachineId) -> libvirt.virDomain:
         """Give libvirt's handle of a machine; raises NotFound."""
         with told(self.site, f"looking for machine {machine_id}"):
             return self._connection.get().lookupByUUIDString(machine_id)
+
+    def still_there(self, machine_id: MachineId) -> libvirt.virDomain | None:
+        """The machine by a connection that works, or None where it was removed; waits for a libvirtd that restarts.
+
+        Raises:
+            SiteUnreachable: libvirtd did not come back.
+        """
+        deadline = self._clock.monotonic() + RETURN_SECONDS
+        while True:
+            try:
+                return self.domain(machine_id)
+            except NotFound:
+                return None
+            except SiteUnreachable:
+                if self._clock.monotonic() > deadline:
+                    raise
+                self._clock.sleep(0.2)
 
     def definition(self, domain: libvirt.virDomain) -> Definition:
         """The machine as it is now: the running definition of a running one."""

@@ -113,7 +113,7 @@ class Leftovers:
         except NotFound:
             return []
         found = []
-        if (backup_socket(domain) or "").startswith(self.scratch.directory):
+        if (backup_socket(domain, self._machines.site) or "").startswith(self.scratch.directory):
             found.append(Leftover(BACKUP_JOB, machine_id, machine_id))
         if has_frozen(self._host, self._directory, machine_id):
             found.append(Leftover(FROZEN, machine_id, machine_id))

@@ -9,7 +9,7 @@ import libvirt
 
 from twinhull.blocks.nbd import NbdAddress, NbdDisk
 from twinhull.blocks.servers import Image, serving
-from twinhull.model.errors import AlreadyExists, NotFound, NotSupportedHere, StillRunning
+from twinhull.model.errors import AlreadyExists, NotFound, NotSupportedHere, StillRunning, TwinhullError
 from twinhull.model.machine import BootMode, DiskKey, DiskSpec, MachineId, MachineSpec
 from twinhull.platforms.contract import ReplicaChanges, ReplicaRequest
 from twinhull.platforms.hosts import check
@@ -57,12 +57,17 @@ class QemuReplicas:
         return self._follow(domain, request)
 
     def _create(self, request: ReplicaRequest) -> ReplicaChanges:
+        """Make the images, then the machine; what cannot be defined leaves no image behind."""
         spec = request.spec
-        paths = {disk.key: self._new_image(spec, disk) for disk in spec.disks}
         domain_type, reason = self._domain_type()
         serial_path = f"{self._directory(spec.machine_id)}/serial.log"
-        written = new_definition(spec, paths, request.networks, domain_type=domain_type, serial_path=serial_path)
-        self._define(written, spec)
+        try:
+            paths = {disk.key: self._new_image(spec, disk) for disk in spec.disks}
+            written = new_definition(spec, paths, request.networks, domain_type=domain_type, serial_path=serial_path)
+            self._define(written, spec)
+        except TwinhullError:
+            check(self._place.host, ["rm", "-rf", "--", self._directory(spec.machine_id)])
+            raise
         reasons = (*written.reasons, *([reason] if reason else []))
         return ReplicaChanges(is_new=True, new_disks=tuple(paths), reasons=reasons)
 

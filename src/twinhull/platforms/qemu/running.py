@@ -14,7 +14,7 @@ from twinhull.model.errors import MachineBusy, SiteError
 from twinhull.model.machine import DiskKey, DiskSpec, MachineSpec
 from twinhull.model.ports import Clock
 from twinhull.platforms.contract import CaptureRequest, CaptureWindow
-from twinhull.platforms.libvirt_connection import told
+from twinhull.platforms.libvirt_connection import as_site_error, told
 from twinhull.platforms.qemu.domains import Definition
 from twinhull.platforms.qemu.freeze import Frozen, frozen
 from twinhull.platforms.qemu.inventory import Machines
@@ -165,7 +165,7 @@ class RunningCaptures:
 
     def _refused(self, subject: _Subject, error: libvirt.libvirtError) -> None:
         name = subject.spec.name
-        socket = backup_socket(subject.domain)
+        socket = backup_socket(subject.domain, self._site)
         if socket is not None and not socket.startswith(subject.scratch):
             raise MachineBusy(
                 f"Another program's backup of machine '{name}' is under way on site '{self._site}'.",
@@ -176,8 +176,10 @@ class RunningCaptures:
 
     def _end(self, subject: _Subject, *, is_kept: bool) -> None:
         """End our backup; then either the older trackers go, or the new one."""
-        domain, new = subject.domain, subject.new_tracker
-        if (backup_socket(domain) or "").startswith(subject.scratch):
+        domain, new = self._machines.still_there(subject.request.machine_id), subject.new_tracker
+        if domain is None:
+            return
+        if (backup_socket(domain, self._site) or "").startswith(subject.scratch):
             end_backup(domain, self._site, self._clock)
         known = self._trackers.all_names(domain, subject.definition)
         doomed = known - {new} if is_kept else known & {new}
@@ -218,12 +220,17 @@ def backup_xml(definition: Definition, keys: set[DiskKey], answers: Answers, scr
     return f"<domainbackup mode='pull'>{server}<disks>{''.join(parts)}</disks></domainbackup>"
 
 
-def backup_socket(domain: libvirt.virDomain) -> str | None:
+_NO_BACKUP = (libvirt.VIR_ERR_NO_DOMAIN_BACKUP, libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN)
+
+
+def backup_socket(domain: libvirt.virDomain, site: str) -> str | None:
     """The socket path of the machine's backup job, empty where it has none of its own; None without a job."""
     try:
         xml: str = domain.backupGetXMLDesc(0)
-    except libvirt.libvirtError:
-        return None
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in _NO_BACKUP:
+            return None
+        raise as_site_error(site, "looking at its backup job", error) from error
     return xml.partition("socket='")[2].partition("'")[0]
 
 
@@ -234,7 +241,7 @@ def end_backup(domain: libvirt.virDomain, site: str, clock: Clock) -> None:
     """
     deadline = clock.monotonic() + END_SECONDS
     complaint = ""
-    while backup_socket(domain) is not None:
+    while backup_socket(domain, site) is not None:
         try:
             domain.abortJob()
         except libvirt.libvirtError as error:

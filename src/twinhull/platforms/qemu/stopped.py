@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
 
 from twinhull.blocks.nbd import NbdAddress
 from twinhull.blocks.servers import Image, serving
@@ -26,9 +25,6 @@ from twinhull.platforms.qemu.opened import (
 )
 from twinhull.platforms.qemu.place import Place
 from twinhull.platforms.qemu.trackers import Trackers, tracker_name
-
-if TYPE_CHECKING:
-    import libvirt
 
 
 class StoppedCaptures:
@@ -61,7 +57,7 @@ class StoppedCaptures:
                 )
                 yield capture
         finally:
-            self._end(domain, definition, request, is_kept=capture is not None and capture.is_kept)
+            self._end(definition, request, is_kept=capture is not None and capture.is_kept)
 
     def _open(
         self, stack: ExitStack, definition: Definition, disk: DiskSpec, request: CaptureRequest, scratch: str
@@ -89,11 +85,12 @@ class StoppedCaptures:
         is_whole = self._trackers.bitmaps(image).get(since, False)
         return TrackerAnswer(bitmap=since) if is_whole else TrackerAnswer(reason=lost(since))
 
-    def _end(
-        self, domain: libvirt.virDomain, definition: Definition, request: CaptureRequest, *, is_kept: bool
-    ) -> None:
+    def _end(self, definition: Definition, request: CaptureRequest, *, is_kept: bool) -> None:
+        present = self._machines.still_there(request.machine_id)
+        if present is None:
+            return
         name = tracker_name(request.capture_id)
-        known = self._trackers.all_names(domain, definition)
+        known = self._trackers.all_names(present, definition)
         doomed = known - {name} if is_kept else known & {name}
-        is_off = self._machines.power_of(domain).is_off
-        self._trackers.drop(domain, definition, doomed, is_off=is_off)
+        is_off = self._machines.power_of(present).is_off
+        self._trackers.drop(present, definition, doomed, is_off=is_off)

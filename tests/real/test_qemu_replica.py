@@ -1,0 +1,134 @@
+"""A replica on a second real QEMU host: made, brought to a point, started, followed, removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lab.guests import TinyClient, forward, wait_serial
+from lab.qemu_host import QemuHost
+from tests.real.conftest import MakeGuest, settings_of
+from twinhull.blocks.copy import Work, checksum, copy
+from twinhull.model.errors import AlreadyExists, NotFound, NotSupportedHere, StillRunning
+from twinhull.model.machine import BootMode, DiskKey, DiskSpec, PointId, PowerState, Role, Standing
+from twinhull.model.ports import SystemClock, system_ports
+from twinhull.model.units import MIB
+from twinhull.platforms.contract import CaptureRequest, ReplicaRequest
+from twinhull.platforms.inspection import inspect_disk
+from twinhull.platforms.qemu.site import QemuPlatform, QemuSite
+
+pytestmark = pytest.mark.real
+
+VDA = DiskKey("vda")
+WORK = Work(SystemClock())
+
+
+@pytest.fixture
+def other_host(short_directory: Path) -> Iterator[QemuHost]:
+    host = QemuHost.start(short_directory / "b")
+    yield host
+    host.stop()
+
+
+@pytest.fixture
+def other_site(other_host: QemuHost) -> Iterator[QemuSite]:
+    site = QemuPlatform().open(settings_of(other_host, other_host.uri, "b"), system_ports())
+    yield site
+    site.close()
+
+
+def test_a_replica_brought_forward_by_an_increment_starts_with_what_the_guest_wrote(
+    ssh_site: QemuSite, other_site: QemuSite, other_host: QemuHost, make_guest: MakeGuest
+) -> None:
+    guest = make_guest("twin", has_screen=True)
+    client = guest.boot()
+    guest.wait_agent(ssh_site)
+    first = client.write("first", 2)
+    with ssh_site.capture(CaptureRequest(guest.machine_id, "p1")) as capture:
+        changes = other_site.prepare_replica(ReplicaRequest(capture.spec))
+        assert changes.is_new
+        assert changes.new_disks == (VDA,)
+        other_site.write_standing(Standing(guest.machine_id, Role.REPLICA, 1, PointId("p1")))
+        with other_site.write_disk(guest.machine_id, VDA) as door:
+            copy(capture.disks[0].open, door, WORK)
+        capture.keep_trackers()
+    second = client.write("second", 1)
+    since = {VDA: "twinhull-p1"}
+    with ssh_site.capture(CaptureRequest(guest.machine_id, "p2", since)) as capture:
+        assert not other_site.prepare_replica(ReplicaRequest(capture.spec)).new_disks
+        with other_site.write_disk(guest.machine_id, VDA) as door:
+            moved = copy(capture.disks[0].open, door, WORK, list(capture.disks[0].changed()))
+        assert moved.data_bytes < 8 * MIB
+        captured = checksum(capture.disks[0].open, WORK)
+        capture.keep_trackers()
+    with other_site.read_disk(guest.machine_id, VDA) as door:
+        assert checksum(door, WORK) == captured
+        with closing(door()) as disk:
+            assert inspect_disk(disk, "xen", BootMode.PV) == []
+    ssh_site.stop(guest.machine_id, 60)
+    other_site.write_standing(Standing(guest.machine_id, Role.PRIMARY, 2, PointId("p2")))
+    other_site.start(guest.machine_id, 2)
+    wait_serial(Path(other_site.settings.directory) / "replicas" / guest.machine_id / "serial.log")
+    assert other_site.screenshot(guest.machine_id).startswith(b"\x89PNG")
+    connection = other_host.connect()
+    twin = TinyClient(forward(connection.lookupByUUIDString(guest.machine_id)))
+    assert (twin.sum("first"), twin.sum("second")) == (first, second)
+    connection.close()
+    with pytest.raises(StillRunning):
+        other_site.remove_replica(guest.machine_id)
+    other_site.kill(guest.machine_id)
+    other_site.remove_replica(guest.machine_id)
+    other_site.remove_replica(guest.machine_id)
+    assert other_site.standing(guest.machine_id) is None
+    with pytest.raises(NotFound):
+        other_site.machine(guest.machine_id)
+    assert not (Path(other_site.settings.directory) / "replicas" / guest.machine_id).exists()
+
+
+def test_a_machine_that_was_here_before_follows_and_keeps_its_other_parts(
+    local_site: QemuSite, make_guest: MakeGuest
+) -> None:
+    guest = make_guest("elder")
+    spec = local_site.machine(guest.machine_id).spec
+    grown = DiskSpec(VDA, 160 * MIB)
+    added = DiskSpec(DiskKey("vdb"), 32 * MIB)
+    wanted = replace(spec, cpu_count=2, memory_bytes=256 * MIB, disks=(grown, added))
+    changes = local_site.prepare_replica(ReplicaRequest(wanted))
+    assert (changes.is_new, changes.grown_disks, changes.new_disks) == (False, (VDA,), (added.key,))
+    now = local_site.machine(guest.machine_id).spec
+    assert (now.cpu_count, now.memory_bytes) == (2, 256 * MIB)
+    assert [(disk.key, disk.size_bytes) for disk in now.disks] == [("vda", 160 * MIB), ("vdb", 32 * MIB)]
+    xml = guest.domain.XMLDesc(0)
+    assert str(guest.plan.log) in xml
+    changes = local_site.prepare_replica(ReplicaRequest(replace(wanted, disks=(grown,))))
+    assert changes.removed_disks == (added.key,)
+    local_site.remove_replica(guest.machine_id)
+    assert local_site.power(guest.machine_id) is PowerState.OFF, "a machine that we did not make must stay"
+    guest.boot()
+
+
+def test_what_a_replica_cannot_have_is_said(local_site: QemuSite, make_guest: MakeGuest) -> None:
+    guest = make_guest("refused")
+    spec = local_site.machine(guest.machine_id).spec
+    with pytest.raises(NotSupportedHere, match="hvm only"):
+        local_site.prepare_replica(ReplicaRequest(spec, boot_mode=BootMode.PV))
+    stranger = replace(spec, machine_id=type(guest.machine_id)("11111111-2222-4333-8444-555555555555"))
+    with pytest.raises(AlreadyExists):
+        local_site.prepare_replica(ReplicaRequest(stranger))
+    assert not (Path(local_site.settings.directory) / "replicas" / stranger.machine_id).exists()
+
+
+def test_a_network_that_is_mapped_to_nothing_is_said(
+    local_site: QemuSite, other_site: QemuSite, make_guest: MakeGuest
+) -> None:
+    guest = make_guest("netless")
+    spec = local_site.machine(guest.machine_id).spec
+    elsewhere = replace(spec, nics=(replace(spec.nics[0], network="bridge:br9"),))
+    changes = other_site.prepare_replica(ReplicaRequest(elsewhere))
+    assert any("mapped to no network here" in reason for reason in changes.reasons)
+    assert not other_site.prepare_replica(ReplicaRequest(elsewhere)).reasons
+    other_site.remove_replica(guest.machine_id)
