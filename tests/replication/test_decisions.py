@@ -30,7 +30,7 @@ from twinhull.model.machine import (
 from twinhull.model.units import KIB
 from twinhull.replication.bases import COMPARED, READ, TRACKED, TRACKER, choose_base, is_full_compare_due
 from twinhull.replication.known import Known, what_is_known
-from twinhull.replication.places import chunk_states, clipped, union
+from twinhull.replication.places import chunk_states, clipped, spans, union
 from twinhull.replication.requests import ReconcileRequest, RollbackRequest, SyncRequest
 from twinhull.repository import ChunkId, DiskRoot, Point, PointDisk, PointDocument
 
@@ -181,6 +181,16 @@ def test_a_union_holds_what_either_side_holds_and_no_place_twice(left: list[bool
     assert as_set(both) == as_set(as_extents(left)) | as_set(as_extents(right))
     assert all(one.end_bytes < two.offset_bytes for one, two in pairwise(both))
     assert as_set(list(clipped(both, 10))) == {at for at in as_set(both) if at < 10}
+
+
+@given(bits, st.integers(1, SIZE))
+def test_spans_gather_every_place_once_and_none_beyond_the_limit(flags: list[bool], limit: int) -> None:
+    places = as_extents(flags)
+    gathered = list(spans(places, limit))
+    assert [place for _, members in gathered for place in members] == places
+    for span, members in gathered:
+        assert span.length_bytes <= limit
+        assert (span.offset_bytes, span.end_bytes) == (members[0].offset_bytes, members[-1].end_bytes)
 
 
 @given(st.lists(st.sampled_from(range(0, 1024 * KIB, 512)), max_size=8), st.integers(1, 16))

@@ -66,3 +66,20 @@ def clipped(places: Iterable[Extent], size_bytes: int) -> Iterator[Extent]:
         length = min(place.end_bytes, size_bytes) - place.offset_bytes
         if length > 0:
             yield Extent(place.offset_bytes, length, place.is_zero)
+
+
+def spans(places: Iterable[Extent], limit_bytes: int) -> Iterator[tuple[Extent, list[Extent]]]:
+    """Sorted places, gathered while they lie within the limit: one question about a span serves all places in it."""
+    members: list[Extent] = []
+    for place in places:
+        if members and place.end_bytes - members[0].offset_bytes > limit_bytes:
+            yield _span(members), members
+            members = []
+        members.append(place)
+    if members:
+        yield _span(members), members
+
+
+def _span(members: list[Extent]) -> Extent:
+    start = members[0].offset_bytes
+    return Extent(start, members[-1].end_bytes - start)

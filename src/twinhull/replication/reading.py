@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 from twinhull.blocks.disk import Disk
 from twinhull.model.errors import DataError
-from twinhull.model.extents import Extent, aligned, pieces, total_bytes
+from twinhull.model.extents import Extent, aligned, intersection, pieces, total_bytes
 from twinhull.model.machine import DiskKey
 from twinhull.platforms.contract import CapturedDisk
 from twinhull.replication.bases import COMPARED, TRACKED
 from twinhull.replication.compare import Difference, compare
 from twinhull.replication.context import Context, Progress
-from twinhull.replication.places import chunk_states, piece_bytes, windows
+from twinhull.replication.places import WINDOW_BYTES, chunk_states, piece_bytes, spans, windows
 from twinhull.replication.workers import Handles, in_order
 from twinhull.repository import DiskRoot, DiskWriter, Writer
 
@@ -91,8 +91,8 @@ class _Reading:
         return list(aligned(self._disk.changed(), self._chunk_bytes, self._disk.size_bytes))
 
     def _pieces(self, handle: Disk, places: Sequence[Extent]) -> Iterator[Extent]:
-        for window in windows(places, self._chunk_bytes):
-            for state in chunk_states(handle, window, self._chunk_bytes):
+        for span, members in spans(windows(places, self._chunk_bytes), WINDOW_BYTES):
+            for state in intersection(members, chunk_states(handle, span, self._chunk_bytes)):
                 if state.is_zero:
                     yield state
                 else:

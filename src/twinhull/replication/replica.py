@@ -20,7 +20,7 @@ from twinhull.model.errors import AlreadyExists, DataError, NotFound, StaleEpoch
 from twinhull.model.machine import BootMode, DiskKey, MachineSpec, MachineStatus, Role, SiteName, Standing
 from twinhull.model.steps import JsonValue
 from twinhull.platforms.contract import ReplicaRequest, Site
-from twinhull.replication.applying import Applied, apply_disk, verify_disk
+from twinhull.replication.applying import Applied, apply_disk, places_between, verify_disk
 from twinhull.replication.cleaning import clean_leftovers
 from twinhull.replication.context import Context, Stopwatch
 from twinhull.replication.known import Known, what_is_known
@@ -155,6 +155,8 @@ class _Bringing:
             raise NotFound(f"The point {self._order.point.id} has no disk {key}.")
         if known.is_unknown:
             self._note(f"{known.reason} It is compared in full; only what differs is written.")
+        elif next(places_between(self._context.repository, known, disk.root), None) is None:
+            return Applied()  # nothing differs: the disk need not even be opened
         with self._site.write_disk(self._machine_id, key) as door:
             return apply_disk(self._context, door, key, disk.root, known)
 
