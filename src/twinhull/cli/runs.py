@@ -91,8 +91,8 @@ def show(context: typer.Context, *, name: RunArgument, is_json: JsonFlag = False
     )
     facts = [
         (name, value(name, fact))
-        for name, fact in run.result.items()
-        if name not in run.request and name != "reasons" and fact not in (None, {}, [])
+        for name, fact in shapes.found_facts(run).items()
+        if name != "reasons" and fact not in (None, {}, [])
     ]
     if facts:
         door.screen.line()

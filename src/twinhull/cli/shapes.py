@@ -12,6 +12,7 @@ from twinhull.manager.records import LatestPoint, Plan, RunRecord, StepRecord
 from twinhull.manager.status import MachineReport
 from twinhull.model.codec import spec_to_json, standing_to_json
 from twinhull.model.machine import MachineStatus, Standing
+from twinhull.model.steps import JsonValue
 from twinhull.platforms.contract import SiteSettings
 from twinhull.repository.points import Point
 
@@ -97,10 +98,16 @@ def run(record: RunRecord, *, is_at_work: bool | None = None) -> Shape:
         "started_at": record.started_at.isoformat(),
         "ended_at": _time(record.ended_at),
         "request": dict(record.request),
-        "result": {name: value for name, value in record.result.items() if name not in record.request},
+        "result": found_facts(record),
         "reasons": list(record.reasons),
         "error": {"kind": record.error_kind, "message": record.error, "hint": record.hint} if record.error else None,
     }
+
+
+def found_facts(record: RunRecord) -> dict[str, JsonValue]:
+    """What the run found and made, without what it was asked for."""
+    asked = record.request
+    return {name: value for name, value in record.result.items() if name not in asked or asked[name] != value}
 
 
 def step(record: StepRecord) -> Shape:
