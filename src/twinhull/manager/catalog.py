@@ -17,6 +17,8 @@ from twinhull.model.machine import MachineId, PlanName, RunId, SiteName
 from twinhull.platforms.contract import SiteSettings
 
 _BUSY_SECONDS = 30.0
+_WRITTEN: sa.ColumnElement[int] = sa.literal_column("rowid", sa.Integer)
+"""The order in which rows came: no clock can change it."""
 
 
 class Catalog:
@@ -196,7 +198,7 @@ class Catalog:
 
     def runs(self, *, machine_id: MachineId | None = None, last: int | None = None) -> tuple[RunRecord, ...]:
         """Runs, the latest first."""
-        query = sa.select(tables.runs).order_by(tables.runs.c.started_at.desc(), tables.runs.c.run_id.desc())
+        query = sa.select(tables.runs).order_by(_WRITTEN.desc())
         if machine_id:
             query = query.where(tables.runs.c.machine_id == machine_id)
         return tuple(rows.run(row) for row in self._read(query.limit(last)))
@@ -204,7 +206,7 @@ class Catalog:
     def unfinished_runs(self, machine_id: MachineId | None = None) -> tuple[RunRecord, ...]:
         """Runs with something left to do, the earliest first; whether somebody works on one says its machine's lock."""
         unfinished = [state.value for state in RunState if state.is_unfinished]
-        query = sa.select(tables.runs).where(tables.runs.c.state.in_(unfinished)).order_by(tables.runs.c.started_at)
+        query = sa.select(tables.runs).where(tables.runs.c.state.in_(unfinished)).order_by(_WRITTEN)
         if machine_id:
             query = query.where(tables.runs.c.machine_id == machine_id)
         return tuple(rows.run(row) for row in self._read(query))
@@ -224,7 +226,7 @@ class Catalog:
     def steps(self, run_id: RunId) -> tuple[StepRecord, ...]:
         """The run's steps in the order in which they began."""
         query = sa.select(tables.steps).where(tables.steps.c.run_id == run_id)
-        return tuple(rows.step(row) for row in self._read(query.order_by(tables.steps.c.started_at)))
+        return tuple(rows.step(row) for row in self._read(query.order_by(_WRITTEN)))
 
     def write_step(self, run_id: RunId, step: StepRecord) -> None:
         """Remember a step as it is now; one that began before counts one attempt more."""

@@ -1,0 +1,178 @@
+"""One run at a time on a machine, stopping by Ctrl-C, and going on with what was left."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from tests.manager.world import THERE, Setup, machine_id, make_setup
+from twinhull.manager.locks import Lock, is_free
+from twinhull.manager.manager import Manager
+from twinhull.manager.orders import FailoverOptions, SyncOptions
+from twinhull.manager.records import RunState
+from twinhull.manager.wants import Ears, Want
+from twinhull.model.errors import MachineBusy, NotFound, RunCancelled, RunUnfinished
+from twinhull.model.machine import MachineId, Role
+
+MACHINE = machine_id(0)
+
+
+@pytest.fixture
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
+    return make_setup(tmp_path, monkeypatch)
+
+
+def sync(manager: Manager) -> Want:
+    return manager.desk.sync(manager.names.machine("m0"), SyncOptions())
+
+
+def failover(manager: Manager, *, is_planned: bool = True) -> Want:
+    return manager.desk.failover(manager.names.machine("m0"), FailoverOptions(is_planned=is_planned))
+
+
+def interrupting(manager: Manager, step: str) -> Callable[[str], None]:
+    """Ctrl-C when that step begins, which goes on when the main thread has heard it."""
+
+    def on_step(name: str) -> None:
+        if name == step:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert manager.dispatcher.active[MACHINE].leash.is_cancelled.wait(10)
+
+    return on_step
+
+
+def test_ctrl_c_undoes_the_run_and_says_so(setup: Setup) -> None:
+    heard: list[str] = []
+    with setup.manager() as manager:
+        ears = Ears(on_step=interrupting(manager, "replica"), on_message=heard.append)
+        with pytest.raises(RunCancelled, match="was stopped on demand"):
+            manager.dispatcher.carry_out(sync(manager), ears)
+        run = manager.catalog.runs()[0]
+        assert run.state is RunState.CANCELLED
+        assert heard == [f"Stopping {run.run_id}: what it did is being undone. Ctrl-C again leaves it as it is."]
+        assert MACHINE not in manager.dispatcher.active
+        assert is_free(setup.state.lock(f"machine-{MACHINE}"))
+        assert manager.dispatcher.carry_out(sync(manager), Ears()).state is RunState.DONE
+
+
+def test_ctrl_c_beyond_the_point_of_no_return_lets_the_run_end(setup: Setup) -> None:
+    heard: list[str] = []
+    with setup.manager() as manager:
+        manager.dispatcher.carry_out(sync(manager), Ears())
+        run = manager.dispatcher.carry_out(
+            failover(manager), Ears(on_step=interrupting(manager, "start"), on_message=heard.append)
+        )
+        assert run.state is RunState.DONE
+        assert "where the only way is forward" in heard[0]
+        assert manager.status().reports[0].runs_on == THERE
+
+
+def test_a_second_run_waits_for_the_first_with_a_message(setup: Setup) -> None:
+    heard: list[str] = []
+    lock = Lock(setup.state.lock(f"machine-{MACHINE}"))
+    with setup.manager() as manager:
+        manager.catalog.plans()
+        assert lock.try_take("sync s1 by serve (process 7)")
+        with pytest.raises(MachineBusy, match="sync s1 by serve"):
+            manager.dispatcher.carry_out(sync(manager), Ears(), is_waiting=False)
+        want = sync(manager)
+        second = Thread(target=manager.dispatcher.carry_out, args=(want, Ears(on_message=heard.append)))
+        second.start()
+        while not heard:
+            second.join(0.01)
+        assert heard == ["m0 is being worked on: sync s1 by serve (process 7). Waiting for it to end (Ctrl-C stops)."]
+        assert not manager.catalog.runs()
+        lock.release()
+        second.join(30)
+        assert manager.catalog.runs()[0].state is RunState.DONE
+
+
+def test_a_failover_that_stops_is_gone_on_with_by_resume(setup: Setup) -> None:
+    with setup.manager() as manager:
+        manager.dispatcher.carry_out(sync(manager), Ears())
+
+        def on_step(name: str) -> None:
+            if name == "start":
+                setup.world.host("there").isolate()
+
+        with pytest.raises(RunUnfinished, match="there does not answer"):
+            manager.dispatcher.carry_out(failover(manager), Ears(on_step=on_step))
+        run = manager.catalog.runs()[0]
+        assert run.state is RunState.STOPPED
+        with pytest.raises(RunUnfinished):
+            manager.dispatcher.resume(run, Ears())
+        setup.world.host("there").return_()
+        assert manager.dispatcher.resume(manager.catalog.run(run.run_id), Ears()).state is RunState.DONE
+        assert manager.status().reports[0].is_running
+
+
+def test_a_run_that_is_given_up_leaves_things_as_they_are(setup: Setup) -> None:
+    with setup.manager() as manager:
+        manager.dispatcher.carry_out(sync(manager), Ears())
+
+        def on_step(name: str) -> None:
+            if name == "start":
+                setup.world.host("there").isolate()
+
+        with pytest.raises(RunUnfinished):
+            manager.dispatcher.carry_out(failover(manager), Ears(on_step=on_step))
+        setup.world.host("there").return_()
+        abandoned = manager.abandon(manager.catalog.runs()[0])
+        assert abandoned.state is RunState.ABANDONED
+        assert not manager.catalog.unfinished_runs()
+        assert setup.world.host("there").standings[MACHINE].role is Role.PRIMARY
+
+
+def test_an_unfinished_sync_does_not_stand_in_the_way_of_an_unplanned_failover(setup: Setup) -> None:
+    with setup.manager() as manager:
+        manager.dispatcher.carry_out(sync(manager), Ears())
+
+    def on_step(name: str) -> None:
+        if name == "capture":
+            setup.world.kill_at = len(setup.world.ticks) + 3
+
+    with setup.manager() as manager, pytest.raises(RunUnfinished):
+        manager.dispatcher.carry_out(sync(manager), Ears(on_step=on_step))
+    setup.world.restart()
+    setup.world.host("here").isolate()
+    heard: list[str] = []
+    with setup.manager() as manager:
+        run = manager.dispatcher.carry_out(failover(manager, is_planned=False), Ears(on_message=heard.append))
+        assert run.state is RunState.DONE
+        assert "ended without success, and was undone: " in heard[1]
+        assert manager.status().reports[0].runs_on == THERE
+
+
+def test_a_machine_without_a_plan_says_how_to_make_one(setup: Setup) -> None:
+    with setup.manager() as manager:
+        manager.catalog.remove_plan(manager.catalog.plans()[0].name)
+        with pytest.raises(NotFound, match="in no plan") as refused:
+            manager.dispatcher.carry_out(sync(manager), Ears())
+        assert "--machine m0" in refused.value.hint
+        assert not manager.catalog.runs()
+
+
+def test_nothing_of_a_process_listens(setup: Setup) -> None:
+    with setup.manager() as manager:
+        manager.dispatcher.carry_out(sync(manager), Ears())
+        ours = {path.readlink().name for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+        listening = [
+            line.split()
+            for table in ("tcp", "tcp6")
+            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+            if line.split()[3] == "0A"
+        ]
+        assert not [fields for fields in listening if f"socket:[{fields[9]}]" in ours]
+
+
+def test_unknown_machines_are_told_with_the_sites_that_are_silent(setup: Setup) -> None:
+    setup.world.host("there").isolate()
+    with setup.manager() as manager, pytest.raises(NotFound, match="no machine 'ghost'") as refused:
+        manager.names.machine("ghost")
+    assert "there, which does not answer" in refused.value.hint
+    assert manager.names.machine(MachineId(MACHINE.upper())).name == "m0"
