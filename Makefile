@@ -7,7 +7,7 @@ PYTHON := $(VENV)/bin/python
 # Debian's Python sees Debian's libvirt and libnbd modules, which PyPI does not carry.
 SYSTEM_PYTHON := /usr/bin/python3
 
-.PHONY: demo test check bench setup packages images lock clean
+.PHONY: demo test check bench bench-repository setup packages images lock clean
 
 demo: setup
 	$(PYTHON) -m lab.demo
@@ -27,6 +27,9 @@ check: $(VENV)/ready
 # What an increment costs, on real hypervisors: one line per figure.
 bench: setup
 	$(PYTHON) -m bench.increment
+
+bench-repository: setup ## the repository against zstd, borg and restic on one input
+	$(PYTHON) -m bench.repository
 
 setup: packages $(VENV)/ready
 

@@ -76,6 +76,9 @@ class FailingStore:
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         return self.inner.list(prefix)
 
+    def sweep(self) -> int:
+        return self.inner.sweep()
+
     def _change(self, change: Change) -> None:
         with self._lock:
             number = self.count

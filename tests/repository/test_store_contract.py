@@ -105,8 +105,9 @@ def test_a_directory_forgets_the_partial_files_of_the_dead(tmp_path: Path) -> No
     dead = tmp_path / "config" / ".twinhull-partial-00"
     dead.write_bytes(b"half an obj")
     with store._partial(tmp_path / "config") as (living, _):
-        assert store.sweep() == (dead,)
+        assert store.sweep() == 1
         assert living.exists()
+        assert not dead.exists()
     assert [path.name for path in (tmp_path / "config").iterdir()] == ["config"]
 
 

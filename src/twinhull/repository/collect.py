@@ -152,6 +152,7 @@ class Collector:
         for pack_id in sorted(expired):
             self.store.delete(usage.packs[pack_id].name)
         self.catalog.forget_traces()
+        self.store.sweep()
         for kind in ("collection", "verification"):
             for name in [info.name for info in self.store.list(f"{kind}-")][:-1]:
                 self.store.delete(name)

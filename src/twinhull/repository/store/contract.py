@@ -63,6 +63,10 @@ class Store(Protocol):
         """Make the object go, durably; no error where there is none."""
         ...
 
+    def sweep(self) -> int:
+        """Remove what creations that were cut short have left beside the objects; returns how many leftovers."""
+        ...
+
 
 def checked_name(name: str) -> str:
     """``name`` if it is one that a store takes; raises UsageError."""

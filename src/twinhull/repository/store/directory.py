@@ -86,11 +86,10 @@ class DirectoryStore:
                 return
             _sync_directory(path.parent)
 
-    def sweep(self) -> tuple[Path, ...]:
-        """Remove the partial files of writers that are gone; returns them."""
+    def sweep(self) -> int:
+        """See ``Store.sweep``: the partial files of writers that are gone."""
         with _told("sweep", self.root):
-            found = [path for path in self.root.rglob(f"{PARTIAL_PREFIX}*") if _remove_if_orphaned(path)]
-        return tuple(sorted(found))
+            return sum(_remove_if_orphaned(path) for path in self.root.rglob(f"{PARTIAL_PREFIX}*"))
 
     def _path(self, name: str) -> Path:
         kind, _, rest = checked_name(name).partition("-")

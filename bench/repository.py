@@ -1,0 +1,150 @@
+"""The repository against its peers, on one input, in turn, on this machine (``make bench-repository``).
+
+The input is an ext4 image with this machine's /usr/lib in it; the peers are Debian's zstd, borg and restic. Each
+program runs as a process of its own and is measured in the same way: wall clock, CPU-seconds, peak memory and stored
+bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.figures import Figure, show
+
+GIB = 1 << 30
+MIB = 1 << 20
+PEER_ENV = {"BORG_PASSPHRASE": "bench", "RESTIC_PASSWORD": "bench", "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one program took."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    output: str
+
+
+def measured(argv: list[str], home: Path, output: Path | None = None) -> Run:
+    """Run a program to its end; raises where it fails."""
+    env = {**os.environ, **PEER_ENV, "HOME": str(home)}
+    started = time.monotonic()
+    with tempfile.TemporaryFile() as told, (output or Path(os.devnull)).open("wb") as sink:
+        process = subprocess.Popen(argv, stdout=sink if output else told, stderr=told, env=env)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.monotonic() - started
+        told.seek(0)
+        text = told.read().decode(errors="replace")
+    if process.returncode:
+        raise SystemExit(f"{argv[0]} failed with {process.returncode}: {text}")
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, text)
+
+
+def make_input(path: Path, tree: str, gib: int) -> None:
+    """An ext4 image with a real tree in it."""
+    with path.open("wb") as file:
+        file.truncate(gib * GIB)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", tree, str(path)], check=True)
+
+
+def change(path: Path, megabytes: int) -> None:
+    """A day of a guest, more or less: scattered pieces of 16 KiB."""
+    dice = random.Random(1)  # noqa: S311 - the same changes each time
+    with path.open("r+b") as file:
+        for _ in range(megabytes * 64):
+            file.seek(dice.randrange(path.stat().st_size // 4096 - 4) * 4096)
+            file.write(dice.randbytes(16384))
+
+
+def stored(directory: Path) -> int:
+    """The bytes of all files below."""
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def warm(path: Path) -> None:
+    """Bring a file into the page cache."""
+    with path.open("rb") as file:
+        while file.read(8 * MIB):
+            pass
+
+
+def _step(name: str, repository: Path, other: Path, home: Path) -> Run:
+    return measured([sys.executable, "-m", "bench.repository_steps", name, str(repository), str(other)], home)
+
+
+def first_capture(work: Path, disk: Path) -> list[Figure]:
+    """The first capture against zstd, borg and restic."""
+    zstd = measured(["zstd", "-1", "-T2", "-q", "-f", str(disk), "-o", str(work / "disk.zst")], work)
+    measured(["borg", "init", "-e", "repokey-blake2", str(work / "borg")], work)
+    borg_argv = ["borg", "create", "-C", "zstd,1", "--chunker-params", "fixed,1048576", f"{work}/borg::one", str(disk)]
+    borg = measured(borg_argv, work)
+    measured(["restic", "-q", "-r", str(work / "restic"), "init"], work)
+    restic = measured(["restic", "-q", "-r", str(work / "restic"), "backup", str(disk)], work)
+    ours = _step("capture", work / "twinhull", disk, work)
+    return [
+        Figure("first capture: wall clock / zstd -1 -T2", ours.wall_seconds / zstd.wall_seconds, "x", 1.0),
+        Figure("first capture: CPU-seconds / zstd -1 -T2", ours.cpu_seconds / zstd.cpu_seconds, "x", 1.0),
+        Figure("first capture: wall clock / borg", ours.wall_seconds / borg.wall_seconds, "x", 0.5),
+        Figure("first capture: wall clock / restic", ours.wall_seconds / restic.wall_seconds, "x", 0.25),
+        Figure("first capture: CPU-seconds", ours.cpu_seconds, "s"),
+        Figure("first capture: peak memory", ours.peak_bytes / MIB, "MiB", 300),
+        Figure("stored bytes / borg", stored(work / "twinhull") / stored(work / "borg"), "x", 1.0),
+        Figure("stored bytes / restic", stored(work / "twinhull") / stored(work / "restic"), "x"),
+    ]
+
+
+def restores(work: Path, disk: Path) -> list[Figure]:
+    """A restore against unpacking a file."""
+    unzstd = measured(["zstd", "-d", "-q", "-f", str(work / "disk.zst"), "-o", str(work / "unpacked")], work)
+    (work / "unpacked").unlink()
+    ours = _step("restore", work / "twinhull", work / "restored", work)
+    subprocess.run(["cmp", str(disk), str(work / "restored")], check=True)
+    (work / "restored").unlink()
+    return [Figure("restore: wall clock / zstd -d", ours.wall_seconds / unzstd.wall_seconds, "x", 1.2)]
+
+
+def later_captures(work: Path, disk: Path) -> list[Figure]:
+    """The second capture, with and without a tracker."""
+    change(disk, 32)
+    warm(disk)
+    hashing = _step("hash", work / "twinhull", disk, work)
+    compared = _step("compare", work / "twinhull", disk, work)
+    tracked = _step("tracked", work / "twinhull", disk, work)
+    stats = json.loads(tracked.output)
+    metadata = (stats["bytes_stored"] - 64 * MIB) / (64 * MIB)
+    return [
+        Figure("no tracker: wall clock / BLAKE3 alone", compared.wall_seconds / hashing.wall_seconds, "x", 1.25),
+        Figure("64 MiB in 1 TiB: wall clock", tracked.wall_seconds, "s", 2.0),
+        Figure("64 MiB in 1 TiB: peak memory", tracked.peak_bytes / MIB, "MiB", 300),
+        Figure("64 MiB in 1 TiB: metadata / change", metadata, "x", 0.05),
+    ]
+
+
+def main() -> int:
+    """Make the input, run everything, print the figures."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--tree", default="/usr/lib", help="what to put into the image")
+    options.add_argument("--gib", type=int, default=6, help="size of the image")
+    options.add_argument("--work", default=None, help="where to work; needs three times the image")
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="twinhull-bench-", dir=chosen.work) as name:
+        work = Path(name)
+        disk = work / "disk.raw"
+        make_input(disk, chosen.tree, chosen.gib)
+        warm(disk)
+        return show([*first_capture(work, disk), *restores(work, disk), *later_captures(work, disk)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""A real directory, a real process: killed in the middle, and a disk that fills up."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from twinhull.repository import DirectoryStore, StoreFull, open_store
+
+from .world import CHUNK, capture, content_of, made, noise, opened
+
+DISK = noise("disk", 60 * CHUNK)
+CAPTURES = """
+import sys
+from tests.repository.world import CHUNK, capture, noise, opened
+from twinhull.repository import open_store
+repository = opened(open_store(sys.argv[1]), seed=sys.argv[2])
+for number in range(1000):
+    content = noise(number, 60 * CHUNK)
+    print(capture(repository, content).id, number, flush=True)
+"""
+
+
+def test_a_process_killed_at_any_moment_leaves_whole_points(tmp_path: Path) -> None:
+    root = tmp_path / "repository"
+    made(open_store(str(root)))
+    told: dict[str, int] = {}
+    for round_number in range(6):
+        told |= _killed_after(0.45 + 0.03 * round_number, root, str(round_number))
+        repository = opened(open_store(str(root)), seed=f"after {round_number}")
+        points = {str(point.id): point for point in repository.points()}
+        assert told.keys() <= points.keys()
+        for point_id, number in told.items():
+            assert content_of(repository, points[point_id]) == noise(number, 60 * CHUNK)
+        for point in points.values():
+            assert content_of(repository, point) in [noise(number, 60 * CHUNK) for number in range(len(points) + 1)]
+    assert told, "no capture came to its end before the kill: the test did not test"
+    repository.collect(grace_seconds=0, is_alone=True)
+    assert repository.verify(read_data=True).is_good
+    assert not list(root.rglob(".twinhull-partial-*"))
+
+
+def _killed_after(seconds: float, root: Path, seed: str) -> dict[str, int]:
+    """What the process said it had published before it was killed, that long after its first word."""
+    here = Path(__file__).parents[2]
+    argv = [sys.executable, "-c", CAPTURES, str(root), seed]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=here) as process:
+        assert process.stdout
+        first = process.stdout.readline()
+        time.sleep(seconds - 0.4)
+        process.kill()
+        lines = [first, *process.stdout.read().splitlines()]
+    return {words[0]: int(words[1]) for words in (line.split() for line in lines) if len(words) == 2}
+
+
+def test_a_full_disk_fails_the_capture_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = made(open_store(str(tmp_path)))
+    point = capture(repository, DISK)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    room = [100 * CHUNK]
+    write = os.write
+
+    def write_while_there_is_room(descriptor: int, data: memoryview) -> int:
+        room[0] -= len(data)
+        if room[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write_while_there_is_room)
+    with pytest.raises(StoreFull, match="No space left"):
+        capture(repository, noise("too large", 200 * CHUNK))
+    monkeypatch.undo()
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert before.items() <= after.items()
+    assert {path.name.partition("-")[0] for path in after.keys() - before.keys()} <= {"pack", "index"}
+    later = opened(open_store(str(tmp_path)))
+    assert later.points() == [point]
+    assert content_of(later, capture(later, noise("fits", 3 * CHUNK))) == noise("fits", 3 * CHUNK)
+
+
+def test_a_write_that_tears_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may take fewer bytes than it was given."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:1000]))
+    store = DirectoryStore(tmp_path)
+    store.create("config", [noise("a", 5000), noise("b", 1)])
+    monkeypatch.undo()
+    assert store.read("config") == noise("a", 5000) + noise("b", 1)
