@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from twinhull.model.errors import DataError, TargetTooSmall
 from twinhull.model.extents import Extent, pieces
 from twinhull.platforms.contract import DiskDoor
-from twinhull.replication.compare import compare
+from twinhull.replication.compare import Difference, compare
 from twinhull.replication.context import Context, Progress
 from twinhull.replication.known import Known
 from twinhull.replication.places import clipped, piece_bytes, union, windows
-from twinhull.replication.workers import Handles, in_order
+from twinhull.replication.workers import Handles, Stream, in_order
 from twinhull.repository import DiskRoot, Repository
 
 
@@ -42,19 +42,21 @@ def apply_disk(context: Context, door: DiskDoor, name: str, root: DiskRoot, know
         else:
             places = places_between(context.repository, known, root)
         writer = _DiskWriting(context.repository, handles, root)
-        for piece in in_order(writer.pieces(places), writer.put, context.workers):
-            applied.count(piece)
-            context.on_progress(Progress("apply", name, applied.written_bytes))
+        with closing(in_order(writer.pieces(places), writer.put, context.workers)) as results:
+            for piece in results:
+                applied.count(piece)
+                context.on_progress(Progress("apply", name, applied.written_bytes))
         handles.flush()
         return applied
 
 
-def places_between(repository: Repository, known: Known, root: DiskRoot) -> Iterator[Extent]:
+def places_between(repository: Repository, known: Known, root: DiskRoot) -> Stream[Extent]:
     """Where a disk that holds what is known may differ from the root."""
-    places = repository.diff(known.old, root)
     if known.half is None or known.half == root:
-        return places
-    return clipped(union(places, repository.diff(known.old, known.half)), root.size_bytes)
+        yield from repository.diff(known.old, root)
+        return
+    either = union(repository.diff(known.old, root), repository.diff(known.old, known.half))
+    yield from clipped(either, root.size_bytes)
 
 
 def verify_disk(context: Context, door: DiskDoor, name: str, root: DiskRoot) -> int:
@@ -62,14 +64,12 @@ def verify_disk(context: Context, door: DiskDoor, name: str, root: DiskRoot) -> 
     read_bytes = 0
     with Handles(door) as handles:
         require_room(handles, name, root)
-        for found in compare(context.repository, handles, root, root.size_bytes, context.workers):
-            read_bytes += found.read_bytes
-            context.on_progress(Progress("verify", name, found.end_bytes, root.size_bytes))
-            if found.differences:
-                raise DataError(
-                    f"Disk {name} differs from its point at byte {found.differences[0].offset_bytes}.",
-                    hint="Sync once more; if it happens again, check the target's storage.",
-                )
+        with closing(compare(context.repository, handles, root, root.size_bytes, context.workers)) as results:
+            for found in results:
+                read_bytes += found.read_bytes
+                context.on_progress(Progress("verify", name, found.end_bytes, root.size_bytes))
+                if found.differences:
+                    raise _unlike_error(name, found.differences[0])
     return read_bytes
 
 
@@ -83,12 +83,20 @@ def require_room(handles: Handles, name: str, root: DiskRoot) -> None:
             )
 
 
-def _unlike(context: Context, handles: Handles, name: str, root: DiskRoot, applied: Applied) -> Iterator[Extent]:
-    for found in compare(context.repository, handles, root, root.size_bytes, context.workers):
-        applied.read_bytes += found.read_bytes
-        context.on_progress(Progress("compare", name, found.end_bytes, root.size_bytes))
-        for difference in found.differences:
-            yield difference.place
+def _unlike_error(name: str, first: Difference) -> DataError:
+    return DataError(
+        f"Disk {name} differs from its point at byte {first.offset_bytes}.",
+        hint="Sync once more: it is compared in full then. If it happens again, check the target's storage.",
+    )
+
+
+def _unlike(context: Context, handles: Handles, name: str, root: DiskRoot, applied: Applied) -> Stream[Extent]:
+    with closing(compare(context.repository, handles, root, root.size_bytes, context.workers)) as results:
+        for found in results:
+            applied.read_bytes += found.read_bytes
+            context.on_progress(Progress("compare", name, found.end_bytes, root.size_bytes))
+            for difference in found.differences:
+                yield difference.place
 
 
 class _DiskWriting:
@@ -98,14 +106,15 @@ class _DiskWriting:
         self._handles = handles
         self._root = root
 
-    def pieces(self, places: Iterable[Extent]) -> Iterator[Extent]:
+    def pieces(self, places: Stream[Extent]) -> Stream[Extent]:
         """The places as the root has them: zeros as a whole, data in what a worker takes at a time."""
-        for window in windows(places, self._chunk_bytes):
-            for state in self._reader.extents(self._root, window.offset_bytes, window.length_bytes):
-                if state.is_zero:
-                    yield state
-                else:
-                    yield from pieces([state], piece_bytes(self._chunk_bytes))
+        with closing(places):
+            for window in windows(places, self._chunk_bytes):
+                for state in self._reader.extents(self._root, window.offset_bytes, window.length_bytes):
+                    if state.is_zero:
+                        yield state
+                    else:
+                        yield from pieces([state], piece_bytes(self._chunk_bytes))
 
     def put(self, piece: Extent) -> Extent:
         """Bring one piece to the disk."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from twinhull.blocks.disk import Disk
 from twinhull.model.extents import Extent, aligned, pieces
 from twinhull.replication.places import chunk_states, piece_bytes, whole, windows
-from twinhull.replication.workers import Handles, in_order
+from twinhull.replication.workers import Handles, Stream, in_order
 from twinhull.repository import ChunkId, DiskRoot, Repository
 
 
@@ -37,17 +38,19 @@ class Compared:
 
 def compare(
     repository: Repository, handles: Handles, root: DiskRoot | None, size_bytes: int, workers: int
-) -> Iterator[Compared]:
+) -> Stream[Compared]:
     """Compare a disk of that size with the root (None: with zeros), piece by piece, in order.
 
     Reads what the disk does not know to be zero. What the root does not reach counts as zeros.
     """
     comparer = _Comparer(repository, handles, root)
     with handles.lent() as disk:
-        yield from in_order(_pieces(disk, size_bytes, repository.chunk_size_bytes), comparer.piece, workers)
+        found = in_order(_pieces(disk, size_bytes, repository.chunk_size_bytes), comparer.piece, workers)
+        with closing(found):
+            yield from found
 
 
-def _pieces(disk: Disk, size_bytes: int, chunk_bytes: int) -> Iterator[Extent]:
+def _pieces(disk: Disk, size_bytes: int, chunk_bytes: int) -> Stream[Extent]:
     for window in windows(whole(size_bytes), chunk_bytes):
         for state in chunk_states(disk, window, chunk_bytes):
             if state.is_zero:

@@ -9,7 +9,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from twinhull.blocks.disk import Disk
@@ -21,7 +22,7 @@ from twinhull.replication.bases import COMPARED, TRACKED
 from twinhull.replication.compare import Difference, compare
 from twinhull.replication.context import Context, Progress
 from twinhull.replication.places import WINDOW_BYTES, chunk_states, piece_bytes, spans, windows
-from twinhull.replication.workers import Handles, in_order
+from twinhull.replication.workers import Handles, Stream, in_order
 from twinhull.repository import DiskRoot, DiskWriter, Writer
 
 
@@ -67,8 +68,11 @@ class _Reading:
     def tracked(self) -> DiskRead:
         places = self._tracked_places()
         total, read_bytes = total_bytes(places), 0
-        with self._handles.lent() as handle:
-            for piece, data in in_order(self._pieces(handle, places), self._read, self._context.workers):
+        with (
+            self._handles.lent() as handle,
+            closing(in_order(self._pieces(handle, places), self._read, self._context.workers)) as results,
+        ):
+            for piece, data in results:
                 self._put(piece.offset_bytes, piece.length_bytes, data)
                 read_bytes += len(data or b"")
                 self._tell(read_bytes, total)
@@ -78,19 +82,20 @@ class _Reading:
         hinted = _Hinted(self._tracked_places()) if self._disk.is_tracked else None
         read_bytes = changed_bytes = missed_bytes = 0
         size = self._disk.size_bytes
-        for found in compare(self._context.repository, self._handles, base, size, self._context.workers):
-            read_bytes += found.read_bytes
-            for difference in found.differences:
-                self._put(difference.offset_bytes, difference.length_bytes, difference.data)
-                changed_bytes += difference.length_bytes
-                missed_bytes += _missed(hinted, difference)
-            self._tell(found.end_bytes, size)
+        with closing(compare(self._context.repository, self._handles, base, size, self._context.workers)) as results:
+            for found in results:
+                read_bytes += found.read_bytes
+                for difference in found.differences:
+                    self._put(difference.offset_bytes, difference.length_bytes, difference.data)
+                    changed_bytes += difference.length_bytes
+                    missed_bytes += _missed(hinted, difference)
+                self._tell(found.end_bytes, size)
         return DiskRead(self._disk.key, self._sink.finish(), COMPARED, read_bytes, changed_bytes, missed_bytes)
 
     def _tracked_places(self) -> list[Extent]:
         return list(aligned(self._disk.changed(), self._chunk_bytes, self._disk.size_bytes))
 
-    def _pieces(self, handle: Disk, places: Sequence[Extent]) -> Iterator[Extent]:
+    def _pieces(self, handle: Disk, places: Sequence[Extent]) -> Stream[Extent]:
         for span, members in spans(windows(places, self._chunk_bytes), WINDOW_BYTES):
             for state in intersection(members, chunk_states(handle, span, self._chunk_bytes)):
                 if state.is_zero:

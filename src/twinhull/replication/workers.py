@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from queue import Empty, SimpleQueue
 from threading import Lock
 from types import TracebackType
@@ -20,19 +20,27 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(items: Iterable[Item], work: Callable[[Item], Result], workers: int) -> Iterator[Result]:
-    """``work`` done by threads; results come in the items' own order, at most a bounded number ahead of the reader."""
+Stream = Generator[Item, None, None]
+"""Something read one by one, and closed by whoever reads it: ``with closing(stream): …``."""
+
+
+def in_order(items: Stream[Item], work: Callable[[Item], Result], workers: int) -> Stream[Result]:
+    """``work`` done by threads; results come in the items' own order, at most a bounded number ahead of the reader.
+
+    Closing it waits for the threads, so that nothing they use is taken away from under them; it closes the items, too.
+    """
     executor = ThreadPoolExecutor(workers, "twinhull-data")
     pending: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            pending.append(executor.submit(work, item))
-            if len(pending) >= workers * IN_FLIGHT_PER_WORKER:
+    with closing(items):
+        try:
+            for item in items:
+                pending.append(executor.submit(work, item))
+                if len(pending) >= workers * IN_FLIGHT_PER_WORKER:
+                    yield pending.popleft().result()
+            while pending:
                 yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
 
 
 class Handles:
