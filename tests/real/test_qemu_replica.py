@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from twinhull.model.machine import BootMode, DiskKey, DiskSpec, PointId, PowerSt
 from twinhull.model.ports import SystemClock, system_ports
 from twinhull.model.units import MIB
 from twinhull.platforms.contract import CaptureRequest, ReplicaRequest
-from twinhull.platforms.inspection import inspect_disk
+from twinhull.platforms.inspection import inspect_machine
 from twinhull.platforms.qemu.site import QemuPlatform, QemuSite
 
 pytestmark = pytest.mark.real
@@ -67,8 +66,8 @@ def test_a_replica_brought_forward_by_an_increment_starts_with_what_the_guest_wr
         capture.keep_trackers()
     with other_site.read_disk(guest.machine_id, VDA) as door:
         assert checksum(door, WORK) == captured
-        with closing(door()) as disk:
-            assert inspect_disk(disk, "xen", BootMode.PV) == []
+    assert inspect_machine(ssh_site, guest.machine_id, "look-1", "xen", BootMode.PV) == []
+    assert inspect_machine(other_site, guest.machine_id, "look-2", "qemu") == []
     ssh_site.stop(guest.machine_id, 60)
     other_site.write_standing(Standing(guest.machine_id, Role.PRIMARY, 2, PointId("p2")))
     other_site.start(guest.machine_id, 2)

@@ -146,6 +146,26 @@ def test_the_guard_refuses_whoever_asks(qemu_site: QemuSite, make_guest: MakeGue
     assert qemu_site.capabilities()[Capability.GUARD].is_supported
 
 
+def test_a_libvirtd_that_asks_no_hooks_is_found_out(local_site: QemuSite, qemu_host: QemuHost) -> None:
+    assert local_site.capabilities()[Capability.GUARD].is_supported
+    folder, aside = qemu_host.hooks / "qemu.d", qemu_host.hooks / "aside"
+    folder.rename(aside)
+    try:
+        qemu_host.kill_libvirtd()
+        qemu_host.start_libvirtd()
+        aside.rename(folder)
+        support = local_site.capabilities()[Capability.GUARD]
+        assert not support.is_supported
+        assert "restart it once" in support.reason
+    finally:
+        if aside.exists():
+            aside.rename(folder)
+        qemu_host.kill_libvirtd()
+        qemu_host.start_libvirtd()
+    assert local_site.capabilities()[Capability.GUARD].is_supported
+    assert not [status for status in local_site.machines() if "canary" in status.spec.name]
+
+
 def test_what_is_not_there_is_said(qemu_site: QemuSite, make_guest: MakeGuest) -> None:
     nobody = MachineId("00000000-0000-4000-8000-000000000000")
     with pytest.raises(NotFound):

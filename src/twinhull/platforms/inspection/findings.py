@@ -139,7 +139,9 @@ def _drivers(files: ExtFiles, platform: str) -> Iterator[Finding]:
         inside = modules_in(files.read(f"{folder}/{name}") or b"")
         version = re.sub(r"^(initrd\.img-|initramfs-)|\.img$", "", name)
         is_built_in = f"{option}=y" in files.text(f"{folder}/config-{version}")
-        if inside and module not in inside and not is_built_in:
+        # Some initramfs put a number before the name, to load modules in order.
+        is_inside = any(name.endswith(module) for name in inside)
+        if inside and not is_inside and not is_built_in:
             yield Finding(
                 f"{folder}/{name} has no driver {module}: there, the kernel would not find its disk.",
                 "In Debian set MODULES=most in /etc/initramfs-tools/initramfs.conf and run update-initramfs -u -k all;"

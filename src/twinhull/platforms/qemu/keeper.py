@@ -33,6 +33,8 @@ thaw_guest() {
   i=0
   while [ $i -lt 600 ]; do
     timeout 30 virsh -q -c "$uri" domfsthaw "$machine" && return
+    # An embedded libvirt needs a moment after its opening until it has found its guests and their agents.
+    timeout 30 virsh -q -c "$uri" "event --domain $machine --event lifecycle --timeout 3; domfsthaw $machine" && return
     [ "$(timeout 30 virsh -q -c "$uri" domstate "$machine")" = "shut off" ] && return
     i=$((i + 1)); sleep 1
   done

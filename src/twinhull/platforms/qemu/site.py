@@ -24,6 +24,7 @@ from twinhull.platforms.contract import (
 )
 from twinhull.platforms.hosts import open_host
 from twinhull.platforms.libvirt_connection import LibvirtConnection, told
+from twinhull.platforms.qemu.canary import is_guarded
 from twinhull.platforms.qemu.captures import QemuCaptures
 from twinhull.platforms.qemu.domains import read_definition
 from twinhull.platforms.qemu.inventory import Machines
@@ -38,7 +39,7 @@ DRIVER = "qemu"
 """libvirt's name of its QEMU driver, in URIs and hook directories."""
 
 _NO_HOOKS = "an embedded libvirt asks no hooks: only Twinhull itself keeps a machine with a past epoch from starting"
-_RESTART = "the guard is in place, but libvirtd had no hooks when it started: restart it once (machines go on)"
+_RESTART = "its libvirtd asks no hooks, because it found none when it started: restart it once (machines go on)"
 _NEEDED_PROGRAMS = ("qemu-img", "qemu-nbd", "flock", "virsh")
 
 
@@ -57,17 +58,20 @@ class QemuSite:
         self._leftovers = Leftovers(self._place, self._machines, self._trackers)
         self._captures = QemuCaptures(self._place, self._machines, self._trackers, self._leftovers)
         self._replicas = QemuReplicas(self._place, self._machines, self._domain_type)
-        self._guard_reason = ""
+        self._randomness = ports.randomness
 
     def connect(self) -> None:
         """Connect, and put the guard at libvirt's power switch where there is one."""
         self._connection.get()
+        if not self._connection.is_embedded:
+            guard.install(self._host, self.settings.hooks_directory, DRIVER, self.settings.directory)
+
+    def _guard_support(self) -> Support:
+        """Whether libvirt itself refuses what may not start; tried, because a file in place proves nothing."""
         if self._connection.is_embedded:
-            self._guard_reason = _NO_HOOKS
-            return
-        must_restart = guard.install(self._host, self.settings.hooks_directory, DRIVER, self.settings.directory)
-        if must_restart:
-            self._guard_reason = _RESTART
+            return Support(is_supported=False, reason=_NO_HOOKS)
+        is_refused = is_guarded(self._place, self._standings, self._randomness.uuid())
+        return Support(is_supported=is_refused, reason="" if is_refused else _RESTART)
 
     def close(self) -> None:
         """Close the connection; safe to repeat."""
@@ -90,7 +94,7 @@ class QemuSite:
                 is_supported=True, reason="of qcow2 disks; others are compared in full, and so are all after a crash"
             ),
             Capability.REPLICA: tools,
-            Capability.GUARD: Support(is_supported=not self._guard_reason, reason=self._guard_reason),
+            Capability.GUARD: self._guard_support(),
             Capability.FREEZE: Support(is_supported="virsh" not in missing, reason="where the guest runs an agent"),
             Capability.SERIAL_LOG: Support(
                 is_supported=True, reason="of machines whose serial device writes to a file"

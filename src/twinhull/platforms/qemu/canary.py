@@ -1,0 +1,45 @@
+"""The canary: does the guard at libvirt's power switch really refuse? Asked by trying it.
+
+A libvirtd that found no hook when it started asks none, whatever lies in its directory now; so that a guard is in place
+proves nothing. A tiny machine without disks, which by its standing may not start, is started paused, and must be
+refused.
+"""
+
+from __future__ import annotations
+
+import libvirt
+
+from twinhull.model.machine import MachineId, Role, Standing
+from twinhull.platforms.libvirt_connection import told
+from twinhull.platforms.qemu.place import Place
+from twinhull.platforms.standings import StandingFiles
+
+_XML = """\
+<domain type='qemu'><name>twinhull-canary-{short}</name><uuid>{uuid}</uuid><memory unit='MiB'>16</memory>
+<os><type arch='x86_64'>hvm</type></os></domain>"""
+
+
+def is_guarded(place: Place, standings: StandingFiles, uuid: str) -> bool:
+    """Whether a machine that may not start is refused by libvirt itself; leaves nothing behind.
+
+    Raises:
+        SiteError: the canary could not be started for another reason.
+    """
+    canary = MachineId(uuid)
+    standings.write(Standing(canary, Role.REPLICA, epoch=1))
+    try:
+        return _is_refused(place, _XML.format(short=uuid[:8], uuid=uuid))
+    finally:
+        standings.remove(canary)
+
+
+def _is_refused(place: Place, xml: str) -> bool:
+    with told(place.site, "trying its guard"):
+        try:
+            domain = place.connection.get().createXML(xml, libvirt.VIR_DOMAIN_START_PAUSED)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_HOOK_SCRIPT_FAILED:
+                return True
+            raise
+        domain.destroy()
+    return False
