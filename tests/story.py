@@ -60,6 +60,9 @@ class TickingStore:
         self._world.tick("store delete")
         self._inner.delete(name)
 
+    def sweep(self) -> int:
+        return self._inner.sweep()
+
 
 def spec(disk_count: int = 2, name: str = "web") -> MachineSpec:
     disks = tuple(DiskSpec(DiskKey(f"vd{letter}"), DISK_BYTES) for letter in "abcdef"[:disk_count])
