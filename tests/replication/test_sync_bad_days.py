@@ -26,6 +26,7 @@ from twinhull.model.machine import Consistency, DiskKey, PowerState, Role, SiteN
 from twinhull.model.units import KIB, MIB
 from twinhull.platforms.contract import CaptureRequest
 from twinhull.platforms.simulated import SimulatedDisk
+from twinhull.repository import StoreFull
 
 
 def synced(disk_count: int = 1) -> Story:
@@ -158,6 +159,23 @@ def test_what_happens_to_the_source_meanwhile_publishes_nothing(
     assert len(story.points()) == 1
     assert story.machine(B).content("vda") == before
     story.world.host(A).return_()
+    check_promises(story)
+
+
+@pytest.mark.parametrize("name", ["pack", "index", "point"])
+def test_a_full_repository_publishes_nothing_and_the_next_sync_is_whole(name: str) -> None:
+    story = synced()
+    story.write(5)
+
+    def fill() -> None:
+        raise StoreFull("There is no room left in the store.")
+
+    at_tick(story, f"store create {name}", fill)
+    with pytest.raises(StoreFull):
+        story.sync()
+    assert len(story.points()) == 1
+    check_as_found(story)
+    assert story.sync()["was_full_compare"] is False
     check_promises(story)
 
 
