@@ -14,9 +14,14 @@ from twinhull.repository.errors import ObjectExists, ObjectMissing, StoreError
 PACK = "pack-" + "ab" * 32
 
 
-@pytest.fixture(params=["memory", "directory"])
+@pytest.fixture(params=["memory", "directory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return MemoryStore() if request.param == "memory" else DirectoryStore(tmp_path / "deep" / "store")
+    if request.param == "memory":
+        return MemoryStore()
+    if request.param == "directory":
+        return DirectoryStore(tmp_path / "deep" / "store")
+    endpoint = request.getfixturevalue("s3_endpoint")
+    return open_store(f"s3://twinhull/{tmp_path.name}?endpoint={endpoint}")
 
 
 def test_an_object_comes_back_whole_and_in_parts(store: Store) -> None:
@@ -123,3 +128,5 @@ def test_stores_are_opened_by_address(tmp_path: Path) -> None:
     assert (tmp_path / "a b" / "config" / "config").exists()
     with pytest.raises(UsageError, match="address"):
         open_store("gopher://x")
+    with pytest.raises(UsageError, match="option 'endpiont'"):
+        open_store("s3://bucket/prefix?endpiont=http://127.0.0.1")

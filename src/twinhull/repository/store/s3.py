@@ -1,0 +1,144 @@
+"""A store in a bucket of S3 or of something that speaks it. Credentials come from AWS_… in the environment.
+
+An object's key is ``PREFIX/KIND/NAME``. Creation is a conditional put; a bucket that cannot do that is refused by
+``store check``, because two writers could not be told apart there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.store import S3Store as Bucket
+
+from twinhull.repository.errors import ObjectExists, ObjectMissing, StoreError
+from twinhull.repository.store.contract import ObjectInfo, checked_name
+
+CONNECT_SECONDS = "10s"
+REQUEST_SECONDS = "300s"
+RETRY_SECONDS = 180.0
+MAX_RETRIES = 8
+_MISSING = (NotFoundError, FileNotFoundError)
+"""The library says it in both ways."""
+
+
+@dataclass(frozen=True, slots=True)
+class BucketAddress:
+    """Where a bucket is. Without an endpoint it is Amazon's."""
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str = ""
+    region: str = "us-east-1"
+
+    @property
+    def url(self) -> str:
+        """As ``open_store`` takes it."""
+        query = f"?endpoint={self.endpoint}&region={self.region}" if self.endpoint else f"?region={self.region}"
+        return f"s3://{self.bucket}/{self.prefix}{query}"
+
+
+class S3Store:
+    """Objects in a bucket."""
+
+    def __init__(self, address: BucketAddress) -> None:
+        self.address = address
+        is_signed = "AWS_ACCESS_KEY_ID" in os.environ
+        options = {"endpoint": address.endpoint} if address.endpoint else {}
+        self._bucket = Bucket(
+            address.bucket,
+            prefix=address.prefix or None,
+            region=address.region,
+            conditional_put="etag",
+            skip_signature=not is_signed,
+            client_options={
+                "allow_http": address.endpoint.startswith("http://"),
+                "connect_timeout": CONNECT_SECONDS,
+                "timeout": REQUEST_SECONDS,
+            },
+            retry_config={"max_retries": MAX_RETRIES, "retry_timeout": timedelta(seconds=RETRY_SECONDS)},
+            **options,  # type: ignore[arg-type] # the binding's own option names
+        )
+
+    @property
+    def url(self) -> str:
+        """See ``Store.url``."""
+        return self.address.url
+
+    def create(self, name: str, parts: Sequence[bytes]) -> None:
+        """See ``Store.create``."""
+        data = b"".join(parts)
+        with self._told("write", name):
+            try:
+                obstore.put(self._bucket, _key(name), data, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                # A put whose answer was lost is repeated by the library, and meets the object that it made itself.
+                if self.read(name) != data:
+                    raise ObjectExists(f"The object '{name}' exists already in {self.url}.") from None
+
+    def read(self, name: str) -> bytes:
+        """See ``Store.read``."""
+        with self._told("read", name):
+            return bytes(obstore.get(self._bucket, _key(name)).bytes())
+
+    def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """See ``Store.read_range``."""
+        with self._told("read", name):
+            try:
+                return bytes(obstore.get_range(self._bucket, _key(name), start=offset_bytes, length=length_bytes))
+            except _MISSING:
+                raise
+            except BaseError:
+                left = max(self.size(name) - offset_bytes, 0)
+                if left >= length_bytes:
+                    raise
+            if not left:
+                return b""
+            return bytes(obstore.get_range(self._bucket, _key(name), start=offset_bytes, length=left))
+
+    def size(self, name: str) -> int:
+        """See ``Store.size``."""
+        with self._told("look at", name):
+            return int(obstore.head(self._bucket, _key(name))["size"])
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See ``Store.list``."""
+        kind = prefix.partition("-")[0]
+        with self._told("list", prefix):
+            found = [
+                ObjectInfo(str(meta["path"]).rpartition("/")[2], int(meta["size"]))
+                for batch in obstore.list(self._bucket, prefix=kind)
+                for meta in batch
+            ]
+        yield from sorted((info for info in found if info.name.startswith(prefix)), key=lambda info: info.name)
+
+    def delete(self, name: str) -> None:
+        """See ``Store.delete``."""
+        with self._told("delete", name):
+            try:
+                obstore.delete(self._bucket, _key(name))
+            except _MISSING:
+                return
+
+    def sweep(self) -> int:
+        """See ``Store.sweep``: a put is whole or nothing, and leaves nothing beside."""
+        return 0
+
+    @contextmanager
+    def _told(self, action: str, name: str) -> Iterator[None]:
+        """Say what failed in the repository's words."""
+        try:
+            yield
+        except _MISSING:
+            raise ObjectMissing(f"There is no object '{name}' in {self.url}.") from None
+        except BaseError as error:
+            raise StoreError(f"Could not {action} '{name}' in {self.url}: {str(error).splitlines()[0]}") from error
+
+
+def _key(name: str) -> str:
+    return f"{checked_name(name).partition('-')[0]}/{name}"
