@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twinhull.manager.catalog import Catalog
+from twinhull.manager.inside.boot import Readiness
 from twinhull.manager.names import Named
 from twinhull.manager.overview import Overview
-from twinhull.manager.readiness import Readiness, judge
+from twinhull.manager.readiness import judge
 from twinhull.manager.sites import SitePool
 from twinhull.model.codec import spec_to_json, standing_to_json
 from twinhull.model.errors import NotFound
@@ -50,7 +51,9 @@ class Inspected:
         }
 
 
-def inspect(named: Named, overview: Overview, catalog: Catalog, pool: SitePool) -> Inspected:
+def inspect(
+    named: Named, overview: Overview, catalog: Catalog, pool: SitePool, inside: Sequence[Readiness]
+) -> Inspected:
     """Ask each site that has it; raises NotFound where none does."""
     holders = [name for name, view in overview.sites.items() if view.machine(named.machine_id)]
     if not holders:
@@ -62,7 +65,7 @@ def inspect(named: Named, overview: Overview, catalog: Catalog, pool: SitePool) 
         ]
         plan = catalog.plan_of(named.machine_id)
         if not plan:
-            return Inspected(places, ())
+            return Inspected(places, inside)
         here = next((place for place in places if place.standing and place.standing.may_start), places[0])
         there = plan.source if here.site == plan.target else plan.target
         view = overview.sites.get(there)
@@ -71,4 +74,4 @@ def inspect(named: Named, overview: Overview, catalog: Catalog, pool: SitePool) 
             return Inspected(places, (Readiness(f"{there} cannot be asked: {reason}", "See to that site first."),))
         is_homewards = there == plan.source
         found = judge(here.status, plan, door(there).capabilities(), is_homewards=is_homewards)
-        return Inspected(places, found)
+        return Inspected(places, [*found, *inside])

@@ -11,11 +11,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from twinhull.manager.catalog import Catalog
+from twinhull.manager.inside.boot import Readiness
 from twinhull.manager.inspecting import Inspected, inspect
 from twinhull.manager.journal import Journal
 from twinhull.manager.locks import is_free
 from twinhull.manager.names import Named, Names
 from twinhull.manager.overview import Lookout, Overview
+from twinhull.manager.readiness import look_inside
 from twinhull.manager.rebuild import Rebuilt, rebuild
 from twinhull.manager.records import LatestPoint, RunRecord, RunState
 from twinhull.manager.sites import SitePool, platform
@@ -175,7 +177,19 @@ class Manager:
 
     def inspect(self, named: Named) -> Inspected:
         """The machine on all sites."""
-        return inspect(named, self.lookout.look(), self.catalog, self.pool)
+        return inspect(named, self.lookout.look(), self.catalog, self.pool, self._look_inside(named))
+
+    def _look_inside(self, named: Named) -> list[Readiness]:
+        """What the latest point's files say of booting elsewhere."""
+        points = self.repository.points(named.machine_id) if self.vault.is_known() else []
+        if points:
+            return look_inside(self.repository, points[-1])
+        return [
+            Readiness(
+                "It has no restore point yet, so its disks were not looked into.",
+                f"Ask again after 'twinhull sync {named.name}'.",
+            )
+        ]
 
     def status(self) -> Status:
         """All planned machines as the sites tell them right now."""

@@ -131,10 +131,13 @@ class Desk:
 
         def make(run_id: RunId) -> Request:
             plan, situation = self.look(machine)
+            site = running_side(plan, situation)
+            _require_answer(situation.side(site), machine, "so it cannot be put back")
             return RollbackRequest(
                 run_id=run_id,
                 machine_id=machine.machine_id,
-                site=running_side(plan, situation),
+                site=site,
+                other_sites=(other_site(plan, site),),
                 to_point_id=self.point(machine, to),
                 is_starting=is_starting,
                 is_keeping_present=is_keeping_present,

@@ -1,21 +1,14 @@
-"""Will a machine come up on the other platform? Findings from its description, each with what to do."""
+"""Will a machine come up on the other platform? Findings from its description and its disk, each with what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from twinhull.manager.inside.boot import Readiness, inspect_disk
 from twinhull.manager.records import Plan
 from twinhull.model.machine import BootMode, Firmware, MachineSpec, MachineStatus
 from twinhull.platforms.contract import Capability, Support
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """Something that stands in the way, or may."""
-
-    finding: str
-    remedy: str
+from twinhull.repository import Point, Repository
 
 
 def judge(
@@ -76,3 +69,17 @@ def _agent(status: MachineStatus) -> Iterator[Readiness]:
             "It has no guest agent, so captures are crash-consistent.",
             "Install qemu-guest-agent in the guest, and give the machine an agent channel.",
         )
+
+
+def look_inside(repository: Repository, point: Point) -> list[Readiness]:
+    """What the files on the boot disk say, as the latest point holds them; nothing on a site is touched."""
+    if not point.document.disks:
+        return []
+    root = point.document.disks[0].root
+    reader = repository.reader()
+
+    def read(offset_bytes: int, length_bytes: int) -> bytes:
+        length = max(min(length_bytes, root.size_bytes - offset_bytes), 0)
+        return reader.read(root, offset_bytes, length).ljust(length_bytes, b"\0") if length else bytes(length_bytes)
+
+    return inspect_disk(read)

@@ -1,0 +1,132 @@
+"""The command line as a user types it, in processes of its own, on two real QEMU hosts; and killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.guests import TinyClient, forward
+from lab.qemu_host import QemuHost
+from tests.real.conftest import Guest, MakeGuest
+from twinhull.model.units import MIB
+
+pytestmark = pytest.mark.real
+
+PASSPHRASE = "correct horse"  # noqa: S105 - of a repository that lives for one test
+
+
+@pytest.fixture
+def other_host(short_directory: Path) -> Iterator[QemuHost]:
+    host = QemuHost.start(short_directory / "c")
+    yield host
+    host.stop()
+
+
+class Terminal:
+    """Calls of ``twinhull`` with a state directory of their own."""
+
+    def __init__(self, path: Path) -> None:
+        self._state = path / "state"
+        self._environment = {**os.environ, "TWINHULL_PASSPHRASE": PASSPHRASE}
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "twinhull.cli", "--state", str(self._state), *words],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *words: str) -> Any:  # noqa: ANN401 - whatever was printed
+        process = self.start(*words, "--json")
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, f"{words}: {process.returncode}\n{out}\n{err}"
+        return json.loads(out)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, qemu_host: QemuHost, other_host: QemuHost) -> Terminal:
+    terminal = Terminal(tmp_path)
+    terminal("repository", "create", str(tmp_path / "points"))
+    for name, host in (("here", qemu_host), ("there", other_host)):
+        terminal(
+            *("site", "add", name, host.uri, "--directory", str(host.directory / "cli")),
+            *("--hooks-directory", str(host.hooks), "--option", "accelerator=tcg"),
+        )
+    return terminal
+
+
+@pytest.fixture
+def guest(make_guest: MakeGuest) -> Guest:
+    return make_guest("typed", mac="52:54:00:7e:11:99")
+
+
+def wait_up(host: QemuHost, guest: Guest) -> TinyClient:
+    client = TinyClient(forward(host.connect().lookupByUUIDString(guest.machine_id)))
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            client.heartbeat()
+        except (OSError, RuntimeError, ValueError):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        else:
+            return client
+
+
+def kill_in(terminal: Terminal, words: tuple[str, ...], step: str) -> None:
+    """Start a command, and kill -9 it as soon as that step of its run has begun."""
+    process = terminal.start(*words)
+    deadline = time.monotonic() + 120
+    while True:
+        runs = terminal("runs", "list", "--unfinished")["runs"]
+        begun = [found["name"] for run in runs for found in terminal("runs", "show", run["id"])["steps"]]
+        if step in begun:
+            break
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"'{step}' did not begin"
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_machine_goes_there_and_back_by_the_command_line(
+    terminal: Terminal, guest: Guest, qemu_host: QemuHost, other_host: QemuHost
+) -> None:
+    client = guest.boot()
+    client.be_quiet()
+    first = client.write("one", 1)
+    terminal("plan", "create", "typed", "--machine", "typed", "--from", "here", "--to", "there", "--rpo", "5m")
+
+    kill_in(terminal, ("sync", "typed"), "replica")
+    synced = terminal("sync", "typed")["runs"][0]
+    assert synced["result"]["source_read_bytes"] < 4 * MIB
+    states = {run["state"] for run in terminal("runs", "list")["runs"]}
+    assert states == {"done"}
+    assert terminal("status")["machines"][0]["health"] == "protected"
+
+    terminal("failover", "typed", "--planned", "--yes")
+    client = wait_up(other_host, guest)
+    assert client.sum("one") == first
+    client.be_quiet()
+    second = client.write("two", 1)
+
+    kill_in(terminal, ("failback", "typed", "--yes"), "stop the source")
+    home = terminal("failback", "typed", "--yes")["runs"][0]
+    assert home["kind"] == "failback"
+    client = wait_up(qemu_host, guest)
+    assert (client.sum("one"), client.sum("two")) == (first, second)
+    status = terminal("status")
+    assert status["unfinished_runs"] == []
+    assert (status["machines"][0]["runs_on"], status["machines"][0]["epoch"]) == ("here", 3)
