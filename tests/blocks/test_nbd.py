@@ -142,3 +142,25 @@ def test_no_room_is_told_as_such(tmp_path: Path) -> None:
             disk.write(0, b"x" * 4096)
     finally:
         server.end()
+
+
+def test_a_server_that_hangs_is_an_error_and_its_handle_is_done(
+    tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = str(tmp_path / "s")
+    command = ["nbdkit", "--foreground", "--exit-with-parent", "--unix", socket, "memory", "8M"]
+    server = SystemProcesses().start([*command, "--filter=delay", "delay-read=30"])
+    try:
+        deadline = time.monotonic() + 20
+        while not Path(socket).exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        monkeypatch.setattr("twinhull.blocks.nbd.STALL_SECONDS", 1)
+        disk = NbdDisk(NbdAddress(socket))
+        with pytest.raises(DataError, match="sent nothing for 1 s"):
+            disk.read(0, 4096)
+        with pytest.raises(DataError, match="after it had been closed"):
+            disk.read(0, 4096)
+        disk.close()
+    finally:
+        server.end()

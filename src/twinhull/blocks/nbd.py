@@ -59,6 +59,7 @@ class NbdDisk:
         """
         self._address = address
         self._handle_or_none: Any = nbd.NBD()
+        self._scratch = bytearray()
         try:
             self._connect()
         except BaseException:
@@ -128,20 +129,28 @@ class NbdDisk:
     def read(self, offset_bytes: int, length_bytes: int) -> bytes:
         """The bytes of the range; raises DataError where they cannot be had."""
         parts = [self._read_once(*part) for part in _requests(offset_bytes, length_bytes)]
-        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _read_once(self, offset: int, length: int) -> bytearray:
-        buffer = nbd.Buffer(length)
-        self._do("read", lambda: self._handle.aio_pread(buffer, offset))
-        received: bytearray = buffer.to_bytearray()
-        return received
+    def _read_once(self, offset: int, length: int) -> bytes:
+        if length == 0:
+            return b""
+        target = self._scratch_of(length)
+        shared = nbd.Buffer.from_buffer(target)
+        self._do("read", lambda: self._handle.aio_pread(shared, offset))
+        return bytes(target)
+
+    def _scratch_of(self, length: int) -> memoryview:
+        """Memory that is used again for each read: fresh memory costs more than the copy out of it."""
+        if len(self._scratch) < length:
+            self._scratch = bytearray(length)
+        return memoryview(self._scratch)[:length]
 
     def write(self, offset_bytes: int, data: bytes) -> None:
         """Write; durable only after ``flush``. Raises SiteFull where there is no room, DataError otherwise."""
         view = memoryview(data)
         for offset, length in _requests(offset_bytes, len(data)):
             part = view[offset - offset_bytes : offset - offset_bytes + length]
-            self._do("write", partial(self._handle.aio_pwrite, nbd.Buffer.from_bytearray(bytearray(part)), offset))
+            self._do("write", partial(self._handle.aio_pwrite, nbd.Buffer.from_buffer(part), offset))
 
     def zero(self, offset_bytes: int, length_bytes: int) -> None:
         """Make the range read as zeros, as holes where the disk can."""
@@ -185,6 +194,8 @@ class NbdDisk:
             cookie = issue()
             while not self._handle.aio_command_completed(cookie):
                 if self._handle.poll(STALL_SECONDS * 1000) == 0:
+                    # The answer may yet come, into memory that is used again: this handle is done.
+                    self._handle_or_none = None
                     raise DataError(
                         f"The server of {self._address} sent nothing for {STALL_SECONDS} s when told to {what} it.",
                         hint="Look at the site's storage and network; the run can be repeated.",
