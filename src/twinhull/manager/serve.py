@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Thread
 
@@ -52,6 +52,7 @@ class Server:
     _told: dict[MachineId, tuple[Act, str]] = field(default_factory=dict)
     _threads: dict[MachineId, Thread] = field(default_factory=dict)
     _stale_sites: set[SiteName] = field(default_factory=set)
+    _held: dict[SiteName, ExitStack] = field(default_factory=dict)
     _jumped_at: float | None = None
 
     def __post_init__(self) -> None:
@@ -180,11 +181,28 @@ class Server:
         return now
 
     def _on_site_change(self, view: SiteView) -> None:
+        self._hold(view)
         if not view.is_reachable:
             self.tell("site", {"site": view.settings.name, "reason": f"does not answer: {view.reason}"})
             return
         self.tell("site", {"site": view.settings.name, "reason": f"answers, {len(view.machines)} machines"})
         self._clean(view.settings.name)
+
+    def _hold(self, view: SiteView) -> None:
+        """Keep the connection to a site that answers, for the next look and the next run; let go of a broken one."""
+        site = view.settings.name
+        held = self._held.pop(site, None)
+        if held:
+            held.close()
+        if not view.is_reachable:
+            return
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self.manager.pool.lease())(site)
+            except TwinhullError as error:
+                self.tell("site", {"site": site, "reason": f"could not be kept open: {error.message}"})
+                return
+            self._held[site] = stack.pop_all()
 
     def _clean(self, site: SiteName) -> None:
         """Remove what killed processes left on a site that has just come (back)."""
@@ -212,4 +230,6 @@ class Server:
             self.manager.dispatcher.cancel_all()
         for thread in busy:
             thread.join()
+        while self._held:
+            self._held.popitem()[1].close()
         self.tell("stopped", {"reason": "asked to"})
