@@ -26,6 +26,9 @@ The doors of this room (import them from here; the modules below are its own bus
     repository.retain(machine_id, RetentionRules(keep_last=3), is_dry_run=True)   # Verdicts, each with its reason
     repository.collect()                                            # CollectReport: freed, waiting, reasons
     repository.verify(read_data=True, sample=0.1)                   # VerifyReport: findings, lost_points
+    copy_points(repository, other)                                  # what the other one lacks: CopyVerdicts
+    repair(repository, other)                                       # RepairReport: repaired, lost
+    repository.change_passphrase(old, new)   repository.add_recovery_key()   # str, to be printed
     repository.close()                                              # or use it as a context manager
 
 All of it may be used from several threads, one ``DiskWriter`` by one thread.
@@ -34,6 +37,7 @@ All of it may be used from several threads, one ``DiskWriter`` by one thread.
 from twinhull.repository.catalog import Removal
 from twinhull.repository.collect import CollectReport
 from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, KdfCost
+from twinhull.repository.copying import CopyVerdict, copy_points
 from twinhull.repository.disk import PointDiskReader
 from twinhull.repository.errors import (
     ChunkLost,
@@ -51,6 +55,7 @@ from twinhull.repository.export import DiskExport, export_disk
 from twinhull.repository.ids import ChunkId, parse_point_id
 from twinhull.repository.points import DiskRoot, Point, PointDisk, PointDocument
 from twinhull.repository.reader import Reader
+from twinhull.repository.repair import RepairReport, repair
 from twinhull.repository.repository import Repository
 from twinhull.repository.retention import RetentionRules, Verdict
 from twinhull.repository.retention import decide as decide_retention
@@ -67,6 +72,7 @@ __all__ = [
     "ChunkId",
     "ChunkLost",
     "CollectReport",
+    "CopyVerdict",
     "DirectoryStore",
     "DiskExport",
     "DiskRoot",
@@ -82,6 +88,7 @@ __all__ = [
     "PointDocument",
     "Reader",
     "Removal",
+    "RepairReport",
     "Repository",
     "RepositoryDamaged",
     "RepositoryError",
@@ -97,8 +104,10 @@ __all__ = [
     "WriterOverdue",
     "WriterStats",
     "WrongPassphrase",
+    "copy_points",
     "decide_retention",
     "export_disk",
     "open_store",
     "parse_point_id",
+    "repair",
 ]

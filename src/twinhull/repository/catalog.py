@@ -34,6 +34,14 @@ OnDamage = Callable[[PointId, RepositoryError], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Numbering:
+    """Which number a point gets: the next one, the next one if it is ``expected``, or ``exact`` (for a copy)."""
+
+    expected: int | None = None
+    exact: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Removal:
     """A point on its way out. ``removed_at`` is the wall clock of the request, informational."""
 
@@ -68,24 +76,20 @@ class Catalog:
             raise NotFound(f"The point {wanted} is removed.", hint="It may still be possible to take the removal back.")
         return self._read(wanted)
 
-    def publish(
-        self, document: PointDocument, expected_sequence: int | None, bases: Collection[DiskRoot]
-    ) -> tuple[Point, int]:
-        """Make the point visible under the machine's next number; also its size as an object."""
+    def publish(self, document: PointDocument, numbering: Numbering, bases: Collection[DiskRoot]) -> tuple[Point, int]:
+        """Make the point visible under its number; also its size as an object. Raises PointConflict."""
         machine_id = checked_machine_id(document.machine_id)
         self._check_bases(machine_id, bases)
         while True:
-            sequence = self.next_sequence(machine_id)
-            if expected_sequence not in (None, sequence):
-                raise PointConflict(
-                    f"The point of machine {machine_id} was to be number {expected_sequence}, but "
-                    f"number {sequence - 1} has been published meanwhile; nothing was published.",
-                    hint="Another capture of this machine was faster. Capture again.",
-                )
+            sequence = numbering.exact or self.next_sequence(machine_id)
+            if numbering.expected not in (None, sequence):
+                raise _conflict(machine_id, numbering.expected)
             point = Point(sequence, document)
             sealed = self._sealed(ObjectKind.POINT, _object_name("point", point.id), encode_point(point))
             if self._create(_object_name("point", point.id), sealed):
                 return point, len(sealed)
+            if numbering.exact:
+                raise _conflict(machine_id, numbering.exact)
 
     def next_sequence(self, machine_id: MachineId) -> int:
         """One more than the highest number that the machine's points and removals have."""
@@ -250,3 +254,11 @@ def _named(name: str, kind: str) -> PointId | None:
         return point_id(*parse_point_id(f"{machine_id}/{sequence}"))
     except UsageError:
         return None
+
+
+def _conflict(machine_id: MachineId, number: int | None) -> PointConflict:
+    return PointConflict(
+        f"The point of machine {machine_id} was to be number {number}, but another has been published meanwhile; "
+        "nothing was published.",
+        hint="Another capture of this machine was faster. Capture again.",
+    )

@@ -40,6 +40,16 @@ class EveryPack(Container[object]):
         return True
 
 
+class AnyOf(Container[object]):
+    """What is in any of several containers."""
+
+    def __init__(self, *containers: Container[object]) -> None:
+        self._containers = containers
+
+    def __contains__(self, item: object) -> bool:
+        return any(item in container for container in self._containers)
+
+
 def store_state(store: Store, keys: Keys, state: CollectionState, salt: bytes) -> None:
     """Write a run's decisions; raises ObjectExists where another run was faster."""
     if len(salt) != SALT_BYTES:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,10 @@ MAX_LANES = 16
 MAX_MEMORY_KIB = 4 * MIB
 _MAX_CONFIG_BYTES = 64 * KIB
 _NONCE = bytes(12)
+RECOVERY_KEY_LETTERS = 30
+_RECOVERY_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+"""No letter that is taken for a digit when it is read off paper."""
+_RECOVERY_KEY = re.compile(rf"([{_RECOVERY_ALPHABET}]{{5}}-){{5}}[{_RECOVERY_ALPHABET}]{{5}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,32 @@ def add_passphrase(
     return name
 
 
+def change_passphrase(
+    store: Store, config: Config, keys: Keys, old: str, new: str, *, cost: KdfCost, randomness: Randomness
+) -> str:
+    """Replace the key that ``old`` opens by one that ``new`` opens; the new one is there before the old one goes.
+
+    Whoever has read the old key's object and knows the old passphrase keeps the repository key all the same.
+    """
+    replaced = [info.name for info in store.list("key-") if _opens(store, config, info.name, old)]
+    if not replaced:
+        raise _wrong_passphrase(store, [])
+    name = add_passphrase(store, config, keys, new, cost=cost, randomness=randomness)
+    for each in replaced:
+        store.delete(each)
+    return name
+
+
+def new_recovery_key(randomness: Randomness) -> str:
+    """A passphrase that nobody has to think up, for printing: 30 letters and digits in groups, 150 random bits."""
+    number = int.from_bytes(randomness.token(32), "big")
+    letters = []
+    for _ in range(RECOVERY_KEY_LETTERS):
+        number, rest = divmod(number, len(_RECOVERY_ALPHABET))
+        letters.append(_RECOVERY_ALPHABET[rest])
+    return "-".join("".join(letters[at : at + 5]) for at in range(0, RECOVERY_KEY_LETTERS, 5))
+
+
 def check_signed(store: Store, keys: Keys, name: str) -> None:
     """Whether the config, or the object of a key, is what was written; raises RepositoryDamaged, ObjectMissing."""
     data = store.read_range(name, 0, _MAX_CONFIG_BYTES)
@@ -196,23 +227,44 @@ def _unwrap(store: Store, config: Config, passphrase: str) -> Keys:
     problems: list[str] = []
     for info in store.list("key-"):
         try:
-            raw = json.loads(store.read_range(info.name, 0, _MAX_CONFIG_BYTES).partition(b"\n")[0])
-            cost = KdfCost(int(raw["iterations"]), int(raw["lanes"]), int(raw["memory_kib"]))
-            cipher = AESGCM(_stretch(passphrase, bytes.fromhex(raw["salt"]), cost))
-            wrapped = bytes.fromhex(raw["wrapped_key"])
-            return Keys(cipher.decrypt(_NONCE, wrapped, config.repository_id.encode()))
-        except InvalidTag:
-            continue
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            found = _unwrapped(store, config, info.name, passphrase)
+        except (ValueError, KeyError, TypeError, RecursionError, ObjectMissing) as error:
             problems.append(f"'{info.name}' is damaged ({error!r})")
+            continue
+        if found:
+            return found
+    raise _wrong_passphrase(store, problems)
+
+
+def _unwrapped(store: Store, config: Config, name: str, passphrase: str) -> Keys | None:
+    raw = json.loads(store.read_range(name, 0, _MAX_CONFIG_BYTES).partition(b"\n")[0])
+    cost = KdfCost(int(raw["iterations"]), int(raw["lanes"]), int(raw["memory_kib"]))
+    cipher = AESGCM(_stretch(passphrase, bytes.fromhex(raw["salt"]), cost))
+    try:
+        return Keys(cipher.decrypt(_NONCE, bytes.fromhex(raw["wrapped_key"]), config.repository_id.encode()))
+    except InvalidTag:
+        return None
+
+
+def _opens(store: Store, config: Config, name: str, passphrase: str) -> bool:
+    try:
+        return _unwrapped(store, config, name, passphrase) is not None
+    except (ValueError, KeyError, TypeError, RecursionError, ObjectMissing):
+        return False
+
+
+def _wrong_passphrase(store: Store, problems: list[str]) -> WrongPassphrase:
     told = f" And {', '.join(problems)}." if problems else ""
-    raise WrongPassphrase(
+    return WrongPassphrase(
         f"No key of the repository in {store.url} opens with this passphrase.{told}",
         hint="Check the passphrase; each repository has its own.",
     )
 
 
 def _stretch(passphrase: str, salt: bytes, cost: KdfCost) -> bytes:
+    text = passphrase.strip().upper()
+    if _RECOVERY_KEY.fullmatch(text):
+        passphrase = text  # read off paper: neither case nor a space at the end makes a difference
     return Argon2id(
         salt=salt, length=KEY_BYTES, iterations=cost.iterations, lanes=cost.lanes, memory_cost=cost.memory_kib
     ).derive(passphrase.encode())

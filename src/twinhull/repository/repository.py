@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -12,11 +12,22 @@ from twinhull.model.ports import Ports, system_ports
 from twinhull.repository.catalog import Catalog, OnDamage, Removal
 from twinhull.repository.chunks import Chunks
 from twinhull.repository.collect import GRACE_SECONDS, Collector, CollectReport
-from twinhull.repository.collection_state import condemned_packs
-from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, Config, KdfCost, create_config, open_config
-from twinhull.repository.ids import ChunkId, ChunkKind
+from twinhull.repository.collection_state import AnyOf, condemned_packs
+from twinhull.repository.compaction import rewrite_index
+from twinhull.repository.config import (
+    DEFAULT_CHUNK_SIZE_BYTES,
+    Config,
+    KdfCost,
+    add_passphrase,
+    change_passphrase,
+    create_config,
+    new_recovery_key,
+    open_config,
+)
+from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
 from twinhull.repository.keys import Keys
+from twinhull.repository.packs import pack_name
 from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.reader import Reader
 from twinhull.repository.retention import RetentionRules, Verdict, decide
@@ -36,10 +47,10 @@ class Repository:
         self.config = config
         self.keys = keys
         self._ports = ports
-        self._index = Index(store, keys, ports.randomness)
-        self._chunks = Chunks(store, keys, self._index, config.chunk_size_bytes)
+        self.index = Index(store, keys, ports.randomness)
+        self.chunks = Chunks(store, keys, self.index, config.chunk_size_bytes)
         self._catalog = Catalog(store, keys, ports)
-        self._index.refresh()
+        self.index.refresh()
 
     @classmethod
     def create(
@@ -73,7 +84,7 @@ class Repository:
 
     def close(self) -> None:
         """Let go of what is cached. Nothing is left undone by not calling it."""
-        self._index.close()
+        self.index.close()
 
     @property
     def id(self) -> str:
@@ -85,27 +96,59 @@ class Repository:
         """The size of every chunk."""
         return self.config.chunk_size_bytes
 
+    def change_passphrase(self, old: str, new: str, cost: KdfCost | None = None) -> None:
+        """Let ``new`` open the repository instead of ``old``; raises WrongPassphrase. Nothing else is written anew."""
+        change_passphrase(
+            self.store, self.config, self.keys, old, new, cost=cost or KdfCost(), randomness=self._ports.randomness
+        )
+
+    def add_recovery_key(self, cost: KdfCost | None = None) -> str:
+        """Make one more key, to be printed and locked away: it opens the repository wherever a passphrase does."""
+        recovery_key = new_recovery_key(self._ports.randomness)
+        add_passphrase(
+            self.store,
+            self.config,
+            self.keys,
+            recovery_key,
+            cost=cost or KdfCost(),
+            randomness=self._ports.randomness,
+        )
+        return recovery_key
+
     def writer(self, level: int = DEFAULT_LEVEL) -> Writer:
         """Begin a new point; see ``Writer``."""
+        return self._writer(level, ())
+
+    def repairer(self, damaged: Collection[PackId]) -> Writer:
+        """A writer that counts nothing in the damaged packs as stored."""
+        return self._writer(DEFAULT_LEVEL, damaged)
+
+    def drop_packs(self, superfluous: Collection[PackId]) -> None:
+        """Delete packs of which everything is stored elsewhere as well."""
+        rewrite_index(self.store, self.index, superfluous, used=())
+        for pack_id in sorted(superfluous):
+            self.store.delete(pack_name(pack_id))
+
+    def _writer(self, level: int, damaged: Collection[PackId]) -> Writer:
         started = self._ports.clock.monotonic()  # before anything is read that the writer will build on
         context = WriterContext(
             store=self.store,
             keys=self.keys,
-            index=self._index,
-            chunks=self._chunks,
+            index=self.index,
+            chunks=self.chunks,
             chunk_size_bytes=self.chunk_size_bytes,
             ports=self._ports,
             level=level,
-            avoided_packs=condemned_packs(self.store, self.keys),
+            avoided_packs=AnyOf(condemned_packs(self.store, self.keys), damaged),
             started=started,
             publish=self._catalog.publish,
         )
-        self._index.refresh()
+        self.index.refresh()
         return Writer(context)
 
     def reader(self) -> Reader:
         """Read disks of points; see ``Reader``."""
-        return Reader(self._chunks, self.chunk_size_bytes)
+        return Reader(self.chunks, self.chunk_size_bytes)
 
     def points(self, machine_id: MachineId | None = None, on_damage: OnDamage | None = None) -> list[Point]:
         """The points, of one machine or all, by machine and sequence number.
@@ -155,8 +198,8 @@ class Repository:
         verifier = Verifier(
             self.store,
             self.keys,
-            self._index,
-            self._chunks,
+            self.index,
+            self.chunks,
             self._catalog,
             self._ports.randomness,
             self.chunk_size_bytes,
@@ -187,8 +230,8 @@ class Repository:
         collector = Collector(
             store=self.store,
             keys=self.keys,
-            index=self._index,
-            chunks=self._chunks,
+            index=self.index,
+            chunks=self.chunks,
             catalog=self._catalog,
             ports=self._ports,
             chunk_size_bytes=self.chunk_size_bytes,

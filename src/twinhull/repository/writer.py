@@ -14,6 +14,7 @@ from typing import Self
 from twinhull.model.errors import UsageError
 from twinhull.model.ports import Ports
 from twinhull.model.units import MIB, format_duration
+from twinhull.repository.catalog import Numbering
 from twinhull.repository.chunks import Chunks
 from twinhull.repository.compression import encode
 from twinhull.repository.errors import RepositoryError, WriterOverdue
@@ -36,8 +37,8 @@ SESSION_LIMIT_SECONDS = 3 * 86_400.0
 """A writer publishes within this time or not at all: collection waits longer before it removes anything (the format's
 document has the argument)."""
 
-Publish = Callable[[PointDocument, int | None, Collection[DiskRoot]], tuple[Point, int]]
-"""Makes a point of a document (with the expected sequence number, and the roots it builds on); and its stored size."""
+Publish = Callable[[PointDocument, Numbering, Collection[DiskRoot]], tuple[Point, int]]
+"""Makes a point of a document (with its number, and the roots that it builds on); and its stored size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,14 @@ class Writer:
             self._bases.add(base)
         return DiskWriter(self, size_bytes, base)
 
-    def publish(self, document: PointDocument, expected_sequence: int | None = None) -> Point:
+    def publish(
+        self, document: PointDocument, expected_sequence: int | None = None, *, as_sequence: int | None = None
+    ) -> Point:
         """Make the point visible: everything it names is durable first, and this is the last write.
 
         Without ``expected_sequence`` the point gets the machine's next free number; with it, raises PointConflict where
-        another writer was first. Raises WriterOverdue, StoreError.
+        another writer was first. Raises WriterOverdue, StoreError. ``as_sequence`` is for copies: the point gets that
+        number, or PointConflict.
         """
         clock = self._context.ports.clock
         started = clock.monotonic()
@@ -118,9 +122,18 @@ class Writer:
                 f"published: at most {format_duration(SESSION_LIMIT_SECONDS)} are safe beside a collection.",
                 hint="Capture again: what is stored already will not be sent a second time.",
             )
-        point, size = self._context.publish(document, expected_sequence, self._bases)
+        point, size = self._context.publish(document, Numbering(expected_sequence, as_sequence), self._bases)
         self._counter.add(bytes_stored=size, publish_seconds=clock.monotonic() - started)
         return point
+
+    def keep(self, kind: ChunkKind, chunk_id: ChunkId, content: bytes) -> None:
+        """Store a chunk as it is, unless it is stored."""
+        if not self._is_stored(chunk_id) and self._packer.claim(chunk_id):
+            self._packer.add(kind, chunk_id, encode(content, self._context.level))
+
+    def flush(self) -> None:
+        """Make everything durable that was written so far; still nothing is visible."""
+        self._packer.flush()
 
     def close(self) -> None:
         """End the threads. What was stored but not published is indexed, so that a repetition finds it."""

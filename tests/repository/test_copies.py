@@ -1,0 +1,134 @@
+"""The second copy: made of what it lacks, and good for repairing the first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from twinhull.repository import ChunkLost, MemoryStore, Repository, copy_points, repair
+
+from .world import CHUNK, DATABASE, capture, content_of, document, made, noise, opened, ports, write_disk
+
+ONE = noise("one", 90 * CHUNK) + bytes(100 * CHUNK) + noise("end", CHUNK)
+TWO = ONE[: 10 * CHUNK] + noise("two", CHUNK) + ONE[11 * CHUNK :] + noise("grown", 2 * CHUNK)
+OTHER = noise("other", 20 * CHUNK)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def first(store: MemoryStore) -> Repository:
+    repository = made(store)
+    point = capture(repository, ONE)
+    capture(repository, TWO, (point, ONE))
+    capture(repository, OTHER, machine_id=DATABASE)
+    return repository
+
+
+def _second(chunk_size_bytes: int = CHUNK) -> Repository:
+    return made(MemoryStore(), ports(seed="second"), chunk_size_bytes)
+
+
+def _contents(repository: Repository) -> dict[str, bytes]:
+    return {point.id: content_of(repository, point) for point in repository.points()}
+
+
+@pytest.mark.parametrize("chunk_size_bytes", [CHUNK, 4 * CHUNK, 16 * CHUNK])
+def test_a_copy_holds_the_same_points(first: Repository, chunk_size_bytes: int) -> None:
+    second = _second(chunk_size_bytes)
+    assert [verdict.is_copied for verdict in copy_points(first, second)] == [True] * 3
+    assert _contents(second) == _contents(first)
+    assert [point.document.spec for point in second.points()] == [point.document.spec for point in first.points()]
+
+
+def test_a_second_copying_copies_what_is_new(first: Repository) -> None:
+    second = _second()
+    copy_points(first, second)
+    before = sum(info.size_bytes for info in second.store.list("pack-"))
+    newest = capture(first, TWO + noise("three", CHUNK))
+    verdicts = copy_points(first, second)
+    assert [verdict.point_id for verdict in verdicts if verdict.is_copied] == [newest.id]
+    assert _contents(second) == _contents(first)
+    assert sum(info.size_bytes for info in second.store.list("pack-")) - before < 20 * CHUNK
+
+
+def test_what_the_target_removed_or_has_otherwise_is_left_alone(first: Repository) -> None:
+    second = _second()
+    points = first.points()
+    with second.writer() as writer:
+        root = write_disk(writer, b"mine" * CHUNK)
+        mine = writer.publish(document({"vda": root}, captured_at=points[0].captured_at + timedelta(1)))
+    verdicts = copy_points(first, second)
+    assert [verdict.is_copied for verdict in verdicts] == [False, True, True]
+    assert "another point" in verdicts[0].reason
+    assert content_of(second, mine) == b"mine" * CHUNK
+    second.remove_point(points[1].id)
+    assert "removed" in copy_points(first, second)[1].reason
+
+
+def test_a_copy_repairs_what_is_damaged(store: MemoryStore, first: Repository) -> None:
+    second = _second()
+    copy_points(first, second)
+    good = _contents(first)
+    for info in list(store.list("pack-")):
+        data = bytearray(store.objects[info.name])
+        data[len(data) // 3] ^= 1
+        store.objects[info.name] = bytes(data)
+    damaged = opened(store)
+    assert damaged.verify(read_data=True).lost_points
+    report = repair(damaged, second)
+    assert report.after.is_good
+    assert report.lost == ()
+    assert len(report.repaired) == 3
+    assert _contents(opened(store)) == good
+
+
+def test_a_missing_pack_is_repaired(store: MemoryStore, first: Repository) -> None:
+    second = _second()
+    copy_points(first, second)
+    good = _contents(first)
+    for info in list(store.list("pack-")):
+        store.delete(info.name)
+    report = repair(opened(store), second)
+    assert report.after.is_good
+    assert _contents(opened(store)) == good
+
+
+def test_what_no_copy_holds_is_said_and_the_rest_is_kept(store: MemoryStore, first: Repository) -> None:
+    second = _second()
+    copy_points(first, second, DATABASE)
+    victims = [info.name for info in store.list("pack-")]
+    for name in victims:
+        store.objects[name] = store.objects[name][:100] + b"?" + store.objects[name][101:]
+    damaged = opened(store)
+    lost_before = damaged.verify(read_data=True).lost_points
+    report = repair(damaged, second)
+    assert set(report.repaired) | set(report.lost) == set(lost_before)
+    assert [point for point in report.repaired if point.startswith(DATABASE)]
+    assert report.lost
+    later = opened(store)
+    for point in later.points():
+        if point.id in report.lost:
+            with pytest.raises(ChunkLost):
+                content_of(later, point)
+        else:
+            assert content_of(later, point) == OTHER
+    assert any("no copy" in reason for reason in report.reasons)
+
+
+def test_another_disk_of_the_same_name_repairs_nothing(store: MemoryStore, first: Repository) -> None:
+    point = first.points(DATABASE)[0]
+    second = _second()
+    with second.writer() as writer:
+        disk = replace(point.document.disks[0], root=write_disk(writer, noise("false", 20 * CHUNK)))
+        writer.publish(replace(point.document, disks=(disk,)))
+    for info in list(store.list("pack-")):
+        store.delete(info.name)
+    report = repair(opened(store), second)
+    assert report.repaired == ()
+    assert any("another disk 'vda'" in reason for reason in report.reasons)
