@@ -10,7 +10,7 @@ import typer
 
 from twinhull.cli.door import Door, door_of
 from twinhull.cli.options import JsonFlag, examples
-from twinhull.cli.screen import is_terminal
+from twinhull.cli.screen import Told, is_terminal
 from twinhull.model.errors import PassphraseMissing, UsageError
 from twinhull.model.units import format_bytes
 
@@ -106,6 +106,48 @@ def show(context: typer.Context, *, is_json: JsonFlag = False) -> None:
             ("removed", f"{shape['removed_point_count']} points that can still be taken back"),
         ]
     )
+
+
+@app.command(epilog=examples("twinhull repository verify", "twinhull repository verify --json"))
+def verify(context: typer.Context, *, is_json: JsonFlag = False) -> None:
+    """Read everything, and check every byte against what was written; exit code 34 where something is damaged."""
+    door = door_of(context)
+    with door.manager() as manager:
+        verdict = manager.verify(None)
+    damage = verdict.damage()
+    if is_json:
+        door.screen.document(verdict.shape())
+        if damage:
+            raise Told(damage)
+        return
+    for line in verdict.lines():
+        door.screen.line(line)
+    if damage:
+        raise damage
+
+
+@app.command(epilog=examples("twinhull repository collect"))
+def collect(context: typer.Context, *, is_json: JsonFlag = False) -> None:
+    """Give back the space of removed points, once their time to be taken back is over. Syncs may go on meanwhile."""
+    door = door_of(context)
+    with door.manager() as manager:
+        report = manager.repository.collect()
+    if is_json:
+        door.screen.document(
+            {
+                "freed_bytes": report.bytes_freed,
+                "waiting_bytes": report.bytes_waiting,
+                "points_gone": list(report.points_gone),
+                "reasons": list(report.reasons),
+            }
+        )
+        return
+    door.screen.line(
+        f"{format_bytes(report.bytes_freed)} freed, {len(report.points_gone)} removed points gone for good."
+    )
+    door.screen.line(f"{format_bytes(report.bytes_waiting)} wait until nobody can need them any more.")
+    for reason in report.reasons:
+        door.screen.line(reason)
 
 
 def _generated(manager: Manager) -> str:

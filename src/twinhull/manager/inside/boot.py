@@ -32,7 +32,7 @@ def inspect_disk(read: Read) -> list[Readiness]:
     try:
         return _look(read)
     except NotReadable as error:
-        return [Readiness(f"Its boot disk could not be looked into: {error.message}", "Check the guest by hand.")]
+        return [Readiness(f"Its boot disk could not be looked into: {error}", "Check the guest by hand.")]
 
 
 def _look(read: Read) -> list[Readiness]:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from twinhull.manager.inside.partitions import Read
-from twinhull.model.errors import DataError
 
 _MAGIC = 0xEF53
 _ROOT_INODE = 2
@@ -26,7 +25,7 @@ _MOST_NODES = 10_000
 """So many extent nodes are read at most: a damaged tree may lead in circles."""
 
 
-class NotReadable(DataError):
+class NotReadable(Exception):
     """There is no ext4 file system here, or one that this reader does not understand."""
 
 
