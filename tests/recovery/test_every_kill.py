@@ -6,21 +6,34 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.recovery.scenarios import SCENARIOS, Scenario, check_end, synced
-from tests.story import WEB, B, Story, check_as_found, check_promises
+from tests.recovery.scenarios import SCENARIOS, Scenario, check_end, is_on, synced
+from tests.recovery.test_every_step import Hiccup, failing_after, with_step
+from tests.story import WEB, A, B, Story, check_as_found, check_promises
 from twinhull.model.machine import DiskKey
 from twinhull.model.perform import Journal
 from twinhull.platforms.simulated import Killed
 
 
-def tick_count(scenario: Scenario) -> int:
+def places_to_kill_at(scenario: Scenario) -> list[int]:
+    """Before every call, and after those that end a step.
+
+    After any other call the world is as it is before the next one, so that would be the same place twice.
+    """
     story = scenario.begin()
-    request = scenario.request(story)
+    request, journal = scenario.request(story), Journal()
+    steps_done: list[int] = []
     story.world.forget_ticks()
-    facts = story.run(scenario.action, request)
-    count = len(story.world.ticks)
+    story.world.on_tick = lambda _: steps_done.append(len(journal.done))
+    facts = story.run(scenario.action, request, journal)
+    story.world.on_tick = None
+    ticks = list(story.world.ticks)
     check_end(scenario, story, facts)
-    return count
+    following = [*steps_done[1:], len(journal.done)]
+    return [
+        number + 1
+        for number, tick in enumerate(ticks)
+        if not tick.endswith(" done") or steps_done[number] != following[number]
+    ]
 
 
 def killed_at(scenario: Scenario, number: int) -> tuple[Story, Journal]:
@@ -94,10 +107,37 @@ def test_a_disk_that_was_gone_behind_our_back_is_not_believed_after_a_kill(*, is
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_killed_at_every_call_it_converges(scenario: Scenario) -> None:
-    count = tick_count(scenario)
-    for number in range(1, count + 1):
+    places = places_to_kill_at(scenario)
+    assert len(places) > 15
+    for number in places:
         try:
             killed_at(scenario, number)
         except BaseException as error:
-            error.add_note(f"killed at tick {number} of {count}")
+            error.add_note(f"killed at tick {number} of {places[-1]}")
             raise
+
+
+@pytest.mark.parametrize(("name", "failing"), [("planned failover", "arm trackers"), ("rollback", "start")])
+def test_killed_while_a_failed_run_is_taken_back_it_is_taken_back_all_the_same(name: str, failing: str) -> None:
+    scenario = next(item for item in SCENARIOS if item.name == name)
+    step = [item.name for item in scenario.action.steps].index(failing)
+    action = with_step(scenario.action, step, failing_after)
+    for number in range(1, 1000):
+        story = scenario.begin()
+        before = story.machine(A).pages()
+        request, journal = scenario.request(story), Journal()
+        story.world.forget_ticks()
+        story.world.kill_at = number
+        with pytest.raises((Killed, Hiccup)) as ended:
+            story.run(action, request, journal)
+        if ended.type is Killed:
+            story.world.restart()
+            with pytest.raises(Hiccup):
+                story.run(action, request, journal)
+        assert is_on(story, A)
+        assert story.machine(A).pages() == before
+        check_promises(story)
+        assert all(host.held == [] for host in story.world.hosts.values())
+        if ended.type is Hiccup:
+            assert number > 50
+            return

@@ -67,8 +67,9 @@ def start_source_again(context: Context, facts: Facts) -> None:
         return  # it was never reached, so nothing was done to it
     site = context.site(request.source)
     held = site.standing(request.machine_id)
-    if held is None or held.role is not Role.FENCED or held.epoch != facts["epoch"]:
-        return
+    if held is None or held.epoch != facts["epoch"]:
+        return  # it was not fenced yet
+    # A killed undo may have written the standing and not started the machine: both are done again.
     site.write_standing(replace(held, role=Role.PRIMARY))
     if facts.get("was_running"):
         _start_again(context, site, request, held.epoch)
