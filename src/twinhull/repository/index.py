@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
 
@@ -15,6 +16,19 @@ from twinhull.repository.keys import Keys
 from twinhull.repository.packs import read_footer
 from twinhull.repository.store.contract import Store
 
+MAX_SMALL_TABLE_ENTRIES = 1 << 13
+MAX_UNMERGED_TABLES = 16
+"""Every sync leaves a small index object. More of them than this are searched as one, which is made in memory only: the
+objects in the store are put together by collection alone, which knows what they may not name any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    """Many small tables as one."""
+
+    names: frozenset[str]
+    table: IndexTable
+
 
 class Index:
     """Where each chunk is stored. Safe for threads: tables are immutable and swapped as a whole."""
@@ -26,6 +40,8 @@ class Index:
         self._lock = Lock()
         self._stored: dict[str, IndexTable] = {}
         self._recovered: dict[PackId, IndexTable] = {}
+        self._current: list[IndexTable] = []
+        self._merged: _Merged | None = None
         self.tables: tuple[IndexTable, ...] = ()
         self.superseded: list[str] = []
         """Index objects that another one has replaced, and that may be deleted."""
@@ -105,16 +121,17 @@ class Index:
 
     def stored_tables(self) -> list[IndexTable]:
         """The tables of index objects that no other one replaces."""
-        return [table for table in self.tables if table.name in self._stored]
+        return list(self._current)
 
     def recovered_tables(self) -> list[IndexTable]:
         """The tables of packs that no index object lists."""
-        return [table for table in self.tables if table.name not in self._stored]
+        return list(self._recovered.values())
 
     def close(self) -> None:
         """Unmap the tables."""
         with self._lock:
-            tables, self.tables, self._stored, self._recovered = self.tables, (), {}, {}
+            tables = {*self._stored.values(), *self.tables}
+            self.tables, self._stored, self._recovered, self._current, self._merged = (), {}, {}, [], None
         for table in tables:
             table.rows.close()
 
@@ -142,7 +159,32 @@ class Index:
         self.superseded = sorted(replaced & self._stored.keys())
         current = [table for name, table in self._stored.items() if name not in replaced]
         current.sort(key=len, reverse=True)
-        self.tables = (*current, *self._recovered.values())
+        self._current = current
+        self.tables = (*self._searchable(current), *self._recovered.values())
+
+    def _searchable(self, current: Sequence[IndexTable]) -> list[IndexTable]:
+        """The same entries in fewer tables: what is looked up is looked up in every one."""
+        small = {table.name: table for table in current if len(table) <= MAX_SMALL_TABLE_ENTRIES}
+        if self._merged and not self._merged.names <= small.keys():
+            self._merged = None
+        is_merged = self._merged.names if self._merged else frozenset()
+        if len(small) - len(is_merged) > MAX_UNMERGED_TABLES:
+            chosen = list(_fitting(small.values()))
+            places = [place for table in chosen for place in table.places()]
+            is_merged = frozenset(table.name for table in chosen)
+            self._merged = _Merged(is_merged, IndexTable("many index objects", encode_table(places)))
+        rest = [table for table in current if table.name not in is_merged]
+        return [*rest, self._merged.table] if self._merged else rest
+
+
+def _fitting(tables: Iterable[IndexTable]) -> Iterator[IndexTable]:
+    """As many tables as fit into one."""
+    room = MAX_TABLE_ENTRIES
+    for table in tables:
+        room -= len(table)
+        if room < 0:
+            return
+        yield table
 
 
 def _pack_id(name: str) -> PackId:

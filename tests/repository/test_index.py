@@ -1,0 +1,86 @@
+"""Finding one chunk among very many, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twinhull.repository import MemoryStore, RepositoryDamaged
+from twinhull.repository.ids import ChunkId, ChunkKind, PackId
+from twinhull.repository.index import MAX_UNMERGED_TABLES
+from twinhull.repository.index_table import MAX_TABLE_ENTRIES, IndexTable, Place, encode_table
+from twinhull.repository.packs import Entry, PackInfo
+
+from .world import CHUNK, capture, content_of, made, noise, opened
+
+PACK = PackInfo(PackId(b"p" * 32), ChunkKind.DATA, 1000)
+
+
+def _id(number: int) -> ChunkId:
+    return ChunkId(hashlib.sha256(number.to_bytes(8, "big")).digest())
+
+
+def _place(chunk_id: ChunkId, offset: int = 0) -> Place:
+    return Place(PACK, Entry(chunk_id, offset, 100))
+
+
+def test_every_entry_is_found_and_nothing_else() -> None:
+    table = IndexTable("index", encode_table([_place(_id(number), number) for number in range(5000)]))
+    for number in range(5000):
+        position = table.find(_id(number))
+        assert position is not None
+        assert table.place(position) == _place(_id(number), number)
+    assert all(table.find(_id(number)) is None for number in range(5000, 10_000))
+
+
+@settings(deadline=None)
+@given(st.sets(st.binary(min_size=32, max_size=32), max_size=50), st.binary(min_size=32, max_size=32))
+def test_ids_need_not_be_evenly_spread(ids: set[bytes], other: bytes) -> None:
+    table = IndexTable("index", encode_table([_place(ChunkId(one)) for one in ids]))
+    assert {one for one in ids if table.find(ChunkId(one)) is None} == set()
+    assert (table.find(ChunkId(other)) is not None) == (other in ids)
+
+
+@given(st.lists(st.integers(0, 3), max_size=30))
+def test_clustered_ids_are_found(numbers: list[int]) -> None:
+    """All but one id at one end: the guess is as wrong as it can be."""
+    ids = {bytes(31) + bytes([number]) for number in range(200)} | {b"\xff" * 32} | {bytes([n] * 32) for n in numbers}
+    table = IndexTable("index", encode_table([_place(ChunkId(one)) for one in ids]))
+    assert all(table.find(ChunkId(one)) is not None for one in ids)
+
+
+def test_an_object_takes_no_more_than_it_may() -> None:
+    with pytest.raises(ValueError, match="too many"):
+        encode_table([_place(_id(0))] * (MAX_TABLE_ENTRIES + 1))
+
+
+def test_an_entry_of_an_unlisted_pack_is_damage() -> None:
+    content = bytearray(encode_table([_place(_id(1))]))
+    content[-12] = 7  # the number of the pack
+    with pytest.raises(RepositoryDamaged, match="does not list"):
+        IndexTable("index", bytes(content)).place(0)
+
+
+def test_many_small_index_objects_are_searched_as_few() -> None:
+    store = MemoryStore()
+    repository = made(store)
+    points = [capture(repository, noise(number, CHUNK)) for number in range(60)]
+    assert len(list(store.list("index-"))) == 60
+    other = opened(store)
+    assert len(other.index.tables) <= MAX_UNMERGED_TABLES + 1
+    assert len(repository.index.tables) <= MAX_UNMERGED_TABLES + 1
+    assert [content_of(other, point) for point in points] == [noise(number, CHUNK) for number in range(60)]
+    with other.writer() as writer:
+        disk = writer.disk(CHUNK)
+        disk.write(0, noise(7, CHUNK))
+        disk.finish()
+        assert writer.stats.chunks_new == 0
+    gone = [info.name for info in store.list("index-")][:50]
+    for name in gone:
+        store.delete(name)
+    other.index.refresh()
+    assert len(other.index.stored_tables()) == 10
+    assert sum(len(table) for table in other.index.tables) == 20
