@@ -247,7 +247,9 @@ class QemuHost:
     def kill_libvirtd(self) -> None:
         """Kill the daemon with -9; guests go on."""
         pid = (self.directory / "run" / "libvirtd.pid").read_text().strip()
-        self.run(["kill", "-9", pid])
+        # A dying daemon still holds the lock of its pid file, and the next one would give up on that.
+        until_dead = 'kill -9 "$1"; while kill -0 "$1" 2>/dev/null; do sleep 0.02; done'
+        self.run(["sh", "-c", until_dead, "kill", pid])
 
     def start_libvirtd(self) -> None:
         """Start the daemon again and wait until it answers."""

@@ -12,7 +12,7 @@ from lab.guests import TinyClient, forward, wait_serial
 from lab.qemu_host import QemuHost
 from tests.real.conftest import MakeGuest, settings_of
 from twinhull.blocks.copy import Work, checksum, copy
-from twinhull.model.errors import AlreadyExists, NotFound, NotSupportedHere, StillRunning
+from twinhull.model.errors import AlreadyExists, NotFound, NotSupportedHere, SiteError, StillRunning
 from twinhull.model.machine import BootMode, DiskKey, DiskSpec, PointId, PowerState, Role, Standing
 from twinhull.model.ports import SystemClock, system_ports
 from twinhull.model.units import MIB
@@ -130,4 +130,24 @@ def test_a_network_that_is_mapped_to_nothing_is_said(
     changes = other_site.prepare_replica(ReplicaRequest(elsewhere))
     assert any("mapped to no network here" in reason for reason in changes.reasons)
     assert not other_site.prepare_replica(ReplicaRequest(elsewhere)).reasons
+    other_site.remove_replica(guest.machine_id)
+
+
+def test_a_disk_that_cannot_be_looked_at_stops_a_capture_and_an_image_that_is_gone_is_made_anew(
+    local_site: QemuSite, other_site: QemuSite, make_guest: MakeGuest
+) -> None:
+    guest = make_guest("lacking")
+    spec = local_site.machine(guest.machine_id).spec
+    other_site.prepare_replica(ReplicaRequest(spec))
+    image = Path(other_site.settings.directory) / "replicas" / guest.machine_id / "vda.qcow2"
+    image.unlink()
+    assert any("cannot be looked at" in warning for warning in other_site.machine(guest.machine_id).warnings)
+    with (
+        pytest.raises(SiteError, match="cannot be worked on as a whole|Could not open"),
+        other_site.capture(CaptureRequest(guest.machine_id, "g1")),
+    ):
+        pytest.fail("a capture without a disk must not begin")
+    changes = other_site.prepare_replica(ReplicaRequest(spec))
+    assert changes.new_disks == (VDA,)
+    assert any("is gone" in reason for reason in changes.reasons)
     other_site.remove_replica(guest.machine_id)

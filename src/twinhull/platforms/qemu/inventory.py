@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import libvirt
 import libvirt_qemu
 
-from twinhull.model.errors import NotFound, SiteUnreachable
+from twinhull.model.errors import NotFound, SiteError, SiteUnreachable
 from twinhull.model.machine import DiskKey, MachineId, MachineStatus, PowerState, Standing
 from twinhull.platforms.libvirt_connection import told
 from twinhull.platforms.qemu.domains import Definition, power_of, read_definition
@@ -76,6 +76,20 @@ class Machines:
             except libvirt.libvirtError as error:
                 warnings.append(f"Disk {disk.key} cannot be looked at and is left out: {error}")
         return sizes, warnings
+
+    def exact_sizes(self, domain: libvirt.virDomain, definition: Definition) -> dict[DiskKey, int]:
+        """The sizes of all of a machine's disks.
+
+        Raises:
+            SiteError: one cannot be asked: going on would look as if the machine had lost that disk.
+        """
+        sizes, warnings = self.sizes(domain, definition)
+        if warnings:
+            raise SiteError(
+                f"Machine '{definition.name}' on site '{self.site}' cannot be worked on as a whole: {warnings[0]}",
+                hint="Make that disk readable there, or take it out of the machine.",
+            )
+        return sizes
 
     def machines(self) -> Sequence[MachineStatus]:
         """All machines, by name; agents are not asked."""

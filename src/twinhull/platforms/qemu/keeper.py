@@ -133,6 +133,19 @@ def forget_freeze(host: Host, directory: str, machine_id: MachineId) -> None:
     check(host, ["rm", "-f", "--", f"{lock_path(directory, machine_id)}.freeze"])
 
 
+_ABANDONED = """
+cd "$1" 2>/dev/null || exit 0
+for l in *.lock; do [ -e "$l" ] && flock -n "$l" true && echo "${l%.lock}"; done
+exit 0
+"""
+
+
+def abandoned(host: Host, directory: str) -> list[MachineId]:
+    """The machines that were worked on at some time and are not now."""
+    lines = check(host, ["sh", "-c", _ABANDONED, "abandoned", f"{directory}/run"]).decode().splitlines()
+    return [MachineId(line) for line in lines]
+
+
 def is_held(host: Host, directory: str, machine_id: MachineId) -> bool:
     """Whether somebody alive works on the machine."""
     script = '[ -e "$1" ] || exit 0; flock -n "$1" true'

@@ -17,7 +17,7 @@ from twinhull.platforms.contract import Leftover
 from twinhull.platforms.hosts import Host, check
 from twinhull.platforms.libvirt_connection import told
 from twinhull.platforms.qemu.inventory import Machines
-from twinhull.platforms.qemu.keeper import forget_freeze, has_frozen, is_held
+from twinhull.platforms.qemu.keeper import abandoned, forget_freeze, has_frozen, is_held
 from twinhull.platforms.qemu.place import Place
 from twinhull.platforms.qemu.running import backup_socket, end_backup
 from twinhull.platforms.qemu.trackers import Trackers
@@ -86,7 +86,6 @@ class Leftovers:
 
     def __init__(self, place: Place, machines: Machines, trackers: Trackers) -> None:
         self.scratch = Scratch(place.host, place.directory)
-        self._connection = place.connection
         self._machines = machines
         self._trackers = trackers
         self._host = place.host
@@ -96,15 +95,19 @@ class Leftovers:
     def find(self, machine_id: MachineId | None, kept_trackers: Sequence[str]) -> Sequence[Leftover]:
         """All that carries our label and belongs to nobody alive; of one machine, where one is named."""
         found = []
-        for machine in [machine_id] if machine_id else self._all_machines():
-            if not is_held(self._host, self._directory, machine):
-                found += self.of_machine(machine)
-                found += self._trackers_of(machine, kept_trackers) if machine_id else []
+        for machine in self._unheld(machine_id):
+            found += self.of_machine(machine)
+            found += self._trackers_of(machine, kept_trackers) if machine_id else []
         for name, machine in self.scratch.names():
             is_asked = machine_id in (None, machine)
             if is_asked and not is_held(self._host, self._directory, machine):
                 found.append(Leftover(SCRATCH, name, machine))
         return found
+
+    def _unheld(self, machine_id: MachineId | None) -> Sequence[MachineId]:
+        if machine_id is None:
+            return abandoned(self._host, self._directory)
+        return [] if is_held(self._host, self._directory, machine_id) else [machine_id]
 
     def of_machine(self, machine_id: MachineId) -> list[Leftover]:
         """A machine's stale backup job and forgotten freeze; asks nobody whether they are in use."""
@@ -142,10 +145,6 @@ class Leftovers:
             is_off = self._machines.power_of(domain).is_off
             names = {leftover.name} & self._trackers.all_names(domain, definition)
             self._trackers.drop(domain, definition, names, is_off=is_off)
-
-    def _all_machines(self) -> Sequence[MachineId]:
-        with told(self._machines.site, "listing machines"):
-            return [MachineId(domain.UUIDString()) for domain in self._connection.get().listAllDomains()]
 
     def _trackers_of(self, machine_id: MachineId, kept: Sequence[str]) -> list[Leftover]:
         try:

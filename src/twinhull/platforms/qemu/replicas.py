@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import libvirt
 
@@ -99,7 +100,7 @@ class QemuReplicas:
         with told(self._place.site, "reading a machine's definition"):
             xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
         definition = read_definition(xml)
-        sizes, warnings = self._machines.sizes(domain, definition)
+        sizes, warnings = self._sizes(domain, definition)
         grown = [disk for disk in spec.disks if 0 < sizes.get(disk.key, 0) < disk.size_bytes]
         new = [disk for disk in spec.disks if not 0 < sizes.get(disk.key, 0) <= disk.size_bytes]
         removed = {disk.key for disk in definition.disks} - {disk.key for disk in spec.disks}
@@ -116,6 +117,18 @@ class QemuReplicas:
             removed_disks=tuple(sorted(removed)),
             reasons=(*warnings, *kept_files, *written.reasons),
         )
+
+    def _sizes(self, domain: libvirt.virDomain, definition: Definition) -> tuple[dict[DiskKey, int], list[str]]:
+        """The disks' sizes; an image that is gone is left out, and made anew. Any other failure is an error."""
+        reasons = []
+        here = []
+        for image in definition.disks:
+            is_gone = image.path and not self._place.host.run(["test", "-e", image.path]).is_ok
+            if is_gone:
+                reasons.append(f"The image {image.path} of disk {image.key} is gone: the disk is made anew.")
+            else:
+                here.append(image)
+        return self._machines.exact_sizes(domain, replace(definition, disks=tuple(here))), reasons
 
     def _grow(self, definition: Definition, disk: DiskSpec) -> None:
         image = definition.disk(disk.key)

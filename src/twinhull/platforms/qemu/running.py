@@ -91,7 +91,7 @@ class RunningCaptures:
         """Capture; ``scratch`` is a directory of the host that QEMU may write to, taken away by the caller."""
         domain = self._machines.domain(request.machine_id)
         definition = self._machines.definition(domain)
-        sizes, warnings = self._machines.sizes(domain, definition)
+        sizes = self._machines.exact_sizes(domain, definition)
         subject = _Subject(domain, definition, definition.spec(sizes), request, scratch)
         answers = self._answers(subject)
         captured_at = self._clock.now()
@@ -104,7 +104,7 @@ class RunningCaptures:
                     captured_at=captured_at,
                     consistency=begun.frozen.consistency,
                     window=begun.window,
-                    reasons=[*warnings, *begun.frozen.reasons],
+                    reasons=begun.frozen.reasons,
                     disks=[_disk(subject, disk, begun.answers, socket) for disk in subject.spec.disks],
                 )
                 yield capture

@@ -41,7 +41,7 @@ class StoppedCaptures:
         """Capture; ``scratch`` is a directory of the host for sockets, taken away by the caller."""
         domain = self._machines.domain(request.machine_id)
         definition = self._machines.definition(domain)
-        sizes, warnings = self._machines.sizes(domain, definition)
+        sizes = self._machines.exact_sizes(domain, definition)
         spec = definition.spec(sizes)
         capture: OpenedCapture | None = None
         try:
@@ -52,7 +52,7 @@ class StoppedCaptures:
                     captured_at=self._clock.now(),
                     consistency=Consistency.SHUT_DOWN,
                     window=CaptureWindow(freeze_seconds=0.0, begin_seconds=0.0),
-                    reasons=warnings,
+                    reasons=(),
                     disks=disks,
                 )
                 yield capture
