@@ -2,7 +2,8 @@
 
 The doors of this room (import them from here; the modules below are its own business)::
 
-    store = open_store("/var/lib/twinhull/repository")              # or file:///…
+    store = open_store("/var/lib/twinhull/repository")              # or file:///…, s3://bucket/prefix?endpoint=…
+    check_store(store, randomness)                                  # StoreFindings: is it safe for a repository?
     repository = Repository.create(store, passphrase)               # Repository.open(store, passphrase)
 
     with repository.writer() as writer:                             # nothing is visible before publish
@@ -60,6 +61,7 @@ from twinhull.repository.repository import Repository
 from twinhull.repository.retention import RetentionRules, Verdict
 from twinhull.repository.retention import decide as decide_retention
 from twinhull.repository.stats import WriterStats
+from twinhull.repository.store.check import StoreFinding, check_store
 from twinhull.repository.store.contract import ObjectInfo, Store
 from twinhull.repository.store.directory import DirectoryStore
 from twinhull.repository.store.locate import open_store
@@ -97,6 +99,7 @@ __all__ = [
     "RetentionRules",
     "Store",
     "StoreError",
+    "StoreFinding",
     "StoreFull",
     "Verdict",
     "VerifyReport",
@@ -104,6 +107,7 @@ __all__ = [
     "WriterOverdue",
     "WriterStats",
     "WrongPassphrase",
+    "check_store",
     "copy_points",
     "decide_retention",
     "export_disk",
