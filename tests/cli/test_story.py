@@ -186,3 +186,17 @@ def test_a_repository_is_made_with_a_passphrase_that_is_shown_once(shell: Shell,
 def _report(shell: Shell) -> dict[str, Any]:
     reports: list[dict[str, Any]] = shell.ok("status", "--json").json["machines"]
     return next(report for report in reports if report["machine_id"] == WEB)
+
+
+def test_a_machine_shows_what_may_keep_it_from_booting_on_the_other_site(planned: Shell) -> None:
+    def findings(*more: str) -> list[str]:
+        shown = planned.ok("machine", "show", "web1", "--json", *more).json
+        return [found["finding"] for found in shown["readiness"]]
+
+    assert any("no restore point yet" in finding for finding in findings())
+    assert any("No Linux root file system" in finding for finding in findings("--look-inside"))
+    planned.ok("sync", "web1")
+    assert any("No Linux root file system" in finding for finding in findings())
+    assert any("network 'lan'" in finding for finding in findings())
+    planned.world.host("there").isolate()
+    assert findings() == ["there cannot be asked: The site there does not answer (machines)."]

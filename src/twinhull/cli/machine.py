@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -59,13 +59,25 @@ def list_(context: typer.Context, *, is_json: JsonFlag = False) -> None:
         door.screen.message(f"{silent['site']} does not answer: {silent['reason']}")
 
 
-@app.command(epilog=examples("twinhull machine show web1"))
-def show(context: typer.Context, *, machine: MachineArgument, is_json: JsonFlag = False) -> None:
+@app.command(epilog=examples("twinhull machine show web1", "twinhull machine show web1 --look-inside"))
+def show(
+    context: typer.Context,
+    *,
+    machine: MachineArgument,
+    is_looking_inside: Annotated[
+        bool,
+        typer.Option(
+            "--look-inside",
+            help="Look for readiness into the machine itself, captured for a moment [into its latest point].",
+        ),
+    ] = False,
+    is_json: JsonFlag = False,
+) -> None:
     """Show a machine on all of its sites: disks, NICs, firmware, boot mode, guest agent, readiness."""
     door = door_of(context)
     with door.manager() as manager:
         named = manager.names.machine(machine)
-        inspected = manager.inspect(named)
+        inspected = manager.inspect(named, is_looking_inside=is_looking_inside)
     if is_json:
         door.screen.document(inspected.shape())
         return

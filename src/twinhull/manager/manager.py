@@ -11,13 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from twinhull.manager.catalog import Catalog
-from twinhull.manager.inside.boot import Readiness
-from twinhull.manager.inspecting import Inspected, inspect
 from twinhull.manager.journal import Journal
 from twinhull.manager.locks import is_free
 from twinhull.manager.names import Named, Names
 from twinhull.manager.overview import Lookout, Overview
-from twinhull.manager.readiness import look_inside
 from twinhull.manager.rebuild import Rebuilt, rebuild
 from twinhull.manager.records import LatestPoint, RunRecord, RunState
 from twinhull.manager.sites import SitePool, platform
@@ -35,6 +32,7 @@ from twinhull.repository import Point, Repository
 if TYPE_CHECKING:
     from twinhull.manager.checking import SiteCheck
     from twinhull.manager.dispatch import Dispatcher
+    from twinhull.manager.inspecting import Inspected
     from twinhull.manager.orders import Desk
     from twinhull.manager.previews import Previewer
 
@@ -175,21 +173,18 @@ class Manager:
         with self.pool.lease() as door:
             return check_site(door(name), self.ports, is_looking_only=is_looking_only)
 
-    def inspect(self, named: Named) -> Inspected:
-        """The machine on all sites."""
-        return inspect(named, self.lookout.look(), self.catalog, self.pool, self._look_inside(named))
+    def inspect(self, named: Named, *, is_looking_inside: bool = False) -> Inspected:
+        """The machine on all sites, and what may keep it from booting on the other one."""
+        from twinhull.manager.inspecting import Inspector  # noqa: PLC0415 - loaded for this alone
 
-    def _look_inside(self, named: Named) -> list[Readiness]:
-        """What the latest point's files say of booting elsewhere."""
-        points = self.repository.points(named.machine_id) if self.vault.is_known() else []
-        if points:
-            return look_inside(self.repository, points[-1])
-        return [
-            Readiness(
-                "It has no restore point yet, so its disks were not looked into.",
-                f"Ask again after 'twinhull sync {named.name}'.",
-            )
-        ]
+        inspector = Inspector(
+            self.catalog,
+            self.pool,
+            lambda machine_id: self.repository.points(machine_id) if self.vault.is_known() else (),
+            lambda: self.repository,
+            f"look-{self.ports.randomness.token(4).hex()}",
+        )
+        return inspector.inspect(named, self.lookout.look(), is_looking_inside=is_looking_inside)
 
     def status(self) -> Status:
         """All planned machines as the sites tell them right now."""
