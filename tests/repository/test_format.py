@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from twinhull.repository import open_store
 
+from . import golden_repository as golden
 from .independent_reader import IndependentReader
-from .world import CHUNK, DATABASE, PASSPHRASE, capture, document, made, noise, write_disk
+from .world import CHUNK, DATABASE, PASSPHRASE, capture, content_of, document, made, noise, opened, write_disk
 
 
 def test_a_second_reader_restores_every_disk(tmp_path: Path) -> None:
@@ -32,3 +34,35 @@ def test_a_second_reader_restores_every_disk(tmp_path: Path) -> None:
     assert reader.index_entries() == {
         chunk_id: (path.name, offset, length) for chunk_id, (path, _, offset, length) in reader.places.items()
     }
+
+
+def _copy_of_the_golden(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(golden.ROOT, tmp_path / "golden"))
+
+
+def test_the_golden_repository_is_read(tmp_path: Path) -> None:
+    repository = opened(open_store(str(_copy_of_the_golden(tmp_path))))
+    first, second = repository.points()
+    assert content_of(repository, first) == golden.ONE
+    assert content_of(repository, first, "vdb") == golden.SMALL
+    assert content_of(repository, second) == golden.TWO
+    assert repository.held_points() == {first.id}
+    assert content_of(repository, repository.restore_point(repository.removed_points()[0].point_id)) == golden.SMALL
+    assert repository.verify(read_data=True).is_good
+
+
+def test_the_golden_repository_is_read_by_the_second_reader(tmp_path: Path) -> None:
+    reader = IndependentReader(_copy_of_the_golden(tmp_path), PASSPHRASE)
+    assert [[reader.disk(disk) for disk in point["disks"]] for point in reader.points()] == [
+        [golden.ONE, golden.SMALL],
+        [golden.TWO],
+    ]
+
+
+def test_the_golden_repository_goes_on(tmp_path: Path) -> None:
+    repository = opened(open_store(str(_copy_of_the_golden(tmp_path))))
+    second = repository.points()[1]
+    grown = golden.TWO + b"grown"
+    assert content_of(repository, capture(repository, grown, (second, golden.TWO))) == grown
+    assert repository.collect(grace_seconds=0, is_alone=True).points_gone
+    assert opened(open_store(repository.store.url)).verify(read_data=True).is_good
