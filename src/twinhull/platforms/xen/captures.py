@@ -26,7 +26,7 @@ class XenCaptures:
         self._machines = machines
         self._leftovers = leftovers
         self._scratch = Scratch(place)
-        self._running = RunningCaptures(place, machines, monitors)
+        self._running = RunningCaptures(place, machines, monitors, leftovers)
         self._stopped = StoppedCaptures(place, machines, leftovers)
 
     @contextmanager

@@ -17,6 +17,7 @@ from twinhull.platforms.hosts import check
 from twinhull.platforms.xen.machines import Machines
 from twinhull.platforms.xen.monitor import Monitors, drop_bitmaps, end_all, our_things, tracker_names
 from twinhull.platforms.xen.place import Place
+from twinhull.platforms.xen.qmp import QemuGone
 
 IN_QEMU = "open capture"
 SCRATCH = "scratch directory"
@@ -143,8 +144,8 @@ class Leftovers:
             if kept is not None:
                 names = self.trackers(machine_id) - set(kept)
                 found += [Leftover(TRACKER, name, machine_id) for name in sorted(names)]
-        except NotFound:
-            return []
+        except (NotFound, QemuGone):
+            return found  # it went with its machine, or with its QEMU
         return found
 
     def _is_busy(self, machine_id: MachineId) -> bool:

@@ -1,7 +1,7 @@
 """What of ours is in the QEMU that serves a running machine's disks: finding it, and ending it.
 
-Everything that a capture opens there is named ``twinhull-…``: exports, jobs, nodes, bitmaps. The bitmaps that are no
-trackers but copies for one capture are named ``twinhull.copy…``.
+Everything that a capture opens there is named ``twinhull-…``: jobs, nodes, trackers. The bitmaps that are no trackers
+but copies for one capture are named ``twinhull.copy…``.
 """
 
 from __future__ import annotations
@@ -52,28 +52,28 @@ class Monitors:
 
 
 def our_things(qmp: Qmp) -> Sequence[str]:
-    """The names of our exports, jobs, nodes and bitmap copies."""
-    exports = [export["id"] for export in qmp("query-block-exports")]
-    jobs = [job["device"] for job in qmp("query-block-jobs")]
-    nodes = [node["node-name"] for node in qmp.nodes()]
-    ours = [name for name in (*exports, *jobs, *nodes) if name.startswith(PREFIX)]
+    """The names of our jobs, nodes and bitmap copies."""
+    ours = [*_ours(qmp("query-jobs"), "id"), *_ours(qmp.nodes(), "node-name")]
     return [*ours, *(name for _, name in _bitmaps(qmp, COPY))]
 
 
 def end_all(qmp: Qmp) -> None:
-    """End everything of ours but the trackers, in the order in which each lets go of the next; safe to repeat."""
-    for export in _ours(qmp("query-block-exports"), "id"):
-        qmp("block-export-del", id=export, mode="hard")
-    qmp.settle("our exports", lambda: not _ours(qmp("query-block-exports"), "id"))
-    with suppress(QmpRefused):  # none runs
-        qmp("nbd-server-stop")
-    for job in _ours(qmp("query-block-jobs"), "device"):
-        qmp("block-job-cancel", device=job, force=True)
-    qmp.settle("our jobs", lambda: not _ours(qmp("query-block-jobs"), "device"))
+    """End everything of ours but the trackers, each before what it uses; safe to repeat."""
+    for job in qmp("query-jobs"):
+        if job["id"].startswith(PREFIX) and job["status"] != "concluded":
+            with suppress(QmpRefused):  # it has ended by itself meanwhile
+                qmp("job-cancel", id=job["id"])
+    qmp.settle("our jobs", lambda: all(job["status"] == "concluded" for job in _our_jobs(qmp)))
+    for job in _our_jobs(qmp):
+        qmp("job-dismiss", id=job["id"])
     for node in _ours(qmp.nodes(), "node-name"):
         qmp("blockdev-del", node_name=node)
     for node, name in _bitmaps(qmp, COPY):
         qmp("block-dirty-bitmap-remove", node=node, name=name)
+
+
+def _our_jobs(qmp: Qmp) -> list[Mapping[str, Any]]:
+    return [job for job in qmp("query-jobs") if job["id"].startswith(PREFIX)]
 
 
 def tracker_names(qmp: Qmp) -> set[str]:

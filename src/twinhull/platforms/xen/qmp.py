@@ -26,6 +26,10 @@ class QmpRefused(SiteError):
     """QEMU refused a command; the message says which and why."""
 
 
+class QemuGone(SiteError):
+    """The QEMU that served a machine's disks is dead; nothing of ours is in it any more."""
+
+
 class Qmp:
     """One connection to a QEMU."""
 
@@ -63,15 +67,15 @@ class Qmp:
         except OSError as error:
             raise SiteError(f"The QEMU of machine {self._name} does not greet: {error}") from error
         if not greeting:
-            raise SiteError(f"The QEMU of machine {self._name} closed its monitor at once.")
+            raise QemuGone(f"The QEMU of machine {self._name} is gone: its monitor closed at once.")
         self("qmp_capabilities")
 
-    def settle(self, what: str, is_done: Callable[[], bool]) -> None:
+    def settle(self, what: str, is_done: Callable[[], bool], seconds: float = SETTLE_SECONDS) -> None:
         """Wait until something that ends in the background has ended; raises SiteError."""
-        deadline = self._clock.monotonic() + SETTLE_SECONDS
+        deadline = self._clock.monotonic() + seconds
         while not is_done():
             if self._clock.monotonic() > deadline:
-                raise SiteError(f"In the QEMU of machine {self._name} {what} did not end in {SETTLE_SECONDS:.0f} s.")
+                raise SiteError(f"In the QEMU of machine {self._name} {what} did not end in {seconds:.0f} s.")
             self._clock.sleep(_POLL_SECONDS)
 
     def nodes(self) -> Sequence[Mapping[str, Any]]:
@@ -86,7 +90,7 @@ def talking(socket_path: str, name: str, clock: Clock) -> Iterator[Qmp]:
     try:
         pipe = connect_unix(socket_path, ANSWER_SECONDS)
     except OSError as error:
-        raise SiteError(f"The QEMU of machine {name} cannot be reached: {error}") from error
+        raise QemuGone(f"The QEMU of machine {name} cannot be reached: {error}") from error
     with pipe:
         qmp = Qmp(name, pipe, clock)
         qmp.hello()

@@ -1,15 +1,17 @@
 """Capturing a running machine by the QEMU in dom0 that serves its disks.
 
-For each disk a fleecing node is put before the guest's writes: what the guest overwrites is kept in a temporary image,
-so that the node shows the disk as it was at one instant, the same for all disks (one QMP transaction)::
+At one instant, the same for all disks (one QMP transaction), QEMU begins to copy what is wanted into temporary images;
+what the guest overwrites meanwhile is copied first. When the copies are whole they are let go of, and another program
+serves them to us::
 
-    guest ──writes──▶ disk node ──▶ image                 tracker ──copied, frozen──▶ shown with the export
-                         │ old content, before it is overwritten
+    guest ──writes──▶ disk node ──▶ image                     new tracker: counts from the instant on
+                         │ backup job: what the old tracker calls changed (widened), or everything
                          ▼
-                      fleecing node (temporary image, the disk node behind it) ──▶ NBD export, read-only
+                      temporary image ──▶ qemu-nbd, read-only, with the old tracker's changes as its bitmap
 
-The old tracker counts on while a copy of it is shown, so that a capture that is not kept has changed nothing. There is
-no guest agent's channel on Xen: the capture is as consistent as after a power failure, and the guest notices nothing.
+QEMU itself must not serve the disk: Xen's disks live in a thread of their own, and Debian 12's QEMU 7.2 aborts (and
+takes the guest's disks with it) when the client of such an export goes away. There is no guest agent's channel on Xen:
+the capture is as consistent as after a power failure, and the guest is never stopped for it.
 """
 
 from __future__ import annotations
@@ -20,29 +22,41 @@ from dataclasses import dataclass
 from typing import Any
 
 from twinhull.blocks.nbd import NbdAddress
-from twinhull.model.errors import NotSupportedHere, SiteFull
+from twinhull.blocks.servers import Image, serving
+from twinhull.model.errors import NotSupportedHere, SiteError, SiteFull
 from twinhull.model.machine import BootMode, Consistency, DiskKey
-from twinhull.model.units import GIB, format_bytes
+from twinhull.model.units import MIB, format_bytes
 from twinhull.platforms.contract import CaptureRequest, CaptureWindow
 from twinhull.platforms.hosts import check
 from twinhull.platforms.xen.domains import XenImage
 from twinhull.platforms.xen.images import PREFIX, tracker_name
+from twinhull.platforms.xen.leftovers import Leftovers
 from twinhull.platforms.xen.machines import Machines, XenMachine
-from twinhull.platforms.xen.monitor import COPY, Monitors, drop_bitmaps, end_all, tracker_names
-from twinhull.platforms.xen.opened import CANNOT_TRACK, NO_TRACKER_YET, OpenedCapture, OpenedDisk, lost
+from twinhull.platforms.xen.monitor import COPY, Monitors, end_all
+from twinhull.platforms.xen.opened import (
+    CANNOT_TRACK,
+    COPIED_GRAIN_BYTES,
+    NO_TRACKER_YET,
+    OpenedCapture,
+    OpenedDisk,
+    lost,
+)
 from twinhull.platforms.xen.place import Place
 from twinhull.platforms.xen.qmp import Qmp
 
-SMALLEST_ROOM_BYTES = GIB
-"""What must be free for the temporary images (or as much as the disks are large): a guest whose old content finds no
-room gets write errors."""
+COPY_SECONDS = 4 * 3600.0
+"""How long QEMU may copy a disk into its temporary image."""
+
+_SPARE_BYTES = 64 * MIB
+_CHANGES = "twinhull.changes"
+"""The bitmap in a temporary image that tells the old tracker's changes."""
 
 _NO_FREEZE = "A Xen machine has no guest agent: captured without a freeze, as after a power failure."
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """One disk of the capture to come. ``shown`` is the tracker to show changes by, ``tracker`` the new one."""
+    """One disk of the capture to come. ``since`` is the old tracker to follow, ``tracker`` the new one."""
 
     index: int
     key: DiskKey
@@ -50,38 +64,41 @@ class _Plan:
     node: str
     tracker: str | None
     is_persistent: bool
-    shown: str | None
+    since: str | None
     reason: str
+    room_bytes: int
+    image: str
 
     @property
-    def fleece(self) -> str:
-        return f"{PREFIX}fleece-{self.index}"
-
-    @property
-    def export(self) -> str:
-        return f"{PREFIX}export-{self.index}"
+    def target(self) -> str:
+        return f"{PREFIX}copy-{self.index}"
 
     @property
     def job(self) -> str:
         return f"{PREFIX}backup-{self.index}"
 
     @property
-    def copy(self) -> str:
+    def frozen(self) -> str:
         return f"{COPY}.{self.index}"
 
+    @property
+    def widened(self) -> str:
+        return f"{COPY}.wide.{self.index}"
+
     def actions(self) -> list[dict[str, Any]]:
-        """What happens at the instant."""
+        """What happens at the instant. The old tracker counts on: a capture that is not kept changes nothing."""
         actions = []
-        if self.shown:
-            actions.append(_action("block-dirty-bitmap-add", node=self.node, name=self.copy, disabled=True))
-            merge = {"node": self.node, "target": self.copy, "bitmaps": [self.shown]}
-            actions.append(_action("block-dirty-bitmap-merge", **merge))
+        job = {"job-id": self.job, "device": self.node, "target": self.target, "sync": "full", "auto-dismiss": False}
+        if self.since:
+            for name, grain in ((self.frozen, {}), (self.widened, {"granularity": COPIED_GRAIN_BYTES})):
+                actions.append(_action("block-dirty-bitmap-add", node=self.node, name=name, disabled=True, **grain))
+                merge = {"node": self.node, "target": name, "bitmaps": [self.since]}
+                actions.append(_action("block-dirty-bitmap-merge", **merge))
+            job |= {"sync": "bitmap", "bitmap": self.widened, "bitmap-mode": "never"}
         if self.tracker:
             new = {"node": self.node, "name": self.tracker, "persistent": self.is_persistent}
             actions.append(_action("block-dirty-bitmap-add", **new))
-        job = {"job-id": self.job, "device": self.node, "target": self.fleece, "sync": "none"}
-        actions.append(_action("blockdev-backup", **job))
-        return actions
+        return [*actions, _action("blockdev-backup", **job)]
 
 
 def _action(kind: str, **data: object) -> dict[str, Any]:
@@ -91,88 +108,128 @@ def _action(kind: str, **data: object) -> dict[str, Any]:
 class RunningCaptures:
     """Captures of a host's machines that run."""
 
-    def __init__(self, place: Place, machines: Machines, monitors: Monitors) -> None:
+    def __init__(self, place: Place, machines: Machines, monitors: Monitors, leftovers: Leftovers) -> None:
         self._place = place
         self._machines = machines
         self._monitors = monitors
+        self._leftovers = leftovers
 
     @contextmanager
     def capture(self, request: CaptureRequest, scratch: str) -> Iterator[OpenedCapture]:
         """Capture; ``scratch`` is a directory of the host for temporary images, taken away by the caller."""
+        capture: OpenedCapture | None = None
+        try:
+            with ExitStack() as stack:
+                capture = self._capture(stack, request, scratch)
+                yield capture
+        finally:
+            name, known = tracker_name(request.capture_id), self._leftovers.trackers(request.machine_id)
+            is_kept = capture is not None and capture.is_kept
+            self._leftovers.drop_trackers(request.machine_id, known - {name} if is_kept else known & {name})
+
+    def _capture(self, stack: ExitStack, request: CaptureRequest, scratch: str) -> OpenedCapture:
         machine = self._machines.look(request.machine_id)
+        sizes = self._machines.images.sizes(machine.definition.disks)
         with self._monitors.talking(request.machine_id) as qmp:
             end_all(qmp)  # what a killed capture left: its owner is dead, for we hold the machine's lock
-            capture: OpenedCapture | None = None
+            plans = _plans(qmp, machine, sizes, request, scratch)
+            self._check_room(scratch, sum(plan.room_bytes for plan in plans))
             try:
-                with ExitStack() as stack:
-                    capture = self._open_all(stack, qmp, machine, request, scratch)
-                    yield capture
+                for plan in plans:
+                    self._add_target(qmp, plan)
+                started = self._place.clock.monotonic()
+                qmp("transaction", actions=[action for plan in plans for action in plan.actions()])
+                begin_seconds = self._place.clock.monotonic() - started
+                captured_at = self._place.clock.now()
+                for plan in plans:
+                    _finish(qmp, plan)
             finally:
                 end_all(qmp)
-                name, known = tracker_name(request.capture_id), tracker_names(qmp)
-                is_kept = capture is not None and capture.is_kept
-                drop_bitmaps(qmp, known - {name} if is_kept else known & {name})
-
-    def _open_all(
-        self, stack: ExitStack, qmp: Qmp, machine: XenMachine, request: CaptureRequest, scratch: str
-    ) -> OpenedCapture:
-        sizes = self._machines.images.sizes(machine.definition.disks)
-        spec = machine.spec(sizes)
-        plans = _plans(qmp, machine, sizes, request)
-        self._check_room(scratch, sum(disk.size_bytes for disk in spec.disks))
-        for plan in plans:
-            self._add_fleece(qmp, plan, scratch)
-        started = self._place.clock.monotonic()
-        qmp("transaction", actions=[action for plan in plans for action in plan.actions()])
-        began = self._place.clock.monotonic() - started
-        captured_at = self._place.clock.now()
-        socket = f"{scratch}/nbd"
-        qmp("nbd-server-start", addr={"type": "unix", "data": {"path": socket}}, max_connections=0)
-        for plan in plans:
-            shown = [{"node": plan.node, "name": plan.copy}] if plan.shown else []
-            export = {"type": "nbd", "id": plan.export, "node-name": plan.fleece, "name": plan.key, "bitmaps": shown}
-            qmp("block-export-add", **export)
-        local = stack.enter_context(self._place.host.forward(socket))
         return OpenedCapture(
-            spec=spec,
+            spec=machine.spec(sizes),
             captured_at=captured_at,
             consistency=Consistency.CRASH,
             # The guest is never stopped; while the transaction is made its writes wait.
-            window=CaptureWindow(freeze_seconds=0.0, begin_seconds=began),
+            window=CaptureWindow(freeze_seconds=0.0, begin_seconds=begin_seconds),
             reasons=[_NO_FREEZE] if request.is_freezing else [],
-            disks=[_opened(plan, local) for plan in plans],
+            disks=[self._serve(stack, plan, scratch) for plan in plans],
         )
 
-    def _check_room(self, scratch: str, total_bytes: int) -> None:
+    def _check_room(self, scratch: str, wanted: int) -> None:
         answer = check(self._place.host, ["df", "--output=avail", "-B1", "--", scratch])
-        free, wanted = int(answer.split()[-1]), min(total_bytes, SMALLEST_ROOM_BYTES)
+        free = int(answer.split()[-1])
         if free < wanted:
             raise SiteFull(
-                f"{scratch} on {self._place.host.name} has {format_bytes(free)} free; a capture of the running machine"
-                f" wants {format_bytes(wanted)} for what the guest overwrites meanwhile. Nothing was begun.",
+                f"{scratch} on {self._place.host.name} has {format_bytes(free)} free; the capture of the running"
+                f" machine wants {format_bytes(wanted)} for its temporary images. Nothing was begun.",
                 hint="Free space there, give the site another directory, or capture the machine while it is off.",
             )
 
-    def _add_fleece(self, qmp: Qmp, plan: _Plan, scratch: str) -> None:
-        path = f"{scratch}/{plan.index}.qcow2"
-        check(self._place.host, ["qemu-img", "create", "-q", "-f", "qcow2", "--", path, str(plan.size_bytes)])
-        node = {"driver": "qcow2", "node-name": plan.fleece, "backing": plan.node}
-        qmp("blockdev-add", **node, file={"driver": "file", "filename": path})
+    def _add_target(self, qmp: Qmp, plan: _Plan) -> None:
+        create = ["qemu-img", "create", "-q", "-f", "qcow2", "--", plan.image, str(plan.size_bytes)]
+        check(self._place.host, create)
+        node = {"driver": "qcow2", "node-name": plan.target, "file": {"driver": "file", "filename": plan.image}}
+        qmp("blockdev-add", **node)
+
+    def _serve(self, stack: ExitStack, plan: _Plan, scratch: str) -> OpenedDisk:
+        bitmap = _CHANGES if plan.since else None
+        served = Image(plan.image, "qcow2", bitmap=bitmap)
+        path = stack.enter_context(serving(self._place.host.start, served, f"{scratch}/{plan.index}.nbd"))
+        local = stack.enter_context(self._place.host.forward(path))
+        address = NbdAddress(local, bitmap=bitmap)
+        return OpenedDisk(plan.key, plan.size_bytes, address, plan.tracker, plan.reason, is_partial=bool(plan.since))
 
 
-def _plans(qmp: Qmp, machine: XenMachine, sizes: Mapping[str, int], request: CaptureRequest) -> Sequence[_Plan]:
+def _finish(qmp: Qmp, plan: _Plan) -> None:
+    """Wait until a copy is whole, give it the old tracker's changes, and let go of it."""
+    qmp.settle(f"the copy of disk {plan.key}", lambda: _job(qmp, plan)["status"] == "concluded", COPY_SECONDS)
+    error = _job(qmp, plan).get("error")
+    qmp("job-dismiss", id=plan.job)
+    if error and "No space left" in error:
+        raise SiteFull(f"There was no room left for the copy of disk {plan.key}: {error}", hint="Free space there.")
+    if error:
+        raise SiteError(f"Disk {plan.key} could not be copied: {error}")
+    if plan.since:
+        qmp("block-dirty-bitmap-add", node=plan.target, name=_CHANGES, persistent=True, disabled=True)
+        source = {"node": plan.node, "name": plan.frozen}
+        qmp("block-dirty-bitmap-merge", node=plan.target, target=_CHANGES, bitmaps=[source])
+    qmp("blockdev-del", node_name=plan.target)
+
+
+def _job(qmp: Qmp, plan: _Plan) -> Mapping[str, Any]:
+    found: Sequence[Mapping[str, Any]] = [job for job in qmp("query-jobs") if job["id"] == plan.job]
+    if not found:
+        raise SiteError(f"The copy of disk {plan.key} disappeared from its QEMU.")
+    return found[0]
+
+
+def _plans(
+    qmp: Qmp, machine: XenMachine, sizes: Mapping[str, int], request: CaptureRequest, scratch: str
+) -> Sequence[_Plan]:
     nodes = qmp.nodes()
+    # QEMU breaks an image with bitmaps in it that an HVM machine boots from (it opens it twice): theirs are kept in
+    # memory only, and are gone when the machine is switched off.
     is_hvm = machine.definition.boot_mode is BootMode.HVM
     plans = []
     for index, image in enumerate(image for image in machine.definition.disks if image.path in sizes):
         node = _node_of(nodes, image, machine.definition.name)
         key = machine.key_of(image)
-        shown, reason = _shown(node, image, request.since.get(key))
-        tracker = tracker_name(request.capture_id) if request.is_tracking else None
-        # QEMU breaks an image with bitmaps in it that an HVM machine boots from (it opens it twice): theirs are kept in
-        # memory only, and are gone when the machine is switched off.
-        is_persistent = image.format == "qcow2" and not is_hvm
-        plans.append(_Plan(index, key, sizes[image.path], node["node-name"], tracker, is_persistent, shown, reason))
+        since, changed_bytes, reason = _since(node, image, request.since.get(key))
+        actual_bytes = node.get("image", {}).get("actual-size", sizes[image.path])
+        plans.append(
+            _Plan(
+                index=index,
+                key=key,
+                size_bytes=sizes[image.path],
+                node=node["node-name"],
+                tracker=tracker_name(request.capture_id) if request.is_tracking else None,
+                is_persistent=image.format == "qcow2" and not is_hvm,
+                since=since,
+                reason=reason,
+                room_bytes=_SPARE_BYTES + (2 * changed_bytes if since else actual_bytes),
+                image=f"{scratch}/{index}.qcow2",
+            )
+        )
     return plans
 
 
@@ -193,16 +250,11 @@ def _node_of(nodes: Sequence[Mapping[str, Any]], image: XenImage, name: str) -> 
     )
 
 
-def _shown(node: Mapping[str, Any], image: XenImage, since: str | None) -> tuple[str | None, str]:
-    """The tracker to show changes by, or why there is none."""
+def _since(node: Mapping[str, Any], image: XenImage, since: str | None) -> tuple[str | None, int, str]:
+    """The old tracker to follow with what it calls changed, or why there is none."""
     if not since:
-        return None, NO_TRACKER_YET
+        return None, 0, NO_TRACKER_YET
     for bitmap in node.get("dirty-bitmaps", []):
         if bitmap.get("name") == since and bitmap.get("recording") and not bitmap.get("inconsistent"):
-            return since, ""
-    return None, lost(since) if image.format == "qcow2" else CANNOT_TRACK
-
-
-def _opened(plan: _Plan, local: str) -> OpenedDisk:
-    bitmap = plan.copy if plan.shown else None
-    return OpenedDisk(plan.key, plan.size_bytes, NbdAddress(local, plan.key, bitmap), plan.tracker, plan.reason)
+            return since, int(bitmap.get("count", 0)), ""
+    return None, 0, lost(since) if image.format == "qcow2" else CANNOT_TRACK
