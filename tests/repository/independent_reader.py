@@ -31,7 +31,7 @@ class IndependentReader:
         assert self.config["format"] == "twinhull repository"
         assert self.config["version"] == 1
         self.key = self._unwrap(passphrase)
-        assert hmac.new(self._derive("config"), line, hashlib.sha256).hexdigest() == seal.decode()
+        assert hmac.new(self.derive("config"), line, hashlib.sha256).hexdigest() == seal.decode()
         self.chunk_size: int = self.config["chunk_size_bytes"]
         self.places: dict[bytes, tuple[Path, str, int, int]] = {}
         for pack in root.glob("pack/??/pack-*"):
@@ -71,7 +71,7 @@ class IndependentReader:
         return bytes(content[: disk["size_bytes"]])
 
     def _fill(self, content: bytearray, node_id: bytes, level: int, first: int) -> None:
-        node = self._chunk(node_id, "node")
+        node = self.chunk(node_id, "node")
         assert node[0] == level
         assert node[1:8] == bytes(7)
         (present,) = struct.unpack_from("<Q", node, 8)
@@ -83,17 +83,17 @@ class IndependentReader:
             if level:
                 self._fill(content, child, level - 1, at)
             else:
-                content[at * self.chunk_size : (at + 1) * self.chunk_size] = self._chunk(child, "data")
+                content[at * self.chunk_size : (at + 1) * self.chunk_size] = self.chunk(child, "data")
 
-    def _chunk(self, chunk_id: bytes, kind: str) -> bytes:
+    def chunk(self, chunk_id: bytes, kind: str) -> bytes:
         path, found_kind, offset, length = self.places[chunk_id]
         assert found_kind == kind
         data = path.read_bytes()
-        cipher = AESGCM(self._derive(f"{kind} pack", data[16:48]))
+        cipher = AESGCM(self.derive(f"{kind} pack", data[16:48]))
         payload = cipher.decrypt(offset.to_bytes(12, "big"), data[offset : offset + length], None)
         content = payload[1:] if payload[0] == 0 else zstandard.decompress(payload[1:])
         assert payload[0] in (0, 1)
-        assert blake3(content, key=self._derive(f"id {kind}")).digest() == chunk_id
+        assert blake3(content, key=self.derive(f"id {kind}")).digest() == chunk_id
         return content
 
     def _read_footer(self, path: Path) -> None:
@@ -103,7 +103,7 @@ class IndependentReader:
         assert path.name == f"pack-{data[16:48].hex()}"
         length, end = struct.unpack("<I8s", data[-12:])
         assert end == b"PACK-END"
-        cipher = AESGCM(self._derive(f"{kind} pack", data[16:48]))
+        cipher = AESGCM(self.derive(f"{kind} pack", data[16:48]))
         footer = cipher.decrypt(b"\xff" * 12, data[-12 - length : -12], data[:48] + data[-12:])
         for chunk_id, offset, size in struct.iter_unpack("<32sII", footer):
             self.places[chunk_id] = (path, kind, offset, size)
@@ -111,7 +111,7 @@ class IndependentReader:
     def _unseal(self, path: Path, kind: int, purpose: str) -> bytes:
         data = path.read_bytes()
         assert data[:16] == b"TWINHULL\x01\x00" + bytes([kind]) + bytes(5)
-        return AESGCM(self._derive(purpose, data[16:48])).decrypt(bytes(12), data[48:], data[:48] + path.name.encode())
+        return AESGCM(self.derive(purpose, data[16:48])).decrypt(bytes(12), data[48:], data[:48] + path.name.encode())
 
     def _unwrap(self, passphrase: str) -> bytes:
         (path,) = self.root.glob("key/key-*")
@@ -126,6 +126,6 @@ class IndependentReader:
         repository_id = str(self.config["repository_id"]).encode()
         return AESGCM(stretched).decrypt(bytes(12), bytes.fromhex(raw["wrapped_key"]), repository_id)
 
-    def _derive(self, purpose: str, salt: bytes = b"") -> bytes:
+    def derive(self, purpose: str, salt: bytes = b"") -> bytes:
         info = f"twinhull 1 {purpose}".encode()
         return HKDF(algorithm=SHA256(), length=32, salt=salt or bytes(32), info=info).derive(self.key)

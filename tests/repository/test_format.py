@@ -8,6 +8,7 @@ from pathlib import Path
 from twinhull.repository import open_store
 
 from . import golden_repository as golden
+from . import worked_example
 from .independent_reader import IndependentReader
 from .world import CHUNK, DATABASE, PASSPHRASE, capture, content_of, document, made, noise, opened, write_disk
 
@@ -66,3 +67,9 @@ def test_the_golden_repository_goes_on(tmp_path: Path) -> None:
     assert content_of(repository, capture(repository, grown, (second, golden.TWO))) == grown
     assert repository.collect(grace_seconds=0, is_alone=True).points_gone
     assert opened(open_store(repository.store.url)).verify(read_data=True).is_good
+
+
+def test_the_worked_example_in_the_docs_is_the_golden_repository() -> None:
+    assert worked_example.TARGET.read_text() == worked_example.example(), (
+        "write it anew: python -m tests.repository.worked_example"
+    )
