@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from twinhull.model.errors import DataError, MachineBusy, StillRunning
 from twinhull.model.extents import aligned, total_bytes
 from twinhull.model.machine import BootMode, Consistency, PowerState
 from twinhull.model.units import KIB, MIB
-from twinhull.platforms.contract import CapturedDisk
+from twinhull.platforms.contract import CapturedDisk, Leftover
 from twinhull.platforms.xen.site import XenSite
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
@@ -61,10 +60,10 @@ def _check_against_stopped(site: XenSite, guest: XenGuest, content: bytearray, t
 
 
 @pytest.fixture
-def running(make_xen_guest: MakeXenGuest) -> Iterator[tuple[XenGuest, TinyClient]]:
+def running(make_xen_guest: MakeXenGuest) -> tuple[XenGuest, TinyClient]:
     """A PV guest that runs."""
     guest = make_xen_guest("running")
-    yield guest, guest.boot()
+    return guest, guest.boot()
 
 
 def test_a_running_pv_machine_is_captured_by_what_it_changed(
@@ -155,11 +154,11 @@ def test_a_killed_capture_is_found_and_cleaned_and_has_changed_nothing(
     _check_against_stopped(xen_site, guest, content, tracker)
 
 
-def _wait_for_leftovers(site: XenSite, guest: XenGuest, tracker: str) -> list[object]:
+def _wait_for_leftovers(site: XenSite, guest: XenGuest, tracker: str) -> list[Leftover]:
     """Until ssh has noticed the death; bounded by the test's own limit."""
     while not (left := list(site.leftovers(guest.machine_id, (tracker,)))):
         pass
-    return list(left)
+    return left
 
 
 def test_a_tracker_lost_with_its_qemu_is_said(running: tuple[XenGuest, TinyClient], xen_site: XenSite) -> None:

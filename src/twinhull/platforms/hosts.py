@@ -195,6 +195,9 @@ class SshHost:
             self._directory = None
 
     def _connect(self) -> None:
+        # Asked of our own end of the connection: costs no round trip where it stands already.
+        if self._ports.processes.run([*self._ssh(), "-O", "check", self._target.address]).is_ok:
+            return
         done = self.run(["true"], timeout_seconds=_CONNECT_SECONDS * 2)
         if not done.is_ok:
             raise SiteUnreachable(f"{self.name} does not run commands: {done.complaint}")

@@ -120,6 +120,16 @@ class Leftovers:
             for name in sorted(names):
                 self._machines.images.drop_tracker(image, name)
 
+    def settle_trackers(self, machine_id: MachineId, name: str, *, is_kept: bool) -> None:
+        """A capture has ended: of its tracker and the older ones, what shall stay stays."""
+        if self._machines.power(machine_id).is_off:
+            known = self.trackers(machine_id)
+            self.drop_trackers(machine_id, known - {name} if is_kept else known & {name})
+            return
+        with self._monitors.talking(machine_id) as qmp:
+            known = tracker_names(qmp)
+            drop_bitmaps(qmp, known - {name} if is_kept else known & {name})
+
     def trackers(self, machine_id: MachineId) -> set[str]:
         """Every tracker of ours on a machine."""
         if not self._machines.power(machine_id).is_off:

@@ -7,7 +7,7 @@ but copies for one capture are named ``twinhull.copy…``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from twinhull.model.errors import NotSupportedHere
@@ -16,7 +16,7 @@ from twinhull.platforms.libvirt_connection import told
 from twinhull.platforms.xen.images import PREFIX
 from twinhull.platforms.xen.machines import Machines
 from twinhull.platforms.xen.place import Place
-from twinhull.platforms.xen.qmp import Qmp, QmpRefused, talking
+from twinhull.platforms.xen.qmp import QemuGone, Qmp, QmpRefused, talking
 
 COPY = "twinhull.copy"
 """The name of the frozen copy of a tracker that is shown to one capture."""
@@ -42,12 +42,18 @@ class Monitors:
     def talking(self, machine_id: MachineId) -> Iterator[Qmp]:
         """Talk to the QEMU that serves a running machine; raises NotSupportedHere where there is none."""
         path = self._path(machine_id)
-        if not self._place.host.run(["test", "-S", path]).is_ok:
-            raise NotSupportedHere(
-                f"No QEMU serves the disks of machine {machine_id} on site '{self._place.site}' ({path} is not there).",
-                hint="Serve its disks by qdisk (driver 'qemu'), or stop the machine for the capture.",
-            )
-        with self._place.host.forward(path) as local, talking(local, machine_id, self._place.clock) as qmp:
+        with ExitStack() as stack:
+            local = stack.enter_context(self._place.host.forward(path))
+            try:
+                qmp = stack.enter_context(talking(local, machine_id, self._place.clock))
+            except QemuGone as error:
+                if self._place.host.run(["test", "-S", path]).is_ok:
+                    raise
+                raise NotSupportedHere(
+                    f"No QEMU serves the disks of machine {machine_id} on site '{self._place.site}' ({path} is not"
+                    " there).",
+                    hint="Serve its disks by qdisk (driver 'qemu'), or stop the machine for the capture.",
+                ) from error
             yield qmp
 
 

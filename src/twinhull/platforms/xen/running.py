@@ -123,9 +123,9 @@ class RunningCaptures:
                 capture = self._capture(stack, request, scratch)
                 yield capture
         finally:
-            name, known = tracker_name(request.capture_id), self._leftovers.trackers(request.machine_id)
             is_kept = capture is not None and capture.is_kept
-            self._leftovers.drop_trackers(request.machine_id, known - {name} if is_kept else known & {name})
+            name = tracker_name(request.capture_id)
+            self._leftovers.settle_trackers(request.machine_id, name, is_kept=is_kept)
 
     def _capture(self, stack: ExitStack, request: CaptureRequest, scratch: str) -> OpenedCapture:
         machine = self._machines.look(request.machine_id)

@@ -46,7 +46,9 @@ class StoppedCaptures:
                     capture = self._open_all(stack, machine, request, scratch)
                     yield capture
             finally:
-                self._end(request, is_kept=capture is not None and capture.is_kept)
+                is_kept = capture is not None and capture.is_kept
+                name = tracker_name(request.capture_id)
+                self._leftovers.settle_trackers(request.machine_id, name, is_kept=is_kept)
 
     def _open_all(self, stack: ExitStack, machine: XenMachine, request: CaptureRequest, scratch: str) -> OpenedCapture:
         spec = machine.spec(self._machines.images.sizes(machine.definition.disks))
@@ -79,8 +81,3 @@ class StoppedCaptures:
         if not since:
             return None, NO_TRACKER_YET
         return (since, "") if self._machines.images.trackers(image).get(since) else (None, lost(since))
-
-    def _end(self, request: CaptureRequest, *, is_kept: bool) -> None:
-        name = tracker_name(request.capture_id)
-        known = self._leftovers.trackers(request.machine_id)
-        self._leftovers.drop_trackers(request.machine_id, known - {name} if is_kept else known & {name})
