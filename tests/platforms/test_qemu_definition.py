@@ -1,0 +1,152 @@
+"""libvirt's XML read into our words, and written from them; no hypervisor needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twinhull.model.errors import SiteError
+from twinhull.model.machine import BootMode, DiskKey, DiskSpec, Firmware, MachineId, MachineSpec, NicSpec, PowerState
+from twinhull.model.units import GIB, MIB
+from twinhull.platforms.qemu.definition import followed_definition, new_definition
+from twinhull.platforms.qemu.domains import power_of, read_definition
+from twinhull.platforms.qemu.opened import TrackerAnswer
+from twinhull.platforms.qemu.running import backup_xml
+from twinhull.platforms.qemu.trackers import checkpoint_xml
+
+OWNERS_XML = """
+<domain type='kvm'><name>db</name><uuid>6E7F4A1C-0000-4000-8000-00000000000A</uuid>
+<memory unit='GiB'>2</memory><currentMemory unit='GiB'>1</currentMemory><vcpu current='2'>8</vcpu>
+<os firmware='efi'><type arch='x86_64' machine='q35'>hvm</type></os>
+<devices>
+  <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/i/db.qcow2'/><target dev='vda' bus='virtio'/></disk>
+  <disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev='/dev/vg/db'/><target dev='sdb' bus='scsi'/></disk>
+  <disk type='network' device='disk'><driver name='qemu' type='raw'/><source protocol='rbd' name='p/i'/><target dev='vdc' bus='virtio'/></disk>
+  <disk type='file' device='cdrom'><target dev='hdc' bus='ide'/><readonly/></disk>
+  <interface type='bridge'><mac address='52:54:00:AA:BB:01'/><source bridge='br0'/><model type='virtio'/></interface>
+  <interface type='network'><mac address='52:54:00:aa:bb:02'/><source network='default'/><model type='e1000'/></interface>
+  <serial type='pty'><log file='/var/log/db.log' append='on'/></serial>
+  <hostdev mode='subsystem' type='pci'/>
+</devices></domain>"""  # noqa: E501 - as libvirt writes it
+
+
+def test_an_owner_s_definition_is_read() -> None:
+    found = read_definition(OWNERS_XML)
+    assert found.machine_id == "6e7f4a1c-0000-4000-8000-00000000000a"
+    assert (found.name, found.cpu_count, found.memory_bytes) == ("db", 2, 2 * GIB)
+    assert found.firmware is Firmware.UEFI
+    assert [(disk.key, disk.path, disk.format, disk.bus, disk.can_track) for disk in found.disks] == [
+        ("vda", "/i/db.qcow2", "qcow2", "virtio", True),
+        ("sdb", "/dev/vg/db", "raw", "scsi", False),
+        ("vdc", "", "raw", "virtio", False),
+    ]
+    assert found.other_devices == ("hdc",)
+    assert found.nics == (
+        NicSpec("52:54:00:aa:bb:01", "bridge:br0", "virtio"),
+        NicSpec("52:54:00:aa:bb:02", "network:default", "e1000"),
+    )
+    assert found.serial_path == "/var/log/db.log"
+    assert not found.has_agent
+    assert not found.has_screen
+    assert not found.is_ours
+
+
+def test_nonsense_is_an_error() -> None:
+    with pytest.raises(SiteError, match="cannot be read"):
+        read_definition("<domain>")
+
+
+SPECS = st.builds(
+    MachineSpec,
+    machine_id=st.uuids().map(lambda uuid: MachineId(str(uuid))),
+    name=st.text("abcdefgh<&'\" -", min_size=1, max_size=12).map(str.strip).filter(bool),
+    cpu_count=st.integers(1, 64),
+    memory_bytes=st.integers(64, 65536).map(lambda mib: mib * MIB),
+    firmware=st.sampled_from(Firmware),
+    boot_mode=st.just(BootMode.HVM),
+    disks=st.lists(
+        st.builds(
+            DiskSpec,
+            key=st.sampled_from(["vda", "vdb", "sda", "xvda", "hda"]).map(DiskKey),
+            size_bytes=st.integers(1, 64).map(lambda mib: mib * MIB),
+            bus=st.sampled_from(["virtio", "scsi", "sata", "ide"]),
+        ),
+        unique_by=lambda disk: disk.key,
+        max_size=4,
+    ).map(tuple),
+    nics=st.lists(
+        st.builds(
+            NicSpec,
+            mac=st.integers(0, 255).map(lambda last: f"52:54:00:00:00:{last:02x}"),
+            network=st.sampled_from(["bridge:br0", "network:lan", "user"]),
+            model=st.sampled_from(["virtio", "e1000"]),
+        ),
+        unique_by=lambda nic: nic.mac,
+        max_size=3,
+    ).map(tuple),
+)
+SAME = {"bridge:br0": "bridge:br0", "network:lan": "network:lan"}
+
+
+@given(SPECS)
+def test_what_is_written_is_read_back_as_the_same_machine(spec: MachineSpec) -> None:
+    paths = {disk.key: f"/th/{disk.key}.qcow2" for disk in spec.disks}
+    written = new_definition(spec, paths, SAME, domain_type="qemu", serial_path="/th/serial.log")
+    found = read_definition(written.xml)
+    assert found.spec({disk.key: disk.size_bytes for disk in spec.disks}) == spec
+    assert found.is_ours
+    assert found.has_agent
+    assert found.has_screen
+    assert found.serial_path == "/th/serial.log"
+    assert [disk.path for disk in found.disks] == list(paths.values())
+
+
+def test_an_owner_s_definition_follows_and_keeps_its_other_parts() -> None:
+    found = read_definition(OWNERS_XML)
+    spec = found.spec({disk.key: GIB for disk in found.disks})
+    new = DiskSpec(DiskKey("vdd"), GIB)
+    nic = NicSpec("52:54:00:aa:bb:03", "lan", "virtio")
+    wanted = replace(spec, cpu_count=4, memory_bytes=3 * GIB, disks=(spec.disks[0], new), nics=(spec.nics[0], nic))
+    gone = {DiskKey("sdb"), DiskKey("vdc")}
+    written = followed_definition(OWNERS_XML, wanted, {}, new_disks={new.key: "/th/vdd.qcow2"}, removed_disks=gone)
+    now = read_definition(written.xml)
+    assert (now.cpu_count, now.memory_bytes, now.domain_type) == (4, 3 * GIB, "kvm")
+    assert [disk.key for disk in now.disks] == ["vda", "vdd"]
+    assert [card.mac for card in now.nics] == ["52:54:00:aa:bb:01", nic.mac]
+    assert now.other_devices == ("hdc",)
+    assert "hostdev" in written.xml
+    assert now.serial_path == "/var/log/db.log"
+    assert written.reasons == [
+        "The network card 52:54:00:aa:bb:03 is plugged into nothing: 'lan' is mapped to no network here."
+    ]
+
+
+def test_a_backup_names_every_disk_each_in_its_own_way() -> None:
+    found = read_definition(OWNERS_XML)
+    answers = {DiskKey("vda"): TrackerAnswer(bitmap="twinhull-1"), DiskKey("sdb"): TrackerAnswer(reason="raw")}
+    xml = backup_xml(found, set(answers), answers, "/s")
+    assert "incremental='twinhull-1' exportbitmap='changed'" in xml
+    assert "<disk name='sdb' backup='yes' type='file' exportname='sdb' backupmode='full'>" in xml
+    assert "<disk name='vdc' backup='no'/>" in xml
+    assert "<disk name='hdc' backup='no'/>" in xml
+    assert 'file="/s/vda"' in xml
+    assert "<disk name='sdb' checkpoint='no'/>" in checkpoint_xml("twinhull-2", {DiskKey("vda")}, ["sdb"])
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "power"),
+    [
+        (1, 0, PowerState.RUNNING),
+        (3, 1, PowerState.PAUSED),
+        (4, 0, PowerState.RUNNING),
+        (5, 1, PowerState.OFF),
+        (5, 3, PowerState.CRASHED),
+        (6, 0, PowerState.CRASHED),
+        (99, 0, PowerState.RUNNING),
+    ],
+)
+def test_a_state_that_is_not_known_counts_as_running(state: int, reason: int, power: PowerState) -> None:
+    assert power_of(state, reason) is power
