@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
 from pathlib import Path
 
@@ -113,6 +114,23 @@ def test_a_directory_forgets_the_partial_files_of_the_dead(tmp_path: Path) -> No
         assert store.sweep() == 1
         assert living.exists()
         assert not dead.exists()
+    assert [path.name for path in (tmp_path / "config").iterdir()] == ["config"]
+
+
+def test_a_file_swept_before_it_was_locked_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = DirectoryStore(tmp_path)
+    lock = fcntl.flock
+    swept: list[int] = []
+
+    def swept_first(descriptor: int, operation: int) -> None:
+        if not swept:
+            swept.append(sum(path.unlink() is None for path in tmp_path.rglob(".twinhull-partial-*")))
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", swept_first)
+    store.create("config", [b"whole"])
+    assert swept == [1]
+    assert store.read("config") == b"whole"
     assert [path.name for path in (tmp_path / "config").iterdir()] == ["config"]
 
 

@@ -112,13 +112,21 @@ class DirectoryStore:
 
     @contextmanager
     def _partial(self, folder: Path) -> Iterator[tuple[Path, int]]:
-        path = folder / f"{PARTIAL_PREFIX}{self._randomness.token(12).hex()}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        path, descriptor = self._locked_file(folder)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield path, descriptor
         finally:
             path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def _locked_file(self, folder: Path) -> tuple[Path, int]:
+        """A new file that ``sweep`` knows to be in use; one that it swept before we had the lock is made again."""
+        while True:
+            path = folder / f"{PARTIAL_PREFIX}{self._randomness.token(12).hex()}"
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return path, descriptor
             os.close(descriptor)
 
     @contextmanager
