@@ -29,6 +29,8 @@ class Catalog:
         self._path = path
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS})
         sa.event.listen(self._engine, "connect", _on_connect)
+        sa.event.listen(self._engine, "begin", _on_begin)
+        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         try:
             self._check_version()
         except (sa.exc.DatabaseError, StateError) as error:
@@ -59,12 +61,23 @@ class Catalog:
 
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
-        with self._engine.begin() as connection:
+        with self._told(), self._engine.begin() as connection:
             yield connection
 
     def _read(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
-        with self._engine.connect() as connection:
+        with self._told(), self._reading.connect() as connection:
             return connection.execute(query).all()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """A full disk, or a file that others hold for too long, is a user's matter: say it as one."""
+        try:
+            yield
+        except sa.exc.OperationalError as error:
+            raise StateError(
+                f"The catalog {self._path} cannot be worked with: {error.orig}.",
+                hint="See that its disk has room and is writable, then try again; nothing half is left in it.",
+            ) from error
 
     # Settings
 
@@ -244,6 +257,12 @@ def _on_connect(connection: Any, _: Any) -> None:  # noqa: ANN401 - the driver's
     # Readers do not wait for writers, nor the other way round; FULL, because a lost run record costs a user's trust.
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
+
+
+def _on_begin(connection: sa.Connection) -> None:
+    # Whoever reads in order to write holds the others off from the beginning: two must not change the same row.
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _upsert(table: sa.Table, values: dict[str, Any]) -> sa.Insert:
