@@ -102,7 +102,7 @@ class XenReplicas:
         """A machine that was here before us: what the spec does not speak of stays as it is."""
         spec = request.spec
         changes = self._follow_disks(machine, spec)
-        free = [target_of(index, machine.definition.boot_mode) for index in range(len(spec.disks) + 26)]
+        free = [target_of(index, machine.definition.boot_mode) for index in range(26)]
         free = [name for name in free if all(image.target != name for image in machine.definition.disks)]
         new_disks: dict[str, str] = {}
         for key in changes.new_disks:
