@@ -20,6 +20,8 @@ from twinhull.platforms.qemu.domains import Definition, ImageFile
 
 PREFIX = "twinhull-"
 
+_INFO = ("qemu-img", "info", "--force-share", "-f", "qcow2", "--output=json")
+
 
 def tracker_name(capture_id: str) -> str:
     """The name of the tracker that a capture leaves."""
@@ -77,7 +79,7 @@ class Trackers:
         """The bitmaps of ours in an image's file, each with whether it is whole and counting."""
         if not image.can_track:
             return {}
-        info = json.loads(check(self._host, ["qemu-img", "info", "--force-share", "--output=json", "--", image.path]))
+        info = json.loads(check(self._host, [*_INFO, "--", image.path]))
         entries = info.get("format-specific", {}).get("data", {}).get("bitmaps", [])
         return {
             entry["name"]: "auto" in entry["flags"] and "in-use" not in entry["flags"]
@@ -90,7 +92,7 @@ class Trackers:
         if not image.can_track:
             return False
         if name not in self.bitmaps(image):
-            check(self._host, ["qemu-img", "bitmap", "--add", "--", image.path, name])
+            check(self._host, ["qemu-img", "bitmap", "--add", "-f", "qcow2", "--", image.path, name])
         return True
 
     def drop_stopped(self, domain: libvirt.virDomain, definition: Definition, names: Iterable[str]) -> None:
@@ -98,7 +100,7 @@ class Trackers:
         chosen = set(names)
         for image in definition.disks:
             for name in chosen & self.bitmaps(image).keys():
-                check(self._host, ["qemu-img", "bitmap", "--remove", "--", image.path, name])
+                check(self._host, ["qemu-img", "bitmap", "--remove", "-f", "qcow2", "--", image.path, name])
         for name in chosen & set(self.checkpoints(domain)):
             with told(self._site, f"dropping checkpoint {name}"):
                 domain.checkpointLookupByName(name).delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
