@@ -66,11 +66,13 @@ from twinhull.repository.store.contract import ObjectInfo, Store
 from twinhull.repository.store.directory import DirectoryStore
 from twinhull.repository.store.locate import open_store
 from twinhull.repository.store.memory import MemoryStore
+from twinhull.repository.store.wrappers import AppendOnlyStore, LimitedStore, ReadOnlyStore
 from twinhull.repository.verify import Finding, VerifyReport
 from twinhull.repository.writer import DiskWriter, Writer
 
 __all__ = [
     "DEFAULT_CHUNK_SIZE_BYTES",
+    "AppendOnlyStore",
     "ChunkId",
     "ChunkLost",
     "CollectReport",
@@ -81,6 +83,7 @@ __all__ = [
     "DiskWriter",
     "Finding",
     "KdfCost",
+    "LimitedStore",
     "MemoryStore",
     "ObjectInfo",
     "Point",
@@ -88,6 +91,7 @@ __all__ = [
     "PointDisk",
     "PointDiskReader",
     "PointDocument",
+    "ReadOnlyStore",
     "Reader",
     "Removal",
     "RepairReport",

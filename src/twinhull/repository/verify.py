@@ -18,7 +18,7 @@ from twinhull.repository.catalog import Catalog
 from twinhull.repository.chunks import Chunks
 from twinhull.repository.config import CONFIG_NAME, check_signed
 from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
-from twinhull.repository.errors import ObjectExists, ObjectMissing, RepositoryError
+from twinhull.repository.errors import ObjectExists, ObjectMissing, RepositoryError, StoreError
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
 from twinhull.repository.index_table import Place
@@ -51,6 +51,8 @@ class VerifyReport:
     packs_read: int
     bytes_read: int
     findings: tuple[Finding, ...]
+    reasons: tuple[str, ...] = ()
+    """What could not be done, where it is no damage."""
 
     @property
     def is_good(self) -> bool:
@@ -99,14 +101,14 @@ class Verifier:
         chosen = self._chosen(sizes, sample) if read_data else []
         self._read_packs(chosen, bad, on_pack)
         points = self._check_points(bad)
-        if chosen:
-            self._note(chosen, sizes)
+        reasons = self._note(chosen, sizes) if chosen else ()
         return VerifyReport(
             point_count=len(points),
             pack_count=len(sizes),
             packs_read=len(chosen),
             bytes_read=sum(sizes[name] for name in chosen),
             findings=tuple(self._told(bad, points)),
+            reasons=reasons,
         )
 
     def _check_documents(self, bad: _Bad) -> None:
@@ -239,7 +241,8 @@ class Verifier:
                 continue
         return len(names), {}
 
-    def _note(self, read: Sequence[str], sizes: dict[str, int]) -> None:
+    def _note(self, read: Sequence[str], sizes: dict[str, int]) -> tuple[str, ...]:
+        """Note what was read, so that the next sample reads something else."""
         last, read_in = self._notes()
         number = last + 1
         read_in = {name: run for name, run in read_in.items() if name in sizes} | dict.fromkeys(read, number)
@@ -248,5 +251,8 @@ class Verifier:
         salt = self.randomness.token(SALT_BYTES)
         try:
             self.store.create(name, [seal(self.keys, ObjectKind.VERIFICATION, name, salt, content)])
-        except ObjectExists:  # another verification at the same time; its note is as good as ours
-            return
+        except ObjectExists:
+            return ("Another verification ran at the same time; what this one read is not noted.",)
+        except StoreError as error:
+            return (f"What was read could not be noted, and may be read again soon: {error.message}",)
+        return ()

@@ -1,0 +1,99 @@
+"""What can be put around any store: no changes, no deletions, a limit on bandwidth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from threading import Lock
+
+from twinhull.model.ports import Clock
+from twinhull.repository.errors import StoreError
+from twinhull.repository.store.contract import ObjectInfo, Store
+
+
+class _Around:
+    """Passes everything on."""
+
+    def __init__(self, inner: Store) -> None:
+        self._inner = inner
+
+    @property
+    def url(self) -> str:
+        return self._inner.url
+
+    def create(self, name: str, parts: Sequence[bytes]) -> None:
+        self._inner.create(name, parts)
+
+    def read(self, name: str) -> bytes:
+        return self._inner.read(name)
+
+    def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        return self._inner.read_range(name, offset_bytes, length_bytes)
+
+    def size(self, name: str) -> int:
+        return self._inner.size(name)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return self._inner.list(prefix)
+
+    def delete(self, name: str) -> None:
+        self._inner.delete(name)
+
+    def sweep(self) -> int:
+        return self._inner.sweep()
+
+
+class AppendOnlyStore(_Around):
+    """Refuses to delete: what everyday syncs need, and all that they should have."""
+
+    def delete(self, name: str) -> None:
+        """Refused."""
+        raise StoreError(f"'{name}' was not deleted: these credentials may only add to {self.url}.")
+
+    def sweep(self) -> int:
+        """Left to somebody who may delete."""
+        return 0
+
+
+class ReadOnlyStore(AppendOnlyStore):
+    """Refuses every change: for restores and drills."""
+
+    def create(self, name: str, parts: Sequence[bytes]) -> None:
+        """Refused."""
+        count = sum(map(len, parts))
+        raise StoreError(f"'{name}' ({count} bytes) was not written: {self.url} is open for reading only.")
+
+
+class LimitedStore(_Around):
+    """Moves no more than so many bytes a second, over all threads, in either direction."""
+
+    def __init__(self, inner: Store, bytes_per_second: float, clock: Clock) -> None:
+        super().__init__(inner)
+        self._bytes_per_second = bytes_per_second
+        self._clock = clock
+        self._lock = Lock()
+        self._free_at = clock.monotonic()
+
+    def create(self, name: str, parts: Sequence[bytes]) -> None:
+        """Wait for the bytes' turn, then pass on."""
+        self._wait(sum(map(len, parts)))
+        super().create(name, parts)
+
+    def read(self, name: str) -> bytes:
+        """Pass on, then wait until the next one's turn."""
+        data = super().read(name)
+        self._wait(len(data))
+        return data
+
+    def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """Pass on, then wait until the next one's turn."""
+        data = super().read_range(name, offset_bytes, length_bytes)
+        self._wait(len(data))
+        return data
+
+    def _wait(self, count: int) -> None:
+        with self._lock:
+            now = self._clock.monotonic()
+            begin = max(self._free_at, now)
+            self._free_at = begin + count / self._bytes_per_second
+        if self._free_at > now:
+            self._clock.sleep(self._free_at - now)
