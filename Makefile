@@ -12,8 +12,7 @@ SYSTEM_PYTHON := /usr/bin/python3
 demo: setup
 	$(PYTHON) -m lab.demo
 
-test: setup check
-	$(PYTHON) -m lab.images
+test: setup check images
 	$(PYTHON) -m pytest -q -m real tests
 
 # About a minute: style, types, import layers, and the tests that need no hypervisor.
@@ -46,6 +45,7 @@ $(VENV)/ready: requirements.lock pyproject.toml
 # Guest images and the Xen host's image, built once and kept in ~/.cache/twinhull-lab.
 images: setup
 	$(PYTHON) -m lab.images
+	$(PYTHON) -m lab.xen_host
 
 lock:
 	$(VENV)/bin/pip install --quiet uv
