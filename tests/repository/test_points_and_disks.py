@@ -21,7 +21,9 @@ from twinhull.repository import (
     RepositoryVersionTooNew,
     WriterOverdue,
     WrongPassphrase,
+    packing,
 )
+from twinhull.repository.ids import ChunkKind
 from twinhull.repository.writer import SESSION_LIMIT_SECONDS
 
 from .world import (
@@ -370,3 +372,16 @@ def test_impossible_settings_are_refused(store: MemoryStore) -> None:
     with pytest.raises(UsageError, match="passphrase"):
         Repository.create(store, "")
     assert store.objects == {}
+
+
+def test_chunks_that_pack_to_nothing_do_not_make_endless_packs(
+    store: MemoryStore, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "MAX_PACK_CHUNKS", 100)
+    content = b"".join(bytes([1 + number // 200, 1 + number % 200]) * (CHUNK // 2) for number in range(250))
+    point = capture(repository, content)
+    data_packs = [entry.pack for table in repository.index.tables for entry in table.places()]
+    counts = [data_packs.count(pack) for pack in set(data_packs) if pack.kind is ChunkKind.DATA]
+    assert max(counts) <= 100
+    assert sum(counts) == 250
+    assert content_of(opened(store), point) == content

@@ -60,12 +60,12 @@ def copy_out(chunks: Chunks, packer: Packer, usage: Usage, pack_ids: Sequence[Pa
     emptied = []
     for pack_id, wanted in places.items():
         try:
-            contents = [chunks.fetch(place) for place in wanted]
+            for place in wanted:
+                content = chunks.fetch(place)
+                if packer.claim(place.entry.chunk_id):
+                    packer.add(place.pack.kind, place.entry.chunk_id, encode(content, level))
         except (RepositoryDamaged, ObjectMissing):
             continue
-        for place, content in zip(wanted, contents, strict=True):
-            if packer.claim(place.entry.chunk_id):
-                packer.add(place.pack.kind, place.entry.chunk_id, encode(content, level))
         emptied.append(pack_id)
     packer.flush()
     return emptied

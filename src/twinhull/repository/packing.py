@@ -14,7 +14,7 @@ from twinhull.repository.ids import PACK_ID_BYTES, ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
 from twinhull.repository.index_table import Place
 from twinhull.repository.keys import Keys
-from twinhull.repository.packs import TARGET_PACK_BYTES, SealedPack, open_chunk, seal_pack
+from twinhull.repository.packs import MAX_PACK_CHUNKS, TARGET_PACK_BYTES, SealedPack, open_chunk, seal_pack
 from twinhull.repository.stats import StatsCounter
 from twinhull.repository.store.contract import Store
 from twinhull.repository.tree import MAX_NODE_BYTES
@@ -66,7 +66,7 @@ class Packer:
             self._raise_failure()
             self._filling[kind].append((chunk_id, payload))
             self._filled_bytes[kind] += len(payload)
-            full = self._taken(kind) if self._filled_bytes[kind] >= TARGET_PACK_BYTES else None
+            full = self._taken(kind) if self._is_full(kind) else None
         if full:
             self._start(kind, full)
 
@@ -90,6 +90,9 @@ class Packer:
     def close(self) -> None:
         """Wait for the threads to end; what was not flushed is dropped."""
         self._threads.shutdown(cancel_futures=True)
+
+    def _is_full(self, kind: ChunkKind) -> bool:
+        return self._filled_bytes[kind] >= TARGET_PACK_BYTES or len(self._filling[kind]) >= MAX_PACK_CHUNKS
 
     def _taken(self, kind: ChunkKind) -> list[tuple[ChunkId, bytes]]:
         taken, self._filling[kind] = self._filling[kind], []

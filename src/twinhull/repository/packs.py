@@ -27,7 +27,8 @@ from twinhull.repository.store.contract import Store
 TARGET_PACK_BYTES = 16 * MIB
 """A pack is closed when its payloads have reached this; it is larger by at most one chunk and the footer."""
 
-MAX_PACK_BYTES = 2**31
+MAX_PACK_CHUNKS = 1 << 14
+"""A pack is closed at so many chunks, too: chunks may be packed to a few bytes, and their list has to be read whole."""
 MAX_PAYLOAD_OVERHEAD_BYTES = 1 + TAG_BYTES
 """A payload is never longer than its content and this: what does not compress is kept plain."""
 _ENTRY = struct.Struct("<32sII")
