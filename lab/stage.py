@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -88,6 +90,25 @@ class Stage:
             return str(error)
         return ""
 
+    def disk_sum_at_home(self) -> str:
+        """The SHA-256 of the stopped machine's whole disk on the QEMU host."""
+        raw = self.twinhull.state / "home.raw"
+        _convert(self.plan.disks[0].path, raw)
+        return _sum_and_remove(raw)
+
+    def disk_sum_away(self) -> str:
+        """The SHA-256 of the stopped machine's whole disk on the Xen host, taken there."""
+        image = f"/var/lib/twinhull/replicas/{self.plan.machine_uuid}/vda.qcow2"
+        raw = "/var/lib/twinhull/compared.raw"
+        convert = f"qemu-img convert -U -f qcow2 -O raw {image} {raw}"
+        return self.xen.run(f"{convert} && sha256sum {raw} && rm {raw}", timeout_seconds=600).split()[0]
+
+    def point_sum(self) -> str:
+        """The SHA-256 of the whole disk in the machine's latest point."""
+        raw = self.twinhull.state / "point.raw"
+        self.twinhull.text("restore", f"{self.machine}:N", "--to", str(raw))
+        return _sum_and_remove(raw)
+
     def connect_sites(self) -> None:
         """Make the repository, add both sites, and protect the machine: what a user types first."""
         repository = self.twinhull.state / "points"
@@ -99,6 +120,17 @@ class Stage:
         networks = ["--network", "user=bridge:xenbr0", "--boot-mode", "pv"]
         route = ["--machine", self.machine, "--from", HOME, "--to", AWAY]
         self.twinhull.text("plan", "create", PLAN, *route, "--rpo", "1m", *networks)
+
+
+def _convert(image: Path, raw: Path) -> None:
+    subprocess.run(["qemu-img", "convert", "-U", "-f", "qcow2", "-O", "raw", str(image), str(raw)], check=True)
+
+
+def _sum_and_remove(raw: Path) -> str:
+    with raw.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    raw.unlink()
+    return digest
 
 
 @contextmanager

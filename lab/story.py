@@ -32,10 +32,15 @@ class Station:
 
 @dataclass
 class Story:
-    """Plays the stations in order; ``tell`` hears of each as it begins and ends."""
+    """Plays the stations in order; ``tell`` hears of each as it begins and ends.
+
+    With ``is_comparing`` whole disks are compared after both planned changes of sides: the replica with its point by
+    Twinhull itself, and the stopped machine's disk with the point by its checksum.
+    """
 
     stage: Stage
     tell: Callable[[str], None]
+    is_comparing: bool = False
     stations: list[Station] = field(default_factory=list)
 
     def play(self) -> list[Station]:
@@ -65,7 +70,8 @@ class Story:
     def _planned_failover(self, home: Address) -> Address:
         with self.stage.writer(home) as writer:
             writer.wait_for_more(LOAD_TRANSACTIONS)
-            facts, seconds = self._timed("failover", self.stage.machine, "--planned", "--yes")
+            facts, seconds = self._timed("failover", self.stage.machine, "--planned", "--yes", *self._verifying())
+        self._compare("the disk at home is its point, byte by byte", self.stage.disk_sum_at_home)
         away = self.stage.away()
         self._judged("planned failover to Xen", seconds, facts, away, time.monotonic())
         return away
@@ -73,7 +79,8 @@ class Story:
     def _failback(self, away: Address) -> Address:
         with self.stage.writer(away) as writer:
             writer.wait_for_more(LOAD_TRANSACTIONS)
-            facts, seconds = self._timed("failback", self.stage.machine, "--yes")
+            facts, seconds = self._timed("failback", self.stage.machine, "--yes", *self._verifying())
+        self._compare("the disk on Xen is its point, byte by byte", self.stage.disk_sum_away)
         home = self.stage.at_home()
         self._judged("failback of the difference", seconds, facts, home, time.monotonic())
         return home
@@ -118,6 +125,18 @@ class Story:
         later = self.stage.ledger.before(time.monotonic()) - self.stage.ledger.before(instants[-2])
         self._require(not later & book.numbers, "rollback to N-2", "transactions from after N-2 are still there")
         self.stage.ledger.forget_all_but(book)
+
+    def _verifying(self) -> list[str]:
+        return ["--verify"] if self.is_comparing else []
+
+    def _compare(self, name: str, disk_sum: Callable[[], str]) -> None:
+        """The stopped side's whole disk against the latest point, which was captured when it was stopped."""
+        if not self.is_comparing:
+            return
+        started = time.monotonic()
+        is_same = disk_sum() == self.stage.point_sum()
+        verdict = "holds: the checksums are equal" if is_same else "FALLS SHORT: the checksums differ"
+        self._station(Station(name, time.monotonic() - started, None, {}, holds=is_same, verdict=verdict))
 
     def _run(self, name: str, address: Address, *command: str) -> None:
         before = self.stage.cast.service.written_bytes(address)

@@ -19,7 +19,7 @@ FREEZE_SECONDS = 0.5
 def test_the_story_holds_at_every_station() -> None:
     told: list[str] = []
     with tempfile.TemporaryDirectory(prefix="twh-") as directory, stage(Path(directory), tiny_cast()) as played:
-        stations = Story(played, told.append).play()
+        stations = Story(played, told.append, is_comparing=True).play()
     assert [station.verdict for station in stations if not station.holds] == [], "\n".join(told)
     windows = [station.facts["freeze_seconds"] for station in stations if "increment" in station.name]
     assert len(windows) == 6
