@@ -31,7 +31,7 @@ def test_a_process_killed_at_any_moment_leaves_whole_points(tmp_path: Path) -> N
     root = tmp_path / "repository"
     made(open_store(str(root)))
     told: dict[str, int] = {}
-    for round_number in range(6):
+    for round_number in range(4):
         told |= _killed_after(0.45 + 0.03 * round_number, root, str(round_number))
         repository = opened(open_store(str(root)), seed=f"after {round_number}")
         points = {str(point.id): point for point in repository.points()}
