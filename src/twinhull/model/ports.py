@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 
 class Clock(Protocol):
@@ -232,7 +232,7 @@ def connect_unix(path: str, timeout_seconds: float) -> IO[bytes]:
     try:
         connection.settimeout(timeout_seconds)
         connection.connect(path)
-        return connection.makefile("rwb")
+        return cast("IO[bytes]", connection.makefile("rwb"))
     finally:
         # The file keeps the connection open; closing the file closes it.
         connection.close()

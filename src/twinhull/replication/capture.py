@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from twinhull.cluster.epochs import FIRST_EPOCH
 from twinhull.model.codec import spec_from_json, spec_to_json
 from twinhull.model.errors import MachineChanged, NotFound
-from twinhull.model.machine import Consistency, MachineId, SiteName
+from twinhull.model.machine import MachineId, SiteName
 from twinhull.model.steps import JsonValue
 from twinhull.model.units import format_bytes, format_duration
 from twinhull.platforms.contract import Capture, CapturedDisk, CaptureRequest, Site
@@ -204,6 +204,4 @@ def _drift(last: Point | None, capture: Capture) -> list[str]:
         elif now.size_bytes != disk.size_bytes:
             was, size = format_bytes(disk.size_bytes), format_bytes(now.size_bytes)
             said.append(f"Disk {disk.key} was {was} and is {size} now: the replica follows.")
-    if capture.consistency is Consistency.CRASH and last.document.consistency is not Consistency.CRASH:
-        said.append("This capture is crash consistent only; the last one was better.")
     return said

@@ -57,10 +57,11 @@ class OpenedCapture:
 
 @dataclass(frozen=True, slots=True)
 class TrackerAnswer:
-    """For one disk: the bitmap to ask for changes, or why there is none."""
+    """For one disk: the bitmap to ask for changes and how much it calls changed, or why there is none."""
 
     bitmap: str | None = None
     reason: str = ""
+    changed_bytes: int = 0
 
 
 NO_TRACKER_YET = "No earlier capture left a tracker for this disk"

@@ -13,6 +13,7 @@ from twinhull.blocks.nbd import NbdAddress
 from twinhull.model.errors import MachineBusy, SiteError
 from twinhull.model.machine import DiskKey, DiskSpec, MachineSpec
 from twinhull.model.ports import Clock
+from twinhull.model.units import KIB
 from twinhull.platforms.contract import CaptureRequest, CaptureWindow
 from twinhull.platforms.libvirt_connection import as_site_error, told
 from twinhull.platforms.qemu.domains import Definition
@@ -35,6 +36,13 @@ END_SECONDS = 60.0
 
 _EXPORT_BITMAP = "changed"
 
+THAW_TRACE_BYTES = 64 * KIB
+"""What a thaw alone makes a tracker call changed: one grain, where a file system notes that it goes on."""
+
+QUIET = (
+    "Nothing was written since the last capture but what its own thaw writes: the guest is not frozen, "
+    "and the capture is crash-consistent."
+)
 
 Answers = Mapping[DiskKey, TrackerAnswer]
 
@@ -114,10 +122,10 @@ class RunningCaptures:
     def _answers(self, subject: _Subject) -> Answers:
         """For each disk, whether its tracker can be used; asked before the guest is frozen."""
         since = subject.request.since
-        whole: dict[str, set[DiskKey]] = {}
+        changed: dict[str, dict[DiskKey, int]] = {}
         for name in set(since.values()):
             disks = [key for key, wanted in since.items() if wanted == name and subject.definition.disk(key)]
-            whole[name] = self._trackers.whole_disks(subject.domain, name, disks) if disks else set()
+            changed[name] = self._trackers.changed_bytes(subject.domain, name, disks) if disks else {}
         answers = {}
         for disk in subject.definition.disks:
             name = since.get(disk.key, "")
@@ -125,10 +133,10 @@ class RunningCaptures:
                 answers[disk.key] = TrackerAnswer(reason=CANNOT_TRACK)
             elif not name:
                 answers[disk.key] = TrackerAnswer(reason=NO_TRACKER_YET)
-            elif disk.key not in whole[name]:
+            elif disk.key not in changed[name]:
                 answers[disk.key] = TrackerAnswer(reason=lost(name))
             else:
-                answers[disk.key] = TrackerAnswer(bitmap=name)
+                answers[disk.key] = TrackerAnswer(bitmap=name, changed_bytes=changed[name][disk.key])
         return answers
 
     def _begin(self, subject: _Subject, answers: Answers, keeper: Keeper) -> _Begun:
@@ -137,7 +145,9 @@ class RunningCaptures:
         started = self._clock.monotonic()
         with ExitStack() as stack:
             state = Frozen()
-            if subject.request.is_freezing:
+            if subject.request.is_freezing and is_quiet(answers):
+                state.reasons.append(QUIET)
+            elif subject.request.is_freezing:
                 state = stack.enter_context(frozen(subject.domain, subject.definition, power, keeper))
             begin_started = self._clock.monotonic()
             answers = self._begin_backup(subject, answers)
@@ -185,6 +195,16 @@ class RunningCaptures:
         doomed = known - {new} if is_kept else known & {new}
         is_off = self._machines.power_of(domain).is_off
         self._trackers.drop(domain, subject.definition, doomed, is_off=is_off)
+
+
+def is_quiet(answers: Answers) -> bool:
+    """Whether a freeze would change more than it could save: an idle machine shall move no data.
+
+    Each freeze and thaw writes; to freeze an idle machine at every capture would make a change for the next one.
+    """
+    return bool(answers) and all(
+        answer.bitmap and answer.changed_bytes <= THAW_TRACE_BYTES for answer in answers.values()
+    )
 
 
 def _disk(subject: _Subject, disk: DiskSpec, answers: Answers, socket: str) -> OpenedDisk:

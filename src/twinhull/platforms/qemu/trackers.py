@@ -41,10 +41,10 @@ class Trackers:
             names = [checkpoint.getName() for checkpoint in domain.listAllCheckpoints()]
         return [name for name in names if name.startswith(PREFIX)]
 
-    def whole_disks(self, domain: libvirt.virDomain, name: str, disks: Iterable[DiskKey]) -> set[DiskKey]:
-        """Of a running machine's disks, those whose bitmap of that name is there and whole."""
+    def changed_bytes(self, domain: libvirt.virDomain, name: str, disks: Iterable[DiskKey]) -> dict[DiskKey, int]:
+        """How much a tracker calls changed, for those of a running machine's disks whose bitmap is there and whole."""
         if not name.startswith(PREFIX):
-            return set()
+            return {}
         was_known = name in self.checkpoints(domain)
         if not was_known:
             self._redefine(domain, name, disks)
@@ -53,10 +53,10 @@ class Trackers:
             checkpoint = domain.checkpointLookupByName(name)
             found = ET.fromstring(checkpoint.getXMLDesc(flags)).findall("./disks/disk")  # noqa: S314 - from the site
             # libvirt gives a size exactly for the bitmaps that QEMU has loaded whole.
-            whole = {DiskKey(disk.get("name", "")) for disk in found if disk.get("size") is not None}
-            if not whole and not was_known:
+            sizes = {DiskKey(disk.get("name", "")): int(disk.get("size", 0)) for disk in found if disk.get("size")}
+            if not sizes and not was_known:
                 checkpoint.delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
-        return whole
+        return sizes
 
     def _redefine(self, domain: libvirt.virDomain, name: str, disks: Iterable[DiskKey]) -> None:
         xml = checkpoint_xml(name, set(disks), ())
