@@ -16,16 +16,18 @@ from lab.guests import TinyClient
 from lab.stage import Stage, stage
 
 MIB = 1 << 20
+POINT_DOCUMENT_BYTES = 4096
+"""A point that holds no new data is a document of about a KiB all the same."""
 PHASES = ("freeze", "begin", "read", "publish", "prepare", "apply")
 
 
 def _moved(name: str, facts: dict[str, Any], bar: int) -> list[Figure]:
     columns = {
-        "read from the source": "source_read_bytes",
-        "added to the repository": "stored_bytes",
-        "written to the replica": "replica_written_bytes",
+        "read from the source": ("source_read_bytes", bar),
+        "added to the repository": ("stored_bytes", max(bar, POINT_DOCUMENT_BYTES)),
+        "written to the replica": ("replica_written_bytes", bar),
     }
-    return [Figure(f"{name}: bytes {what}", facts[key], "B", bar) for what, key in columns.items()]
+    return [Figure(f"{name}: bytes {what}", facts[key], "B", limit) for what, (key, limit) in columns.items()]
 
 
 def _phases(name: str, facts: dict[str, Any]) -> list[Figure]:
@@ -50,6 +52,7 @@ def measure(played: Stage) -> list[Figure]:
     guest = TinyClient(address.port, address.host)
     first = _sync(played)
     guest.be_quiet()
+    _sync(played)
     _sync(played)
     idle = _sync(played)
     guest.write("mebibyte", 1)
