@@ -67,7 +67,7 @@ import sys, time
 from twinhull.repository import Repository, DiskRoot, open_store, export_disk
 repository = Repository.open(open_store(sys.argv[1]), sys.argv[2])
 export = export_disk(repository, repository.points()[0].document.disks[0].root)
-print(export.pid, flush=True)
+print(export.pid, export.socket.parent, flush=True)
 time.sleep(100)
 """
 
@@ -77,11 +77,11 @@ def test_an_export_ends_with_a_killed_starter(repository: Repository, tmp_path: 
     arguments = [sys.executable, "-c", STARTER, str(tmp_path / "repository"), "correct horse"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE) as starter:
         assert starter.stdout
-        pid = int(starter.stdout.readline())
+        pid, directory = starter.stdout.readline().decode().split()
         starter.kill()
     deadline = time.monotonic() + 10
-    while _lives(pid):
-        assert time.monotonic() < deadline, "nbdkit outlived the process that started it by 10 s"
+    while _lives(int(pid)) or Path(directory).exists():
+        assert time.monotonic() < deadline, "nbdkit or its directory outlived the process that started it by 10 s"
         time.sleep(0.05)
 
 

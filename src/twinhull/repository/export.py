@@ -39,6 +39,8 @@ class ExportOrder:
     chunk_size_bytes: int
     size_bytes: int
     root: str | None
+    directory: str
+    """What to remove when its starter is gone."""
 
 
 class DiskExport:
@@ -102,7 +104,7 @@ def export_disk(repository: Repository, root: DiskRoot, ports: Ports | None = No
         shutil.rmtree(directory, ignore_errors=True)
         raise RepositoryError("nbdkit is not installed.", hint="apt-get install nbdkit nbdkit-plugin-python") from None
     try:
-        _tell(export, _order(repository, root))
+        _tell(export, _order(repository, root, directory))
         _wait_until_ready(export, world)
     except BaseException:
         export.close()
@@ -115,7 +117,7 @@ def _command(directory: Path) -> list[str]:
     return ["nbdkit", "--foreground", "--readonly", "--unix", sock, "--pidfile", pid, "python", str(_PLUGIN)]
 
 
-def _order(repository: Repository, root: DiskRoot) -> ExportOrder:
+def _order(repository: Repository, root: DiskRoot, directory: Path) -> ExportOrder:
     return ExportOrder(
         path=sys.path,
         store_url=repository.store.url,
@@ -124,6 +126,7 @@ def _order(repository: Repository, root: DiskRoot) -> ExportOrder:
         chunk_size_bytes=repository.chunk_size_bytes,
         size_bytes=root.size_bytes,
         root=root.node.hex() if root.node else None,
+        directory=str(directory),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import sys
 import threading
 from typing import IO, TYPE_CHECKING, Any
@@ -21,14 +22,16 @@ API_VERSION = 2
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 _disk: PointDiskReader
 _order: IO[bytes]
+_directory: str
 _chunk_size_bytes: int
 
 
 def config_complete() -> None:
     """Read the order and open the repository."""
-    global _disk, _order, _chunk_size_bytes  # noqa: PLW0603 - a plugin is a module; this is how it keeps what it serves
+    global _directory, _disk, _order, _chunk_size_bytes  # noqa: PLW0603 - a plugin is a module; this is how it keeps what it serves
     _order = os.fdopen(os.dup(0), "rb")  # nbdkit itself lets go of its standard input later
     order = json.loads(_order.readline())
+    _directory = order["directory"]
     sys.path[:] = order["path"]
     from twinhull.model.ports import system_ports  # noqa: PLC0415 - see above
     from twinhull.repository import DiskRoot, Repository, open_store  # noqa: PLC0415
@@ -54,6 +57,11 @@ def _end_with_our_starter() -> None:
     while _order.read(1):
         pass
     nbdkit.shutdown()
+
+
+def cleanup() -> None:
+    """Leave nothing behind, also where nobody is left to tidy up after us."""
+    shutil.rmtree(_directory, ignore_errors=True)
 
 
 def thread_model() -> int:
