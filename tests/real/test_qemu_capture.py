@@ -18,12 +18,11 @@ import pytest
 from lab.guests import GuestDisk, TinyClient
 from lab.qemu_host import QemuHost
 from tests.real.conftest import Guest, MakeGuest
-from twinhull.blocks.copy import Work, checksum, copy
+from tests.real.disks import checksum, copy
 from twinhull.blocks.memory import MemoryDisk
 from twinhull.model.errors import MachineBusy
 from twinhull.model.extents import total_bytes
 from twinhull.model.machine import Consistency, DiskKey
-from twinhull.model.ports import SystemClock
 from twinhull.model.units import KIB, MIB
 from twinhull.platforms.contract import Capture, CaptureRequest
 from twinhull.platforms.qemu.site import QemuSite
@@ -31,7 +30,6 @@ from twinhull.platforms.qemu.site import QemuSite
 pytestmark = pytest.mark.real
 
 VDA = DiskKey("vda")
-WORK = Work(SystemClock())
 FREEZE_LIMIT_SECONDS = 0.5
 """The issue's bar for a quiet machine; asserted with the lab's factor of four for a busy one."""
 
@@ -60,7 +58,7 @@ def assert_nothing_is_left(site: QemuSite, guest: Guest, *kept: str) -> None:
 def content_hash(capture: Capture, path: str, client: TinyClient) -> tuple[str, str]:
     """The hash of a file as the captured disk's file system holds it, and as the guest tells it."""
     image = MemoryDisk(capture.disks[0].size_bytes)
-    copy(capture.disks[0].open, lambda: image, WORK)
+    copy(capture.disks[0].open, lambda: image)
     whole = Path(f"/tmp/{os.getpid()}.raw")
     try:
         whole.write_bytes(image.read(MIB, image.size_bytes - MIB))
@@ -399,7 +397,7 @@ def test_libvirtd_killed_with_a_capture_open_leaves_a_site_that_captures_again(
 def test_a_stopped_machine_s_capture_equals_its_disk(qemu_site: QemuSite, make_guest: MakeGuest) -> None:
     guest = make_guest("resting")
     with qemu_site.capture(request(guest, "r1")) as capture:
-        captured = checksum(capture.disks[0].open, WORK)
+        captured = checksum(capture.disks[0].open)
     with qemu_site.read_disk(guest.machine_id, VDA) as door:
-        assert checksum(door, WORK) == captured
+        assert checksum(door) == captured
     assert_nothing_is_left(qemu_site, guest)

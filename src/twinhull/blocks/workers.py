@@ -1,98 +1,87 @@
-"""Many threads over one stream of pieces: a bounded queue, a handle per worker, and the first error wins."""
+"""Threads in the data plane: a handle for each, results in order, and never more in flight than a bound."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from queue import Full, Queue
-from threading import Event, Thread
-from typing import Generic, TypeVar
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from queue import Empty, SimpleQueue
+from threading import Lock
+from types import TracebackType
+from typing import Self, TypeVar
 
-from twinhull.model.errors import RunFailed
+from twinhull.blocks.disk import Disk, DiskOpener
 
-QUEUE_PER_WORKER = 4
-"""Pieces that wait for each worker, at most: bounds what the producer runs ahead."""
+IN_FLIGHT_PER_WORKER = 2
+"""How many pieces wait or are worked on, for each worker: the bound on memory."""
 
-_POLL_SECONDS = 0.2
-
-Piece = TypeVar("Piece")
-Worker = Callable[[], AbstractContextManager[Callable[[Piece], None]]]
-
-
-class Cancelled(RunFailed):
-    """The work was called off by whoever asked for it; what was done stays."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-class _Crew(Generic[Piece]):
-    def __init__(self, worker: Worker[Piece], count: int) -> None:
-        self._worker = worker
-        self._queue: Queue[Piece | None] = Queue(maxsize=count * QUEUE_PER_WORKER)
-        self._failed = Event()
-        self.errors: list[BaseException] = []
-        self._threads = [Thread(target=self._work, name=f"twinhull-worker-{n}", daemon=True) for n in range(count)]
-        for thread in self._threads:
-            thread.start()
-
-    def offer(self, piece: Piece | None) -> bool:
-        """Queue a piece, waiting for room; False when a worker has failed."""
-        while not self._failed.is_set():
-            try:
-                self._queue.put(piece, timeout=_POLL_SECONDS)
-            except Full:
-                continue
-            return True
-        return False
-
-    def fail(self, error: BaseException) -> None:
-        self.errors.append(error)
-        self._failed.set()
-
-    def _work(self) -> None:
-        try:
-            with self._worker() as act:
-                while (piece := self._queue.get()) is not None:
-                    if self._failed.is_set():
-                        return
-                    act(piece)
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that asked, whatever it is
-            self.fail(error)
-
-    def finish(self) -> None:
-        """Let the workers end and wait for them; after a failure, wake those that wait for a piece."""
-        for _ in self._threads:
-            if not self.offer(None):
-                break
-        while any(thread.is_alive() for thread in self._threads):
-            if self._failed.is_set() and self._queue.empty():
-                self._queue.put(None)
-            for thread in self._threads:
-                thread.join(_POLL_SECONDS / 4)
+Stream = Generator[Item, None, None]
+"""Something read one by one, and closed by whoever reads it: ``with closing(stream): …``."""
 
 
-def work_through(
-    pieces: Iterable[Piece],
-    worker: Worker[Piece],
-    *,
-    count: int = 4,
-    is_cancelled: Callable[[], bool] = lambda: False,
-) -> None:
-    """Give each piece to one of ``count`` workers; return when all are done.
+def in_order(items: Stream[Item], work: Callable[[Item], Result], workers: int) -> Stream[Result]:
+    """``work`` done by threads; results come in the items' own order, at most a bounded number ahead of the reader.
 
-    ``worker`` opens one worker's tools (its disk handles) as a context that yields what acts on a piece.
-
-    Raises:
-        Cancelled: ``is_cancelled`` said so; pieces begun were finished.
-        BaseException: the first error of any worker, or of ``pieces`` itself; nobody works any more when it is raised.
+    Closing it waits for the threads, so that nothing they use is taken away from under them; it closes the items, too.
     """
-    crew = _Crew(worker, count)
-    try:
-        for piece in pieces:
-            if is_cancelled():
-                crew.fail(Cancelled("The work was called off; what was done so far stays."))
-            if not crew.offer(piece):
-                break
-    except BaseException as error:  # noqa: BLE001 - raised again below, after the workers have stopped
-        crew.fail(error)
-    crew.finish()
-    if crew.errors:
-        raise crew.errors[0]
+    executor = ThreadPoolExecutor(workers, "twinhull-data")
+    pending: deque[Future[Result]] = deque()
+    with closing(items):
+        try:
+            for item in items:
+                pending.append(executor.submit(work, item))
+                if len(pending) >= workers * IN_FLIGHT_PER_WORKER:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+
+
+class Handles:
+    """Handles on one disk, lent to one thread at a time, opened as they are needed, closed together."""
+
+    def __init__(self, opener: DiskOpener) -> None:
+        self._opener = opener
+        self._free: SimpleQueue[Disk] = SimpleQueue()
+        self._all: list[Disk] = []
+        self._lock = Lock()
+
+    @contextmanager
+    def lent(self) -> Iterator[Disk]:
+        """A handle that nobody else uses meanwhile."""
+        handle = self._take()
+        try:
+            yield handle
+        finally:
+            self._free.put(handle)
+
+    def flush(self) -> None:
+        """Return when everything written through any handle is durable."""
+        for handle in self._all:
+            handle.flush()
+
+    def __enter__(self) -> Self:
+        """Nothing is opened yet."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close them all."""
+        for handle in self._all:
+            handle.close()
+
+    def _take(self) -> Disk:
+        try:
+            return self._free.get_nowait()
+        except Empty:
+            handle = self._opener()
+            with self._lock:
+                self._all.append(handle)
+            return handle

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 
+from twinhull.blocks.workers import Handles, Stream, in_order
 from twinhull.model.errors import DataError, TargetTooSmall
 from twinhull.model.extents import Extent, pieces
 from twinhull.platforms.contract import DiskDoor
@@ -12,7 +13,6 @@ from twinhull.replication.compare import Difference, compare
 from twinhull.replication.context import Context, Progress
 from twinhull.replication.known import Known
 from twinhull.replication.places import clipped, piece_bytes, union, windows
-from twinhull.replication.workers import Handles, Stream, in_order
 from twinhull.repository import DiskRoot, Repository
 
 

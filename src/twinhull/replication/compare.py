@@ -7,9 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from twinhull.blocks.disk import Disk
+from twinhull.blocks.workers import Handles, Stream, in_order
 from twinhull.model.extents import Extent, aligned, pieces
 from twinhull.replication.places import chunk_states, piece_bytes, whole, windows
-from twinhull.replication.workers import Handles, Stream, in_order
 from twinhull.repository import ChunkId, DiskRoot, Repository
 
 

@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from twinhull.blocks.disk import Disk
+from twinhull.blocks.workers import Handles, Stream, in_order
 from twinhull.model.errors import DataError
 from twinhull.model.extents import Extent, aligned, intersection, pieces, total_bytes
 from twinhull.model.machine import DiskKey
@@ -22,7 +23,6 @@ from twinhull.replication.bases import COMPARED, TRACKED
 from twinhull.replication.compare import Difference, compare
 from twinhull.replication.context import Context, Progress
 from twinhull.replication.places import WINDOW_BYTES, chunk_states, piece_bytes, spans, windows
-from twinhull.replication.workers import Handles, Stream, in_order
 from twinhull.repository import DiskRoot, DiskWriter, Writer
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from twinhull.blocks.disk import Disk
 from twinhull.blocks.memory import MemoryDisk
-from twinhull.replication.workers import IN_FLIGHT_PER_WORKER, Handles, Stream, in_order
+from twinhull.blocks.workers import IN_FLIGHT_PER_WORKER, Handles, Stream, in_order
 
 
 def numbers(count: int, seen: list[int]) -> Stream[int]:
