@@ -104,7 +104,10 @@ def _put_back(context: Context, facts: Facts) -> Facts:
 def _apply(context: Context, facts: Facts, point: Point) -> dict[str, JsonValue]:
     request = RollbackRequest.of(facts)
     spec = _spec_here(context, request, point)
-    order = ReplicaOrder(SiteName(request.site), point, number(facts, "epoch"), role=Role.PRIMARY, spec=spec)
+    # The networks are named as this site names them already: each is mapped to itself.
+    networks = {nic.network: nic.network for nic in spec.nics}
+    epoch = number(facts, "epoch")
+    order = ReplicaOrder(SiteName(request.site), point, epoch, networks, role=Role.PRIMARY, spec=spec)
     brought = bring_replica(context, order)
     return {**brought.facts(), "reasons": with_reasons(facts, *brought.reasons)}
 
