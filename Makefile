@@ -13,15 +13,15 @@ demo: setup
 	$(PYTHON) -m lab.demo
 
 test: setup check images
-	$(PYTHON) -m pytest -q -m real tests
+	$(PYTHON) -m pytest -q -m real --numprocesses 2 --dist loadfile --durations 15 tests
 
-# About a minute: style, types, import layers, and the tests that need no hypervisor.
+# A minute or two: style, types, import layers, and the tests that need no hypervisor.
 check: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(PYTHON) -m pytest -q -m "not real" tests
+	$(PYTHON) -m pytest -q -m "not real" --numprocesses 2 --dist loadscope tests
 
 # What an increment costs, on real hypervisors: one line per figure.
 bench: setup
