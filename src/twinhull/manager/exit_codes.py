@@ -22,6 +22,8 @@ This page is made from the code (`python -m twinhull.manager.exit_codes > docs/e
 | exit code | kind | meaning |
 |---|---|---|
 """
+_MODULES = ("twinhull.model.errors", "twinhull.repository.errors")
+"""Where the errors that users meet are; a room's inner ones have the code of their kind, whatever is loaded."""
 
 
 def table() -> str:
@@ -33,7 +35,7 @@ def _rows(kind: type[TwinhullError], depth: int) -> Iterator[str]:
     meaning = inspect.getdoc(kind) or ""
     sentence = meaning.split("\n\n")[0].replace("\n", " ")
     yield f"| {kind.exit_code} | {'&nbsp;&nbsp;' * depth}{kind.__name__} | {sentence} |"
-    children = [child for child in kind.__subclasses__() if child.__module__.startswith("twinhull.")]
+    children = [child for child in kind.__subclasses__() if child.__module__ in _MODULES]
     for child in sorted(children, key=lambda child: (child.exit_code, child.__name__)):
         yield from _rows(child, depth + 1)
 
