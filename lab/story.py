@@ -125,11 +125,11 @@ class Story:
     def _rollback(self, away: Address, instants: list[float]) -> None:
         with self.stage.writer(away) as writer:
             writer.wait_for_more(LOAD_TRANSACTIONS)
-            # The newest point is the one that the machine was taken over from: N-2 is two captures before it.
+            # N was captured on Xen when the old site came back, N-1 is increment 6: N-2 is increment 5.
             facts, seconds = self._timed("rollback", self.stage.machine, "--to", "N-2", "--yes")
         away = self.stage.away()
-        book = self._judged("rollback to N-2", seconds, facts, away, instants[-3])
-        later = self.stage.ledger.before(time.monotonic()) - self.stage.ledger.before(instants[-2])
+        book = self._judged("rollback to N-2", seconds, facts, away, instants[-2])
+        later = self.stage.ledger.before(time.monotonic()) - self.stage.ledger.before(instants[-1])
         self._require(not later & book.numbers, "rollback to N-2", "transactions from after N-2 are still there")
         self.stage.ledger.forget_all_but(book)
 
