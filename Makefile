@@ -13,7 +13,7 @@ demo: setup
 	$(PYTHON) -m lab.demo
 
 test: setup check images
-	$(PYTHON) -m pytest -q -m real --numprocesses 2 --dist loadgroup --durations 15 tests
+	$(PYTHON) -m pytest -q -m real --durations 15 tests
 
 # A minute or two: style, types, import layers, and the tests that need no hypervisor.
 check: $(VENV)/ready

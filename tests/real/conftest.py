@@ -28,17 +28,6 @@ except ModuleNotFoundError as error:
         raise
 
 SSH_ADDRESS = "127.0.0.21"
-ON_XEN = ("test_story", "test_xen_site", "test_xen_capture")
-"""These keep a whole emulated Xen host busy: one after the other, in one worker, while another one does the rest."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share the tests out over two workers: those that need Xen, and the others."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            group = "xen" if item.path.stem in ON_XEN else "qemu"
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
