@@ -44,6 +44,9 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         finally:
             server.kill()  # asked politely it takes half a minute, and nothing here is to be kept
             server.wait(30)
+            for port in ports:  # it leaves these behind, whatever its directory is
+                for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                    left.unlink()
 
 
 def _free_ports(address: str, count: int) -> list[int]:
