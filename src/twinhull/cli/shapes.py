@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime
 
 from twinhull.cli.screen import Shape
 from twinhull.cluster.situation import Side
+from twinhull.manager import rows
 from twinhull.manager.overview import SiteView
 from twinhull.manager.records import LatestPoint, Plan, RunRecord, StepRecord
 from twinhull.manager.status import MachineReport
@@ -19,14 +19,7 @@ from twinhull.repository.points import Point
 
 def site(settings: SiteSettings) -> Shape:
     """A site as it was connected."""
-    return {
-        "name": settings.name,
-        "platform": settings.platform,
-        "uri": settings.uri,
-        "directory": settings.directory,
-        "hooks_directory": settings.hooks_directory,
-        "options": dict(settings.options),
-    }
+    return rows.values(settings)
 
 
 def site_view(view: SiteView) -> Shape:
@@ -54,19 +47,7 @@ def machine(status: MachineStatus, site_name: str, standing: Standing | None) ->
 
 def plan(record: Plan) -> Shape:
     """A plan."""
-    return {
-        "name": record.name,
-        "machines": list(record.machines),
-        "source": record.source,
-        "target": record.target,
-        "rpo_seconds": record.rpo_seconds,
-        "retention": asdict(record.retention),
-        "networks": dict(record.networks),
-        "boot_mode": record.boot_mode,
-        "full_compare_every": record.full_compare_every,
-        "is_freezing": record.is_freezing,
-        "is_paused": record.is_paused,
-    }
+    return rows.values(record)
 
 
 def point(found: Point) -> Shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -15,6 +15,8 @@ from twinhull.manager.records import LatestPoint, Plan, RunRecord, RunState, See
 from twinhull.model.errors import AlreadyExists, NotFound, StateError, StateTooNew, UsageError
 from twinhull.model.machine import MachineId, PlanName, RunId, SiteName
 from twinhull.platforms.contract import SiteSettings
+
+Record = TypeVar("Record")
 
 _BUSY_SECONDS = 30.0
 _WRITTEN: sa.ColumnElement[int] = sa.literal_column("rowid", sa.Integer)
@@ -64,9 +66,12 @@ class Catalog:
         with self._told(), self._engine.begin() as connection:
             yield connection
 
-    def _read(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+    def _rows(self, query: sa.Select[Any]) -> Sequence[sa.RowMapping]:
         with self._told(), self._reading.connect() as connection:
-            return connection.execute(query).all()
+            return connection.execute(query).mappings().all()
+
+    def _read(self, kind: type[Record], query: sa.Select[Any]) -> tuple[Record, ...]:
+        return tuple(rows.record(kind, row) for row in self._rows(query))
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -83,8 +88,8 @@ class Catalog:
 
     def setting(self, name: str) -> str | None:
         """What is set under that name."""
-        found = self._read(sa.select(tables.settings.c.value).where(tables.settings.c.name == name))
-        return str(found[0].value) if found else None
+        found = self._rows(sa.select(tables.settings.c.value).where(tables.settings.c.name == name))
+        return str(found[0]["value"]) if found else None
 
     def set(self, name: str, value: str) -> None:
         """Set it."""
@@ -95,23 +100,23 @@ class Catalog:
 
     def sites(self) -> tuple[SiteSettings, ...]:
         """All sites by name."""
-        return tuple(rows.site(row) for row in self._read(sa.select(tables.sites).order_by(tables.sites.c.name)))
+        return self._read(SiteSettings, sa.select(tables.sites).order_by(tables.sites.c.name))
 
     def site(self, name: SiteName) -> SiteSettings:
         """The site of that name; raises NotFound."""
-        found = self._read(sa.select(tables.sites).where(tables.sites.c.name == name))
+        found = self._read(SiteSettings, sa.select(tables.sites).where(tables.sites.c.name == name))
         if not found:
             known = ", ".join(site.name for site in self.sites())
             raise NotFound(
                 f"There is no site '{name}'.",
                 hint=f"Known sites: {known}." if known else "Connect one with 'twinhull site add'.",
             )
-        return rows.site(found[0])
+        return found[0]
 
     def add_site(self, site: SiteSettings) -> None:
         """Remember a site; raises AlreadyExists."""
         with self._write() as connection, _unique(f"There is a site '{site.name}' already."):
-            connection.execute(sa.insert(tables.sites).values(rows.site_values(site)))
+            connection.execute(sa.insert(tables.sites).values(rows.values(site)))
 
     def remove_site(self, name: SiteName) -> None:
         """Forget a site; raises NotFound, and UsageError while a plan names it."""
@@ -130,14 +135,14 @@ class Catalog:
 
     def plans(self) -> tuple[Plan, ...]:
         """All plans by name."""
-        return tuple(rows.plan(row) for row in self._read(sa.select(tables.plans).order_by(tables.plans.c.name)))
+        return self._read(Plan, sa.select(tables.plans).order_by(tables.plans.c.name))
 
     def plan(self, name: str) -> Plan:
         """The plan of that name; raises NotFound."""
-        found = self._read(sa.select(tables.plans).where(tables.plans.c.name == name))
+        found = self._read(Plan, sa.select(tables.plans).where(tables.plans.c.name == name))
         if not found:
             raise NotFound(f"There is no plan '{name}'.", hint="'twinhull plan list' shows them.")
-        return rows.plan(found[0])
+        return found[0]
 
     def plan_of(self, machine_id: MachineId) -> Plan | None:
         """The plan that names the machine: there is at most one."""
@@ -153,7 +158,7 @@ class Catalog:
                     hint="A machine has one plan. Remove the other plan first, or leave the machine out.",
                 )
         with self._write() as connection, _unique(f"There is a plan '{plan.name}' already."):
-            connection.execute(sa.insert(tables.plans).values(rows.plan_values(plan)))
+            connection.execute(sa.insert(tables.plans).values(rows.values(plan)))
 
     def pause_plan(self, name: str, *, is_paused: bool) -> None:
         """Let ``serve`` leave the plan's machines alone, or no longer; raises NotFound."""
@@ -174,39 +179,40 @@ class Catalog:
     def machines(self) -> tuple[SeenMachine, ...]:
         """Every machine on every site, as last seen, by name and site."""
         order = (tables.machines.c.name, tables.machines.c.site)
-        return tuple(rows.seen(row) for row in self._read(sa.select(tables.machines).order_by(*order)))
+        return self._read(SeenMachine, sa.select(tables.machines).order_by(*order))
 
     def see_site(self, site: SiteName, machines: Sequence[SeenMachine]) -> None:
         """All machines that the site has now, in place of what was seen before."""
         with self._write() as connection:
             connection.execute(sa.delete(tables.machines).where(tables.machines.c.site == site))
             if machines:
-                connection.execute(sa.insert(tables.machines), [rows.seen_values(machine) for machine in machines])
+                connection.execute(sa.insert(tables.machines), [rows.values(machine) for machine in machines])
 
     def latest_points(self) -> dict[MachineId, LatestPoint]:
         """The latest point of each machine, as far as known."""
-        return {point.machine_id: point for point in map(rows.latest, self._read(sa.select(tables.latest_points)))}
+        return {point.machine_id: point for point in self._read(LatestPoint, sa.select(tables.latest_points))}
 
     def see_point(self, point: LatestPoint) -> None:
         """Remember the machine's latest point."""
         with self._write() as connection:
-            connection.execute(_upsert(tables.latest_points, rows.latest_values(point)))
+            connection.execute(_upsert(tables.latest_points, rows.values(point)))
 
     # Runs
 
     def add_run(self, run: RunRecord) -> None:
         """Remember a run that begins."""
         with self._write() as connection:
-            connection.execute(_upsert(tables.runs, rows.run_values(run)))
+            connection.execute(_upsert(tables.runs, rows.values(run)))
 
     def update_run(self, run_id: RunId, change: Callable[[RunRecord], RunRecord]) -> RunRecord:
         """Write the run as ``change`` makes it, as one transaction; raises NotFound."""
         with self._write() as connection:
-            found = connection.execute(sa.select(tables.runs).where(tables.runs.c.run_id == run_id)).first()
+            query = sa.select(tables.runs).where(tables.runs.c.run_id == run_id)
+            found = connection.execute(query).mappings().first()
             if not found:
                 raise NotFound(f"There is no run '{run_id}'.")
-            changed = change(rows.run(found))
-            connection.execute(_upsert(tables.runs, rows.run_values(changed)))
+            changed = change(rows.record(RunRecord, found))
+            connection.execute(_upsert(tables.runs, rows.values(changed)))
             return changed
 
     def runs(self, *, machine_id: MachineId | None = None, last: int | None = None) -> tuple[RunRecord, ...]:
@@ -214,7 +220,7 @@ class Catalog:
         query = sa.select(tables.runs).order_by(_WRITTEN.desc())
         if machine_id:
             query = query.where(tables.runs.c.machine_id == machine_id)
-        return tuple(rows.run(row) for row in self._read(query.limit(last)))
+        return self._read(RunRecord, query.limit(last))
 
     def unfinished_runs(self, machine_id: MachineId | None = None) -> tuple[RunRecord, ...]:
         """Runs with something left to do, the earliest first; whether somebody works on one says its machine's lock."""
@@ -222,12 +228,12 @@ class Catalog:
         query = sa.select(tables.runs).where(tables.runs.c.state.in_(unfinished)).order_by(_WRITTEN)
         if machine_id:
             query = query.where(tables.runs.c.machine_id == machine_id)
-        return tuple(rows.run(row) for row in self._read(query))
+        return self._read(RunRecord, query)
 
     def run(self, name: str) -> RunRecord:
         """The run whose id is, or alone begins with, ``name``; raises NotFound."""
         query = sa.select(tables.runs).where(tables.runs.c.run_id.startswith(name, autoescape=True))
-        found = [rows.run(row) for row in self._read(query)]
+        found = self._read(RunRecord, query)
         exact = [run for run in found if run.run_id == name]
         if len(exact or found) == 1:
             return (exact or found)[0]
@@ -239,11 +245,11 @@ class Catalog:
     def steps(self, run_id: RunId) -> tuple[StepRecord, ...]:
         """The run's steps in the order in which they began."""
         query = sa.select(tables.steps).where(tables.steps.c.run_id == run_id)
-        return tuple(rows.step(row) for row in self._read(query.order_by(_WRITTEN)))
+        return self._read(StepRecord, query.order_by(_WRITTEN))
 
     def write_step(self, run_id: RunId, step: StepRecord) -> None:
         """Remember a step as it is now; one that began before counts one attempt more."""
-        values = rows.step_values(run_id, step)
+        values = {"run_id": run_id, **rows.values(step)}
         statement = insert(tables.steps).values(values)
         changes: dict[str, Any] = {name: values[name] for name in ("name", "state", "seconds", "error")}
         if step.seconds is None:

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from pydantic import JsonValue  # noqa: TC002 - the catalog reads the fields' types while running
+
 from twinhull.model.machine import MachineId, PlanName, PointId, RunId, SiteName
-from twinhull.model.steps import JsonValue
 from twinhull.repository import RetentionRules
 
 

@@ -1,91 +1,83 @@
-"""The catalog's tables. A change of them raises ``SCHEMA_VERSION`` and brings its migration into ``catalog.py``."""
+"""The catalog's tables. A change of them raises ``SCHEMA_VERSION`` and brings its migration into ``catalog.py``.
+
+A table has a column for each field of the record that it keeps (see :mod:`twinhull.manager.records`), under its name.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Boolean, Column, Float, Integer, MetaData, PrimaryKeyConstraint, String, Table
+from typing import Any
+
+from sqlalchemy import JSON, Boolean, Column, Float, Integer, MetaData, String, Table
+from sqlalchemy.types import TypeEngine
 
 SCHEMA_VERSION = 1
 
 metadata = MetaData()
 
-settings = Table("settings", metadata, Column("name", String, primary_key=True), Column("value", String))
+Type = type[TypeEngine[Any]]
+
+
+def _key(name: str, kind: Type = String) -> Column[Any]:
+    return Column(name, kind, primary_key=True)
+
+
+def _each(kind: Type, *names: str) -> list[Column[Any]]:
+    return [Column(name, kind, nullable=False) for name in names]
+
+
+def _perhaps(name: str, kind: Type = String) -> Column[Any]:
+    return Column(name, kind)
+
+
+def _sought(name: str) -> Column[Any]:
+    return Column(name, String, nullable=False, index=True)
+
+
+settings = Table("settings", metadata, _key("name"), _perhaps("value"))
 
 sites = Table(
     "sites",
     metadata,
-    Column("name", String, primary_key=True),
-    Column("platform", String, nullable=False),
-    Column("uri", String, nullable=False),
-    Column("directory", String, nullable=False),
-    Column("hooks_directory", String, nullable=False),
-    Column("options", JSON, nullable=False),
+    _key("name"),
+    *_each(String, "platform", "uri", "directory", "hooks_directory"),
+    *_each(JSON, "options"),
 )
 
 plans = Table(
     "plans",
     metadata,
-    Column("name", String, primary_key=True),
-    Column("machines", JSON, nullable=False),
-    Column("source", String, nullable=False),
-    Column("target", String, nullable=False),
-    Column("rpo_seconds", Float, nullable=False),
-    Column("retention", JSON, nullable=False),
-    Column("networks", JSON, nullable=False),
-    Column("boot_mode", String),
-    Column("full_compare_every", Integer, nullable=False),
-    Column("is_freezing", Boolean, nullable=False),
-    Column("is_paused", Boolean, nullable=False),
+    _key("name"),
+    *_each(String, "source", "target"),
+    *_each(JSON, "machines", "retention", "networks"),
+    *_each(Float, "rpo_seconds"),
+    *_each(Integer, "full_compare_every"),
+    *_each(Boolean, "is_freezing", "is_paused"),
+    _perhaps("boot_mode"),
 )
 
-machines = Table(
-    "machines",
-    metadata,
-    Column("machine_id", String, nullable=False),
-    Column("site", String, nullable=False),
-    Column("name", String, nullable=False),
-    Column("power", String, nullable=False),
-    Column("seen_at", String, nullable=False),
-    PrimaryKeyConstraint("machine_id", "site"),
-)
+machines = Table("machines", metadata, _key("machine_id"), _key("site"), *_each(String, "name", "power", "seen_at"))
 
-latest_points = Table(
-    "latest_points",
-    metadata,
-    Column("machine_id", String, primary_key=True),
-    Column("point_id", String, nullable=False),
-    Column("captured_at", String, nullable=False),
-)
+latest_points = Table("latest_points", metadata, _key("machine_id"), *_each(String, "point_id", "captured_at"))
 
 runs = Table(
     "runs",
     metadata,
-    Column("run_id", String, primary_key=True),
-    Column("kind", String, nullable=False),
-    Column("machine_id", String, nullable=False, index=True),
-    Column("machine_name", String, nullable=False),
-    Column("origin", String, nullable=False),
-    Column("request", JSON, nullable=False),
-    Column("state", String, nullable=False, index=True),
-    Column("started_at", String, nullable=False, index=True),
-    Column("ended_at", String),
-    Column("result", JSON, nullable=False),
-    Column("reasons", JSON, nullable=False),
-    Column("error_kind", String, nullable=False),
-    Column("error", String, nullable=False),
-    Column("hint", String, nullable=False),
+    _key("run_id"),
+    _sought("machine_id"),
+    _sought("state"),
+    _sought("started_at"),
+    *_each(String, "kind", "machine_name", "origin", "error_kind", "error", "hint"),
+    *_each(JSON, "request", "result", "reasons"),
+    _perhaps("ended_at"),
 )
 
 steps = Table(
     "steps",
     metadata,
-    Column("run_id", String, nullable=False),
-    Column("position", Integer, nullable=False),
-    Column("is_undo", Boolean, nullable=False),
-    Column("name", String, nullable=False),
-    Column("state", String, nullable=False),
-    Column("started_at", String, nullable=False),
-    Column("seconds", Float),
-    Column("attempt_count", Integer, nullable=False),
-    Column("error", String, nullable=False),
-    PrimaryKeyConstraint("run_id", "position", "is_undo"),
+    _key("run_id"),
+    _key("position", Integer),
+    _key("is_undo", Boolean),
+    *_each(String, "name", "state", "started_at", "error"),
+    *_each(Integer, "attempt_count"),
+    _perhaps("seconds", Float),
 )
