@@ -71,7 +71,7 @@ def test_points_are_listed_compared_verified_and_taken_back(planned: Shell) -> N
     assert 0 < diff["disks"][0]["changed_bytes"] <= MIB
     assert "filesystem" in planned.ok("points", "show", "web1:1").out
     assert planned.ok("points", "verify", "web1:N", "--json").json["is_good"]
-    assert planned.ok("points", "verify", "--json").json["point_count"] == 2
+    assert planned.ok("repository", "verify", "--json").json["point_count"] == 2
     planned.ok("points", "remove", "web1:1", "--yes")
     assert len(planned.ok("points", "list", "--json").json["points"]) == 1
     removed = planned.ok("points", "list", "--removed", "--json").json["removed"]
@@ -90,11 +90,11 @@ def test_a_damaged_repository_is_told_by_the_exit_code(planned: Shell, tmp_path:
     content[len(content) // 2] ^= 1
     pack.chmod(0o600)
     pack.write_bytes(content)
-    answer = planned("points", "verify", "--json")
+    answer = planned("repository", "verify", "--json")
     assert answer.code == 34
     assert not answer.json["is_good"]
     assert answer.json["lost_points"]
-    assert planned("points", "verify").code == 34
+    assert planned("repository", "verify").code == 34
 
 
 def test_a_point_is_restored_to_a_file_and_to_a_site(planned: Shell, tmp_path: Path) -> None:

@@ -26,13 +26,9 @@ def rebuild(context: typer.Context, *, is_json: JsonFlag = False) -> None:
     door = door_of(context)
     with door.manager() as manager:
         rebuilt = manager.rebuild()
-    if is_json:
-        door.screen.document(rebuilt.shape())
-        return
-    door.screen.line(
-        f"Found {rebuilt.machine_count} machines on {rebuilt.site_count} sites, and {rebuilt.point_count} points."
+    door.screen.answer(
+        rebuilt.shape(),
+        f"Found {rebuilt.machine_count} machines on {rebuilt.site_count} sites, and {rebuilt.point_count} points.",
+        *(f"Proposed: {command}" for command in rebuilt.proposed_plans),
+        *(f"Not asked, for it does not answer: {silent}" for silent in rebuilt.silent_sites),
     )
-    for command in rebuilt.proposed_plans:
-        door.screen.line(f"Proposed: {command}")
-    for silent in rebuilt.silent_sites:
-        door.screen.line(f"Not asked, for it does not answer: {silent}")

@@ -54,7 +54,7 @@ def _begin(
     repository: RepositoryOption = None,
     passphrase_file: PassphraseFileOption = None,
     is_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, errors too.")] = False,
-    is_version: Annotated[  # noqa: ARG001 - its callback has answered
+    is_version: Annotated[
         bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
     ] = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +10,24 @@ import typer
 
 from twinhull.cli import completing
 from twinhull.cli.door import door_of
+from twinhull.model.errors import UsageError
 
 
 def examples(*lines: str) -> str:
     """Examples for the end of a command's help."""
     # The backspace tells the help writer to keep the lines as they are.
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def pairs(words: Sequence[str] | None, *, form: str = "HERE=THERE") -> dict[str, str]:
+    """Words of that form as a mapping; raises UsageError."""
+    found: dict[str, str] = {}
+    for word in words or ():
+        key, _, value = word.partition("=")
+        if not (key and value):
+            raise UsageError(f"'{word}' is not of the form {form}.", hint=f"Write it as {form}.")
+        found[key] = value
+    return found
 
 
 def _be_json(context: typer.Context, value: bool) -> bool:  # noqa: FBT001 - the library calls it so
@@ -34,6 +47,12 @@ NoWaitFlag = Annotated[
 ]
 MachineArgument = Annotated[
     str, typer.Argument(metavar="MACHINE", help="A machine's name or UUID.", autocompletion=completing.machines)
+]
+OnlyMachineArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MACHINE]", help="Only of this machine: its name or UUID.", autocompletion=completing.machines
+    ),
 ]
 MachineOrPlanArgument = Annotated[
     str,
@@ -55,6 +74,10 @@ PointArgument = Annotated[
 ]
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, or how it begins.", autocompletion=completing.runs)
+]
+NetworkOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="HERE=THERE", help="What a network of the source is called on the target; repeatable."),
 ]
 StateOption = Annotated[
     Path | None,

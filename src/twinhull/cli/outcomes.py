@@ -1,9 +1,10 @@
-"""How the end of a run, or of one run for each machine, is told."""
+"""Carrying out what a command wants, for one machine or each of several, and telling how it ended."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twinhull.cli import shapes
@@ -13,6 +14,7 @@ from twinhull.model.errors import TwinhullError
 from twinhull.model.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
+    from twinhull.cli.door import Door
     from twinhull.manager.manager import Manager
     from twinhull.manager.names import Named
     from twinhull.manager.records import RunRecord
@@ -69,32 +71,60 @@ class Outcomes:
         ]
 
 
-def carry_out_each(
-    manager: Manager,
-    screen: Screen,
-    machines: Sequence[Named],
-    want: Callable[[Named], Want],
-    *,
-    is_waiting: bool,
-) -> Outcomes:
-    """One run after the other; one that fails does not keep the others from being tried."""
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How runs are wanted: told only, after a question (with its answer, if it was given already), without waiting."""
+
+    is_dry_run: bool = False
+    is_no_wait: bool = False
+    question: str = ""
+    is_yes: bool = False
+
+
+def carry_out(door: Door, manager: Manager, wants: Sequence[Want], manner: Manner) -> None:
+    """Do what is wanted, one run after the other, and tell how each ended; raises Declined, and the first failure."""
+    if manner.is_dry_run:
+        _tell_previews(door.screen, _previews(manager, wants))
+        return
+    if manner.question:
+        _ask(door, manager, wants, manner)
+
+    def one(want: Want) -> RunRecord:
+        with watching(door.screen) as ears:
+            return manager.dispatcher.carry_out(want, ears, is_waiting=not manner.is_no_wait)
+
+    each([(want.machine, partial(one, want)) for want in wants]).tell(door.screen)
+
+
+def each(runs: Sequence[tuple[Named, Callable[[], RunRecord]]]) -> Outcomes:
+    """One after the other; one that fails does not keep the others from being tried."""
     outcomes = Outcomes()
-    for machine in machines:
+    for machine, run in runs:
         try:
-            with watching(screen) as ears:
-                outcomes.runs.append(manager.dispatcher.carry_out(want(machine), ears, is_waiting=is_waiting))
+            outcomes.runs.append(run())
         except TwinhullError as error:
             outcomes.failures.append((machine, error))
     return outcomes
 
 
-def previews(manager: Manager, wants: Sequence[Want]) -> list[tuple[Named, list[str]]]:
+def _ask(door: Door, manager: Manager, wants: Sequence[Want], manner: Manner) -> None:
+    # What was left unfinished is finished first, and may be the very thing that is asked for: no preview of it.
+    unfinished = [run.run_id for want in wants for run in manager.catalog.unfinished_runs(want.machine.machine_id)]
+    if unfinished:
+        door.confirm(f"{manner.question}, after going on with {', '.join(unfinished)}?", is_yes=manner.is_yes)
+        return
+    found = _previews(manager, wants)
+    if not door.screen.is_json:
+        _tell_previews(door.screen, found)
+    door.confirm(f"{manner.question}?", is_yes=manner.is_yes)
+
+
+def _previews(manager: Manager, wants: Sequence[Want]) -> list[tuple[Named, list[str]]]:
     """What each run would do; raises what would keep it from beginning."""
     return [(want.machine, manager.previewer.lines(want)) for want in wants]
 
 
-def tell_previews(screen: Screen, found: Sequence[tuple[Named, list[str]]]) -> None:
-    """Print them."""
+def _tell_previews(screen: Screen, found: Sequence[tuple[Named, list[str]]]) -> None:
     if screen.is_json:
         told = [
             {"machine_id": machine.machine_id, "machine_name": machine.name, "would": lines} for machine, lines in found

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from twinhull.cli import completing, shapes
+from twinhull.cli import shapes
 from twinhull.cli.door import door_of
-from twinhull.cli.options import JsonFlag, PointArgument, YesFlag, examples
-from twinhull.cli.screen import Told
+from twinhull.cli.options import JsonFlag, OnlyMachineArgument, PointArgument, YesFlag, examples
 from twinhull.model.extents import total_bytes
 from twinhull.model.units import format_bytes
 
@@ -21,10 +20,7 @@ APPS = {"points": app}
 def list_(
     context: typer.Context,
     *,
-    machine: Annotated[
-        str | None,
-        typer.Argument(metavar="[MACHINE]", help="A machine's name or UUID [all].", autocompletion=completing.machines),
-    ] = None,
+    machine: OnlyMachineArgument = None,
     is_removed: Annotated[bool, typer.Option("--removed", help="Those that can still be taken back.")] = False,
     is_json: JsonFlag = False,
 ) -> None:
@@ -121,30 +117,16 @@ def diff(context: typer.Context, *, older: PointArgument, newer: PointArgument, 
     )
 
 
-@app.command(epilog=examples("twinhull points verify web1:N", "twinhull points verify"))
-def verify(
-    context: typer.Context,
-    *,
-    point: Annotated[
-        str | None,
-        typer.Argument(metavar="[POINT]", help="One point [all of the repository].", autocompletion=completing.points),
-    ] = None,
-    is_json: JsonFlag = False,
-) -> None:
-    """Read points whole, and check every byte against what was written; the exit code tells."""
+@app.command(epilog=examples("twinhull points verify web1:N", "twinhull repository verify"))
+def verify(context: typer.Context, *, point: PointArgument, is_json: JsonFlag = False) -> None:
+    """Read a point whole, and check every byte against what was written; exit code 34 where something is damaged.
+
+    'twinhull repository verify' does so for all that is stored.
+    """
     door = door_of(context)
     with door.manager() as manager:
         verdict = manager.verify(point)
-    damage = verdict.damage()
-    if is_json:
-        door.screen.document(verdict.shape())
-        if damage:
-            raise Told(damage)
-        return
-    for line in verdict.lines():
-        door.screen.line(line)
-    if damage:
-        raise damage
+    door.screen.judge(verdict.shape(), verdict.lines(), verdict.damage())
 
 
 @app.command(epilog=examples("twinhull points remove web1:N-9", "twinhull points remove web1:3 --yes"))
@@ -156,10 +138,9 @@ def remove(context: typer.Context, *, point: PointArgument, is_yes: YesFlag = Fa
         name = found.document.spec.get("name", found.machine_id)
         door.confirm(f"Remove the point {found.sequence} of {name}, of {found.captured_at:%F %T} UTC?", is_yes=is_yes)
         manager.repository.remove_point(found.id)
-    if is_json:
-        door.screen.document({"removed": found.id})
-        return
-    door.screen.line(f"Removed {found.id}. Take it back with: twinhull points take-back {found.id}")
+    door.screen.answer(
+        {"removed": found.id}, f"Removed {found.id}. Take it back with: twinhull points take-back {found.id}"
+    )
 
 
 @app.command("take-back", epilog=examples("twinhull points take-back 1b4e28ba-2fa1-11d2-883f-0016d3cca427/00000003"))
@@ -175,10 +156,7 @@ def take_back(
     door = door_of(context)
     with door.manager() as manager:
         found = manager.repository.restore_point(PointId(point_id))
-    if is_json:
-        door.screen.document(shapes.point(found))
-        return
-    door.screen.line(f"The point {found.id} is there again.")
+    door.screen.answer(shapes.point(found), f"The point {found.id} is there again.")
 
 
 def _show_removed(context: typer.Context, removals: list[dict[str, str]], *, is_json: bool) -> None:

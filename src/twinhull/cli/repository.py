@@ -10,7 +10,7 @@ import typer
 
 from twinhull.cli.door import Door, door_of
 from twinhull.cli.options import JsonFlag, examples
-from twinhull.cli.screen import Told, is_terminal
+from twinhull.cli.screen import is_terminal
 from twinhull.model.errors import PassphraseMissing, UsageError
 from twinhull.model.units import format_bytes
 
@@ -53,13 +53,12 @@ def create(
         repository = manager.vault.create(url, passphrase, is_keeping=not is_forgetting)
         repository_id = repository.id
         repository.close()
-    if is_json:
-        door.screen.document({"url": url, "id": repository_id, "generated_passphrase": made})
-        return
-    door.screen.line(f"Made the repository {repository_id} in {url}.")
-    if made:
-        door.screen.line(f"Its passphrase is: {made}")
-        door.screen.line("Keep a copy away from this machine: without it no point can ever be read.")
+    keep = "Keep a copy away from this machine: without it no point can ever be read."
+    door.screen.answer(
+        {"url": url, "id": repository_id, "generated_passphrase": made},
+        f"Made the repository {repository_id} in {url}.",
+        *([f"Its passphrase is: {made}", keep] if made else []),
+    )
 
 
 @app.command(epilog=examples("twinhull repository use /srv/points"))
@@ -73,10 +72,7 @@ def use(
         repository = manager.vault.use(url, passphrase, is_keeping=not is_forgetting)
         repository_id = repository.id
         repository.close()
-    if is_json:
-        door.screen.document({"url": url, "id": repository_id})
-        return
-    door.screen.line(f"Working with the repository {repository_id} in {url}.")
+    door.screen.answer({"url": url, "id": repository_id}, f"Working with the repository {repository_id} in {url}.")
 
 
 @app.command(epilog=examples("twinhull repository show --json"))
@@ -114,16 +110,7 @@ def verify(context: typer.Context, *, is_json: JsonFlag = False) -> None:
     door = door_of(context)
     with door.manager() as manager:
         verdict = manager.verify(None)
-    damage = verdict.damage()
-    if is_json:
-        door.screen.document(verdict.shape())
-        if damage:
-            raise Told(damage)
-        return
-    for line in verdict.lines():
-        door.screen.line(line)
-    if damage:
-        raise damage
+    door.screen.judge(verdict.shape(), verdict.lines(), verdict.damage())
 
 
 @app.command(epilog=examples("twinhull repository collect"))

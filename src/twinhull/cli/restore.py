@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from twinhull.cli.door import door_of
-from twinhull.cli.options import DryRunFlag, JsonFlag, NoWaitFlag, PointArgument, examples
-from twinhull.cli.outcomes import carry_out_each, previews, tell_previews
-from twinhull.cli.plan import networks
+from twinhull.cli.options import DryRunFlag, JsonFlag, NetworkOption, NoWaitFlag, PointArgument, examples, pairs
+from twinhull.cli.outcomes import Manner, carry_out
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import BootMode, SiteName
 
@@ -50,14 +49,12 @@ def restore(
         str | None, typer.Option("--format", metavar="|".join(_FORMATS), help="The file's format [by its name].")
     ] = None,
     name: Annotated[str | None, typer.Option(help="What to call the new machine on a site.")] = None,
-    network: Annotated[
-        list[str] | None, typer.Option(metavar="HERE=THERE", help="What a network is called on that site; repeatable.")
-    ] = None,
+    network: NetworkOption = None,
     boot_mode: Annotated[BootMode | None, typer.Option(help="How the new machine boots.")] = None,
     is_overwriting: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there already.")] = False,
     is_dry_run: DryRunFlag = False,
     is_no_wait: NoWaitFlag = False,
-    is_json: JsonFlag = False,  # noqa: ARG001 - its callback has told the screen
+    is_json: JsonFlag = False,
 ) -> None:
     """Bring a point to a site as a new machine, to an NBD export, or into a file. The point stays as it is."""
     from twinhull.manager.orders import RestoreTarget  # noqa: PLC0415 - loaded when called
@@ -70,18 +67,14 @@ def restore(
         file_format="raw" if to.startswith((_SITE, *_NBD)) else _format_of(to, file_format),
         disk_key=disk,
         new_name=name,
-        networks=networks(network or []),
+        networks=pairs(network),
         boot_mode=boot_mode.value if boot_mode else None,
         is_overwriting=is_overwriting,
     )
     with door.manager() as manager:
         found = manager.point(point)
         want = manager.desk.restore(manager.names.name(found.machine_id), found.id, target)
-        if is_dry_run:
-            tell_previews(door.screen, previews(manager, [want]))
-            return
-        outcomes = carry_out_each(manager, door.screen, [want.machine], lambda _: want, is_waiting=not is_no_wait)
-    outcomes.tell(door.screen)
+        carry_out(door, manager, [want], Manner(is_dry_run, is_no_wait))
 
 
 def _format_of(path: str, file_format: str | None) -> str:

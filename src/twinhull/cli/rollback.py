@@ -8,7 +8,7 @@ import typer
 
 from twinhull.cli.door import door_of
 from twinhull.cli.options import DryRunFlag, JsonFlag, MachineArgument, NoWaitFlag, YesFlag, examples
-from twinhull.cli.outcomes import carry_out_each, previews, tell_previews
+from twinhull.cli.outcomes import Manner, carry_out
 
 app = typer.Typer(rich_markup_mode=None)
 APPS = {"rollback": app}
@@ -36,19 +36,11 @@ def rollback(
     is_yes: YesFlag = False,
     is_dry_run: DryRunFlag = False,
     is_no_wait: NoWaitFlag = False,
-    is_json: JsonFlag = False,  # noqa: ARG001 - its callback has told the screen
+    is_json: JsonFlag = False,
 ) -> None:
     """Put a machine back to an earlier point, where it is. What it holds now becomes a point first."""
     door = door_of(context)
     with door.manager() as manager:
         named = manager.names.machine(machine)
         want = manager.desk.rollback(named, to, is_starting=is_starting, is_keeping_present=is_keeping_present)
-        if not manager.catalog.unfinished_runs(named.machine_id) or is_dry_run:
-            found = previews(manager, [want])
-            if is_dry_run or not door.screen.is_json:
-                tell_previews(door.screen, found)
-            if is_dry_run:
-                return
-        door.confirm(f"Put {named.name} back to {to}?", is_yes=is_yes)
-        outcomes = carry_out_each(manager, door.screen, [named], lambda _: want, is_waiting=not is_no_wait)
-    outcomes.tell(door.screen)
+        carry_out(door, manager, [want], Manner(is_dry_run, is_no_wait, f"Put {named.name} back to {to}", is_yes))

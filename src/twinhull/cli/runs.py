@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from twinhull.cli import completing, shapes
 from twinhull.cli.door import Door, door_of
-from twinhull.cli.options import JsonFlag, NoWaitFlag, RunArgument, YesFlag, examples
-from twinhull.cli.outcomes import Outcomes, value
+from twinhull.cli.options import JsonFlag, NoWaitFlag, OnlyMachineArgument, RunArgument, YesFlag, examples
+from twinhull.cli.outcomes import Outcomes, each, value
 from twinhull.cli.progress import watching
-from twinhull.model.errors import TwinhullError, UsageError
+from twinhull.model.errors import UsageError
 from twinhull.model.units import format_duration
 
 if TYPE_CHECKING:
@@ -26,10 +27,7 @@ APPS = {"runs": app}
 def list_(
     context: typer.Context,
     *,
-    machine: Annotated[
-        str | None,
-        typer.Argument(metavar="[MACHINE]", help="Only of this machine.", autocompletion=completing.machines),
-    ] = None,
+    machine: OnlyMachineArgument = None,
     last: Annotated[int, typer.Option(min=1, help="So many, the latest first.")] = 20,
     is_unfinished: Annotated[bool, typer.Option("--unfinished", help="Only those with something left to do.")] = False,
     is_json: JsonFlag = False,
@@ -119,8 +117,8 @@ def resume(
     door = door_of(context)
     with door.manager() as manager:
         outcomes = _resume(manager, door, _chosen(manager, name), is_waiting=not is_no_wait)
-    if not outcomes.runs and not outcomes.failures and not is_json:
-        door.screen.line("Nothing is unfinished.")
+    if not outcomes.runs and not outcomes.failures:
+        door.screen.answer({"runs": [], "failures": []}, "Nothing is unfinished.")
         return
     outcomes.tell(door.screen)
 
@@ -135,10 +133,9 @@ def abandon(context: typer.Context, *, name: RunArgument, is_yes: YesFlag = Fals
             raise UsageError(f"The run {run.run_id} is {run.state.value}: there is nothing to give up.")
         door.confirm(f"Give up {run.run_id} ({run.kind} of {run.machine_name}) as it stands?", is_yes=is_yes)
         abandoned = manager.abandon(run)
-    if is_json:
-        door.screen.document(shapes.run(abandoned))
-        return
-    door.screen.line(f"Gave up {run.run_id}. 'twinhull status' tells how {run.machine_name} stands.")
+    door.screen.answer(
+        shapes.run(abandoned), f"Gave up {run.run_id}. 'twinhull status' tells how {run.machine_name} stands."
+    )
 
 
 def _chosen(manager: Manager, name: str | None) -> list[RunRecord]:
@@ -153,14 +150,11 @@ def _chosen(manager: Manager, name: str | None) -> list[RunRecord]:
 def _resume(manager: Manager, door: Door, runs: list[RunRecord], *, is_waiting: bool) -> Outcomes:
     from twinhull.manager.names import Named  # noqa: PLC0415 - loaded when called
 
-    outcomes = Outcomes()
-    for run in runs:
-        try:
-            with watching(door.screen) as ears:
-                outcomes.runs.append(manager.dispatcher.resume(run, ears, is_waiting=is_waiting))
-        except TwinhullError as error:
-            outcomes.failures.append((Named(run.machine_id, run.machine_name), error))
-    return outcomes
+    def one(run: RunRecord) -> RunRecord:
+        with watching(door.screen) as ears:
+            return manager.dispatcher.resume(run, ears, is_waiting=is_waiting)
+
+    return each([(Named(run.machine_id, run.machine_name), partial(one, run)) for run in runs])
 
 
 def _took(run: RunRecord) -> str:

@@ -48,6 +48,20 @@ class Screen:
         """A line of the answer."""
         _write(sys.stdout, text)
 
+    def answer(self, shape: object, *lines: str) -> None:
+        """One JSON document for programs, or these lines for people."""
+        if self.is_json:
+            self.document(shape)
+            return
+        for line in lines:
+            self.line(line)
+
+    def judge(self, shape: object, lines: Sequence[str], failure: TwinhullError | None) -> None:
+        """An answer, and the failure that it tells of, if any: raises it, or Told where the JSON document says it."""
+        self.answer(shape, *lines)
+        if failure:
+            raise Told(failure) if self.is_json else failure
+
     def heading(self, text: str) -> None:
         """A line above a part of the answer."""
         _write(sys.stdout, _bold(text, sys.stdout))

@@ -8,9 +8,7 @@ import typer
 
 from twinhull.cli import shapes
 from twinhull.cli.door import door_of
-from twinhull.cli.options import JsonFlag, SiteArgument, YesFlag, examples
-from twinhull.cli.screen import Told
-from twinhull.model.errors import UsageError
+from twinhull.cli.options import JsonFlag, SiteArgument, YesFlag, examples, pairs
 from twinhull.model.machine import SiteName
 from twinhull.model.units import format_duration
 from twinhull.platforms.contract import SiteSettings
@@ -59,15 +57,15 @@ def add(
         uri=sites.with_known_hosts(uri, known_hosts),
         directory=directory,
         hooks_directory=hooks_directory,
-        options=_options(option or []),
+        options=pairs(option, form="KEY=VALUE"),
     )
     with door.manager() as manager:
         machine_count = manager.connect(settings)
-    if is_json:
-        door.screen.document({**shapes.site(settings), "machine_count": machine_count})
-        return
-    door.screen.line(f"Connected {name} ({settings.platform}): {machine_count} machines.")
-    door.screen.line(f"What it can do: twinhull site check {name}")
+    door.screen.answer(
+        {**shapes.site(settings), "machine_count": machine_count},
+        f"Connected {name} ({settings.platform}): {machine_count} machines.",
+        f"What it can do: twinhull site check {name}",
+    )
 
 
 @app.command("list", epilog=examples("twinhull site list", "twinhull site list --json"))
@@ -113,11 +111,8 @@ def check(
     door = door_of(context)
     with door.manager() as manager:
         checked = manager.check_site(SiteName(name), is_looking_only=is_looking_only)
-    failed = checked.failed()
     if is_json:
-        door.screen.document(checked.shape())
-        if failed:
-            raise Told(failed)
+        door.screen.judge(checked.shape(), [], checked.failed())
         return
     door.screen.table(
         ["capability", "supported", "reason"],
@@ -137,6 +132,7 @@ def check(
             ],
             empty="",
         )
+    failed = checked.failed()
     if failed:
         raise failed
 
@@ -149,17 +145,4 @@ def remove(context: typer.Context, *, name: SiteArgument, is_yes: YesFlag = Fals
         manager.catalog.site(SiteName(name))
         door.confirm(f"Forget the site '{name}'? Nothing on it is touched.", is_yes=is_yes)
         manager.catalog.remove_site(SiteName(name))
-    if is_json:
-        door.screen.document({"removed": name})
-        return
-    door.screen.line(f"Forgot {name}.")
-
-
-def _options(words: list[str]) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for word in words:
-        key, sign, value = word.partition("=")
-        if not sign or not key:
-            raise UsageError(f"'{word}' is no option.", hint="Write it as KEY=VALUE.")
-        options[key] = value
-    return options
+    door.screen.answer({"removed": name}, f"Forgot {name}.")

@@ -8,7 +8,7 @@ import typer
 
 from twinhull.cli.door import door_of
 from twinhull.cli.options import DryRunFlag, JsonFlag, MachineOrPlanArgument, NoWaitFlag, examples
-from twinhull.cli.outcomes import carry_out_each, previews, tell_previews
+from twinhull.cli.outcomes import Manner, carry_out
 
 app = typer.Typer(rich_markup_mode=None)
 APPS = {"sync": app}
@@ -40,7 +40,7 @@ def sync(
     ] = False,
     is_no_wait: NoWaitFlag = False,
     is_dry_run: DryRunFlag = False,
-    is_json: JsonFlag = False,  # noqa: ARG001 - its callback has told the screen
+    is_json: JsonFlag = False,
 ) -> None:
     """Capture a machine where it runs, and bring its replica to that point. The first one is full.
 
@@ -58,14 +58,5 @@ def sync(
     )
     with door.manager() as manager:
         _, machines = manager.names.machines(word)
-        if is_dry_run:
-            tell_previews(door.screen, previews(manager, [manager.desk.sync(machine, options) for machine in machines]))
-            return
-        outcomes = carry_out_each(
-            manager,
-            door.screen,
-            machines,
-            lambda machine: manager.desk.sync(machine, options),
-            is_waiting=not is_no_wait,
-        )
-    outcomes.tell(door.screen)
+        wants = [manager.desk.sync(machine, options) for machine in machines]
+        carry_out(door, manager, wants, Manner(is_dry_run, is_no_wait))

@@ -1,0 +1,102 @@
+"""``twinhull plan create``: all that can be said of a plan."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from twinhull.cli import completing, shapes
+from twinhull.cli.door import door_of
+from twinhull.cli.options import JsonFlag, NetworkOption, examples, pairs
+from twinhull.model.errors import UsageError
+from twinhull.model.machine import BootMode, PlanName, SiteName
+from twinhull.model.units import parse_duration
+
+CREATE_EXAMPLES = examples(
+    "twinhull plan create shop --machine db1 --machine web1 --from here --to there --rpo 15m",
+    "twinhull plan create lab --machine vm7 --from here --to there --rpo 1h --keep-last 30 --keep-for 14d",
+    "twinhull plan create web --machine web1 --from here --to there --rpo 5m --network network:lan=bridge:br0",
+)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="What to call it: a-z, 0-9 and '-'.")]
+MachinesOption = Annotated[
+    list[str],
+    typer.Option("--machine", "-m", help="A machine; repeat it in boot order.", autocompletion=completing.machines),
+]
+SourceOption = Annotated[str, typer.Option("--from", metavar="SITE", autocompletion=completing.sites, help="Home.")]
+TargetOption = Annotated[
+    str, typer.Option("--to", metavar="SITE", autocompletion=completing.sites, help="Where the replicas live.")
+]
+RpoOption = Annotated[str, typer.Option(metavar="DURATION", help="How much may be lost at most: 30s, 15m, 1h30m.")]
+KeepLastOption = Annotated[int, typer.Option(min=1, help="Keep so many points of each machine.")]
+KeepForOption = Annotated[
+    str | None, typer.Option(metavar="DURATION", help="Keep all points of that time before the latest one, too.")
+]
+KeepHourlyOption = Annotated[int, typer.Option(min=0, metavar="N", help="Keep a point of each of the last N hours.")]
+KeepDailyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for days.")]
+KeepWeeklyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for weeks.")]
+KeepMonthlyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for months.")]
+BootModeOption = Annotated[
+    BootMode | None, typer.Option(help="How replicas boot on the target [its most faithful way].")
+]
+FullCompareOption = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Trust no change tracker in every Nth point; 0: only when one fails.")
+]
+FreezeFlag = Annotated[
+    bool, typer.Option("--freeze/--no-freeze", help="Freeze file systems by the guest agent for a capture.")
+]
+
+
+def create(
+    context: typer.Context,
+    *,
+    name: NameArgument,
+    machine: MachinesOption,
+    source: SourceOption,
+    target: TargetOption,
+    rpo: RpoOption = "15m",
+    keep_last: KeepLastOption = 14,
+    keep_for: KeepForOption = None,
+    keep_hourly: KeepHourlyOption = 0,
+    keep_daily: KeepDailyOption = 0,
+    keep_weekly: KeepWeeklyOption = 0,
+    keep_monthly: KeepMonthlyOption = 0,
+    network: NetworkOption = None,
+    boot_mode: BootModeOption = None,
+    full_compare_every: FullCompareOption = 0,
+    is_freezing: FreezeFlag = True,
+    is_json: JsonFlag = False,
+) -> None:
+    """Say which machines shall have replicas where. Nothing moves until 'sync' or 'serve'."""
+    from twinhull.manager import sites  # noqa: PLC0415 - loaded when called
+    from twinhull.manager.records import Plan  # noqa: PLC0415 - as above
+    from twinhull.repository import RetentionRules  # noqa: PLC0415 - as above
+
+    door = door_of(context)
+    sites.checked_name(name, "plan")
+    if source == target:
+        raise UsageError(f"The plan would go from '{source}' to itself.", hint="Name two sites.")
+    keep_seconds = parse_duration(keep_for) if keep_for else 0.0
+    rules = RetentionRules(
+        keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_within_seconds=keep_seconds
+    )
+    with door.manager() as manager:
+        plan = Plan(
+            name=PlanName(name),
+            machines=tuple(dict.fromkeys(manager.names.machine(word).machine_id for word in machine)),
+            source=manager.catalog.site(SiteName(source)).name,
+            target=manager.catalog.site(SiteName(target)).name,
+            rpo_seconds=parse_duration(rpo),
+            retention=rules,
+            networks=pairs(network),
+            boot_mode=boot_mode.value if boot_mode else None,
+            full_compare_every=full_compare_every,
+            is_freezing=is_freezing,
+        )
+        manager.catalog.add_plan(plan)
+    door.screen.answer(
+        shapes.plan(plan),
+        f"Made the plan {name}: {len(plan.machines)} machines from {source} to {target}, RPO {rpo}.",
+        f"First sync: twinhull sync {name}. Keep it so: twinhull serve",
+    )
