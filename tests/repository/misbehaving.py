@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from random import Random
 from threading import Lock
+from typing import Generic, TypeVar
 
-from twinhull.repository import MemoryStore, ObjectInfo, StoreError, StoreFull
+from twinhull.repository import ObjectInfo, Store, StoreError, StoreFull
+
+MAX_DELAY_SECONDS = 0.01
 
 
 class CrashedError(BaseException):
@@ -41,13 +47,16 @@ def lost_answer(change: Change) -> None:
     raise StoreError("Connection reset by peer.")
 
 
-class FailingStore:
-    """A memory store that does something else at its n-th change, and at every one behind it.
+Inner = TypeVar("Inner", bound=Store)
+
+
+class FailingStore(Generic[Inner]):
+    """A store that does something else at its n-th change, and at every one behind it.
 
     The changes are creations and deletions, counted from 0. A process that has crashed once makes no change any more.
     """
 
-    def __init__(self, inner: MemoryStore, at: int | None = None, fault: Fault = crash_before) -> None:
+    def __init__(self, inner: Inner, at: int | None = None, fault: Fault = crash_before) -> None:
         self.inner = inner
         self.count = 0
         self._at = at
@@ -91,3 +100,49 @@ class FailingStore:
                 raise CrashedError
             else:
                 change()
+
+
+class SlowStore:
+    """A store whose operations begin late and answer late, each by another chance, but never show a lie."""
+
+    def __init__(self, inner: Store, dice: Random) -> None:
+        self._inner = inner
+        self._dice = dice
+
+    @property
+    def url(self) -> str:
+        return self._inner.url
+
+    def create(self, name: str, parts: Sequence[bytes]) -> None:
+        with self._late():
+            self._inner.create(name, parts)
+
+    def delete(self, name: str) -> None:
+        with self._late():
+            self._inner.delete(name)
+
+    def read(self, name: str) -> bytes:
+        with self._late():
+            return self._inner.read(name)
+
+    def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        with self._late():
+            return self._inner.read_range(name, offset_bytes, length_bytes)
+
+    def size(self, name: str) -> int:
+        with self._late():
+            return self._inner.size(name)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        with self._late():
+            found = list(self._inner.list(prefix))
+        return iter(found)
+
+    def sweep(self) -> int:
+        return self._inner.sweep()
+
+    @contextmanager
+    def _late(self) -> Iterator[None]:
+        time.sleep(MAX_DELAY_SECONDS * self._dice.random() ** 4)
+        yield
+        time.sleep(MAX_DELAY_SECONDS * self._dice.random() ** 4)

@@ -1,20 +1,50 @@
-"""Writers, readers, removals, undos and collections in any order, against a model that knows what must be readable."""
+"""Writers, readers, removals, undos, collections and copies in any order, against a model that knows what must be
+readable; on every kind of store."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
 from twinhull.model.errors import NotFound, SafetyError
 from twinhull.model.machine import MachineId, PointId
-from twinhull.repository import DiskRoot, MemoryStore, Point, Repository, Writer, WriterOverdue
+from twinhull.repository import (
+    DirectoryStore,
+    DiskRoot,
+    MemoryStore,
+    Point,
+    Repository,
+    Store,
+    Writer,
+    WriterOverdue,
+    copy_points,
+    open_store,
+)
 from twinhull.repository.writer import SESSION_LIMIT_SECONDS
 
-from .world import CHUNK, DATABASE, WEB, TurnedClock, content_of, document, made, noise, opened, ports, write_disk
+from .world import (
+    CHUNK,
+    DATABASE,
+    WEB,
+    TurnedClock,
+    capture,
+    content_of,
+    document,
+    made,
+    noise,
+    opened,
+    ports,
+    write_disk,
+)
 
 DAY = 86_400.0
 MAX_LEAPS = 3
@@ -22,6 +52,8 @@ MAX_LEAPS = 3
 MACHINES = st.sampled_from([WEB, DATABASE])
 CHANGES = st.lists(st.tuples(st.integers(0, 80), st.integers(0, 5)), max_size=6)
 """Which chunk becomes which of a few contents (0: zeros), so that content repeats between disks and points."""
+FIRST = noise(1, CHUNK) + bytes(70 * CHUNK) + noise(2, CHUNK)
+EXHAUSTIVE = bool(os.environ.get("TWINHULL_EXHAUSTIVE"))
 
 
 @dataclass(frozen=True)
@@ -35,18 +67,28 @@ class OpenCapture:
 
 
 class AnyOrder(RuleBasedStateMachine):
+    """On a store in memory; subclasses bring other ones."""
+
     open_captures = Bundle("open_captures")
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = TurnedClock()
-        self.store = MemoryStore()
+        self.store = self.make_store()
         self.repository = made(self.store, ports(self.clock))
-        self.visible: dict[PointId, tuple[Point, bytes]] = {}
+        self.copy = made(MemoryStore(), ports(self.clock, "copy"), 2 * CHUNK)
+        first = capture(self.repository, FIRST)
+        self.visible: dict[PointId, tuple[Point, bytes]] = {first.id: (first, FIRST)}
         self.removed: dict[PointId, tuple[Point, bytes]] = {}
+        self.copied: dict[PointId, bytes] = {}
+        self.contents = [FIRST]
+        """Of every point that there ever was."""
         self.writers: list[Writer] = []
         self.opened_count = 0
         self.leaps = 0
+
+    def make_store(self) -> Store:
+        return MemoryStore()
 
     def teardown(self) -> None:
         for writer in self.writers:
@@ -87,17 +129,40 @@ class AnyOrder(RuleBasedStateMachine):
             assert not is_late
             assert point.id not in self.visible | self.removed
             self.visible[point.id] = (point, capture.content)
+            self.contents.append(capture.content)
+
+    @rule(target=open_captures, data=st.data())
+    def begin_again(self, data: st.DataObject) -> OpenCapture:
+        """What a removed point held comes back, as after a rollback: its chunks may be condemned, or gone."""
+        there = [content for _, content in self.visible.values()]
+        content = data.draw(st.sampled_from([each for each in self.contents if each not in there] or self.contents))
+        writer = self._another().writer()
+        self.writers.append(writer)
+        return OpenCapture(writer, write_disk(writer, content), content, WEB, None, self.clock.seconds)
+
+    @rule(data=st.data(), days_gone=st.integers(10, 14), days_at_work=st.integers(0, 2))
+    def come_back(self, data: st.DataObject, days_gone: int, days_at_work: int) -> None:
+        """A removed point's content is captured once more in the days in which its packs go."""
+        self.remove(data, days_gone)
+        capture = self.begin_again(data)
+        self.collect(1, days_at_work)
+        self.publish(capture)
+
+    @rule(machine_id=MACHINES, changes=CHANGES, size=st.integers(1, 80 * CHUNK))
+    def capture(self, machine_id: MachineId, changes: list[tuple[int, int]], size: int) -> None:
+        self.publish(self.begin(machine_id, changes, size))
 
     @rule(capture=consumes(open_captures))
     def give_up(self, capture: OpenCapture) -> None:
         capture.writer.close()
 
-    @rule(data=st.data())
-    def remove(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), days=st.sampled_from([0, 0, 6, 7, 11, 12, 13, 14]))
+    def remove(self, data: st.DataObject, days: int) -> None:
         if self.visible:
             point_id = data.draw(st.sampled_from(sorted(self.visible)))
             self._another().remove_point(point_id)
             self.removed[point_id] = self.visible.pop(point_id)
+            self.collect(1, days)  # up to where its content is about to go
 
     @rule(data=st.data())
     def take_back(self, data: st.DataObject) -> None:
@@ -111,11 +176,28 @@ class AnyOrder(RuleBasedStateMachine):
             else:
                 self.visible[point_id] = self.removed.pop(point_id)
 
-    @rule(days=st.integers(1, 5))
-    def collect(self, days: int) -> None:
-        self._another().collect()
-        self.clock.pass_time(days * DAY)
-        self._another().collect()
+    @rule(days=st.sampled_from([0, 1, 1, 5]), times=st.sampled_from([1, 1, 2, 8]))
+    def collect(self, days: int, times: int) -> None:
+        for _ in range(times):
+            self.clock.pass_time(days * DAY)
+            self._another().collect()
+
+    @rule()
+    def copy_out(self) -> None:
+        for verdict in copy_points(self._another(), self.copy):
+            if verdict.is_copied:
+                assert verdict.point_id not in self.copied
+                self.copied[verdict.point_id] = self.visible[verdict.point_id][1]
+            else:
+                assert verdict.point_id in self.copied or "removed" in verdict.reason
+
+    @rule(data=st.data())
+    def remove_from_the_copy(self, data: st.DataObject) -> None:
+        if self.copied:
+            point_id = data.draw(st.sampled_from(sorted(self.copied)))
+            self.copy.remove_point(point_id)
+            del self.copied[point_id]
+            self.copy.collect()
 
     @precondition(lambda self: self.leaps < MAX_LEAPS)
     @rule(leap=st.sampled_from([-4000 * DAY, 4000 * DAY]))
@@ -141,16 +223,56 @@ class AnyOrder(RuleBasedStateMachine):
             assert found[point_id] == point
             assert content_of(self.repository, point) == content
 
+    @invariant()
+    def every_copy_reads_as_its_original_was_captured(self) -> None:
+        assert {point.id: content_of(self.copy, point) for point in self.copy.points()} == self.copied
+
     @rule()
     def verify(self) -> None:
         report = self._another().verify(read_data=True)
         assert not report.findings
 
 
+class AnyOrderInADirectory(AnyOrder):
+    def make_store(self) -> Store:
+        self.directory = Path(tempfile.mkdtemp(prefix="twinhull-any-order-"))
+        return DirectoryStore(self.directory)
+
+    def teardown(self) -> None:
+        super().teardown()
+        shutil.rmtree(self.directory)
+
+
+class AnyOrderInABucket(AnyOrder):
+    endpoint: ClassVar[str]
+    count: ClassVar[int] = 0
+
+    def make_store(self) -> Store:
+        AnyOrderInABucket.count += 1
+        return open_store(f"s3://twinhull/any-order-{self.count}?endpoint={self.endpoint}")
+
+
+def _runs(count: int) -> settings:
+    """So many runs of up to 25 steps; a hundred times as many where there is time."""
+    return settings(
+        max_examples=100 * count if EXHAUSTIVE else count,
+        stateful_step_count=25,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(
-    max_examples=1500 if os.environ.get("TWINHULL_EXHAUSTIVE") else 40,
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+TestAnyOrder.settings = _runs(120)
+TestAnyOrderInADirectory = AnyOrderInADirectory.TestCase
+TestAnyOrderInADirectory.settings = _runs(20)
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str) -> None:
+    AnyOrderInABucket.endpoint = s3_endpoint
+
+
+TestAnyOrderInABucket = AnyOrderInABucket.TestCase
+TestAnyOrderInABucket.settings = _runs(10)
+pytest.mark.usefixtures("bucket")(TestAnyOrderInABucket)

@@ -120,7 +120,7 @@ def test_a_leap_between_two_runs_counts_as_a_day_at_most(
 def test_a_run_that_sees_the_clock_jump_removes_nothing(store: MemoryStore, repository: Repository) -> None:
     clock = TurnedClock()
 
-    class JumpsWhileReading(FailingStore):
+    class JumpsWhileReading(FailingStore[MemoryStore]):
         def read(self, name: str) -> bytes:
             if name.startswith("point-"):
                 clock.jump(3652 * DAY)
@@ -263,7 +263,7 @@ def test_a_damaged_point_can_be_removed(store: MemoryStore, repository: Reposito
 def test_of_two_collections_at_once_one_gives_way(store: MemoryStore, repository: Repository) -> None:
     repository.remove_point(capture(repository, OLD).id)
 
-    class Overtaken(FailingStore):
+    class Overtaken(FailingStore[MemoryStore]):
         def create(self, name: str, parts: object) -> None:
             if name.startswith("collection-") and name not in self.inner.objects:
                 assert repository.collect(grace_seconds=0, is_alone=True).bytes_freed > 0
@@ -292,7 +292,7 @@ def test_an_undo_that_meets_a_collection_is_never_lost_silently(store: MemorySto
     assert ("too late", False) in outcomes
 
 
-class _UndoneAt(FailingStore):
+class _UndoneAt(FailingStore[MemoryStore]):
     def __init__(self, inner: MemoryStore, at: int, undo: Callable[[], None]) -> None:
         super().__init__(inner)
         self._step, self._undo = at, undo

@@ -106,7 +106,7 @@ def test_a_bad_document_is_named(store: MemoryStore, repository: Repository) -> 
     assert findings == {f"{WEB}-00000001", f"removal-{WEB}-00000001", "hold-00"}
 
 
-class _ReadsNoted(FailingStore):
+class _ReadsNoted(FailingStore[MemoryStore]):
     """Notes which packs are read as a whole."""
 
     def __init__(self) -> None:

@@ -139,7 +139,7 @@ class Catalog:
 
     def removals(self) -> list[Removal]:
         """The points on their way out."""
-        return [self._read_removal(wanted) for wanted in self._ids("removal", None) if self._exists("point", wanted)]
+        return [removal for wanted in self._ids("removal", None) if (removal := self._removal(wanted))]
 
     def hold(self, wanted: PointId, reason: str) -> None:
         """Keep a point from every retention and removal; no error where it is held already."""
@@ -186,9 +186,15 @@ class Catalog:
             raise RepositoryDamaged(f"The object '{name}' holds another point: {point.id}.")
         return point
 
-    def _read_removal(self, wanted: PointId) -> Removal:
+    def _removal(self, wanted: PointId) -> Removal | None:
+        """A point's removal, None where it was taken back since the listing, or where the point is gone."""
         name = _object_name("removal", wanted)
-        content = unseal(self._keys, ObjectKind.REMOVAL, name, self._store.read(name))
+        if not self._exists("point", wanted):
+            return None
+        try:
+            content = unseal(self._keys, ObjectKind.REMOVAL, name, self._store.read(name))
+        except ObjectMissing:
+            return None
         try:
             raw = json.loads(content)
             return Removal(wanted, datetime.fromisoformat(raw["removed_at"]).astimezone(UTC), str(raw["reason"]))

@@ -116,9 +116,9 @@ class Collector:
         return _Waits(last, credit, grace_seconds)
 
     def _usage(self, last: CollectionState, final: Collection[PointId]) -> Usage:
+        points = self.catalog.all_points(without=final)  # before the index, which then has everything they name
         self.index.refresh()
         self.index.recover()
-        points = self.catalog.all_points(without=final)
         return measure_usage(self.index, self.chunks, points, last.packs.keys(), self.chunk_size_bytes)
 
     def _clock_jumped(self, wall: datetime, monotonic: float) -> bool:

@@ -24,7 +24,7 @@ from twinhull.repository.index import Index
 from twinhull.repository.index_table import Place
 from twinhull.repository.keys import Keys
 from twinhull.repository.marking import Marks, chunk_ids_of, mark_disks
-from twinhull.repository.packs import open_chunk, pack_name, read_footer
+from twinhull.repository.packs import PackInfo, open_chunk, pack_name, read_footer
 from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.store.contract import Store
 from twinhull.repository.tree import MAX_NODE_BYTES, Shape
@@ -91,6 +91,7 @@ class Verifier:
     def verify(self, *, read_data: bool, sample: float = 1.0, on_pack: OnPack | None = None) -> VerifyReport:
         """See ``Repository.verify``."""
         bad = _Bad()
+        points = self._points(bad)  # before the index, which then has everything they name
         self.index.refresh()
         self.index.recover()
         for name, error in self.index.damaged.items():
@@ -100,7 +101,7 @@ class Verifier:
         self._check_listing(sizes, bad)
         chosen = self._chosen(sizes, sample) if read_data else []
         self._read_packs(chosen, bad, on_pack)
-        points = self._check_points(bad)
+        self._check_trees(points, bad)
         reasons = self._note(chosen, sizes) if chosen else ()
         return VerifyReport(
             point_count=len(points),
@@ -129,7 +130,9 @@ class Verifier:
 
     def _check_listing(self, sizes: dict[str, int], bad: _Bad) -> None:
         """Every pack that the index knows is there, as long as it was."""
-        for pack in {pack for table in self.index.tables for pack in table.packs}:
+        if any(pack.name not in sizes for pack in self._named_packs()):
+            self.index.refresh()  # a collection may have come between
+        for pack in self._named_packs():
             if pack.name not in sizes:
                 bad.add(pack.name, "The pack is missing.")
             elif sizes[pack.name] != pack.size_bytes:
@@ -140,6 +143,9 @@ class Verifier:
                 for place in table.places():
                     if place.pack == pack:
                         self._blame(place, bad)
+
+    def _named_packs(self) -> set[PackInfo]:
+        return {pack for table in self.index.tables for pack in table.packs}
 
     def _read_packs(self, names: Sequence[str], bad: _Bad, on_pack: OnPack | None) -> None:
         with ThreadPoolExecutor(os.cpu_count() or 1, "twinhull-verify") as threads:
@@ -186,10 +192,12 @@ class Verifier:
                 continue
         bad.chunks[place.entry.chunk_id] = (place.pack.name, "holds a chunk that is lost")
 
-    def _check_points(self, bad: _Bad) -> list[Point]:
+    def _points(self, bad: _Bad) -> list[Point]:
         for name in self.catalog.misnamed():
             bad.add(name, "The object is named as nothing of a repository is.")
-        points = self.catalog.all_points(on_damage=bad.add)
+        return self.catalog.all_points(on_damage=bad.add)
+
+    def _check_trees(self, points: Sequence[Point], bad: _Bad) -> None:
         marks = Marks(self.index)
 
         def missing(chunk_id: ChunkId, problem: str) -> None:
@@ -197,7 +205,6 @@ class Verifier:
 
         for point in points:
             mark_disks(self.chunks, marks, self._disks(point), missing)
-        return points
 
     def _disks(self, point: Point) -> list[tuple[DiskRoot, Shape]]:
         return [(disk.root, Shape(disk.root.size_bytes, self.chunk_size_bytes)) for disk in point.document.disks]
