@@ -76,7 +76,7 @@ def test_points_are_listed_compared_verified_and_taken_back(planned: Shell) -> N
     assert len(planned.ok("points", "list", "--json").json["points"]) == 1
     removed = planned.ok("points", "list", "--removed", "--json").json["removed"]
     assert [point["id"] for point in removed] == [points[0]["id"]]
-    collected = planned.ok("repository", "collect", "--json").json
+    collected = planned.ok("repository", "collect", "--json").json["runs"][0]["result"]
     assert (collected["freed_bytes"], collected["points_gone"]) == (0, [])
     assert planned.ok("repository", "verify", "--json").json["is_good"]
     planned.ok("points", "take-back", points[0]["id"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +46,19 @@ def test_what_is_written_is_read_again(catalog: Catalog, tmp_path: Path) -> None
     assert again.sites() == (SITE,)
     assert again.plan("shop") == PLAN
     assert again.run("sync-1") == RUN
+
+
+def test_a_catalog_of_the_first_version_is_brought_to_this_one(tmp_path: Path) -> None:
+    first = Catalog(tmp_path / "catalog.db")
+    first.add_plan(PLAN)
+    first.close()
+    with sqlite3.connect(tmp_path / "catalog.db") as connection:
+        connection.execute("ALTER TABLE plans DROP COLUMN full_compare_seconds")
+        connection.execute("ALTER TABLE plans ADD COLUMN full_compare_every INTEGER NOT NULL DEFAULT 5")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    for _ in range(2):
+        assert Catalog(tmp_path / "catalog.db").plans() == (PLAN,)
 
 
 def test_runs_come_in_the_order_in_which_they_began_whatever_the_clock_said(catalog: Catalog) -> None:

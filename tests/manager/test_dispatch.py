@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -13,11 +14,13 @@ import pytest
 from tests.manager.world import THERE, Setup, machine_id, make_setup
 from twinhull.manager.locks import Lock, is_free
 from twinhull.manager.manager import Manager
-from twinhull.manager.orders import FailoverOptions, SyncOptions
+from twinhull.manager.orders import FailoverOptions, RestoreTarget, SyncOptions
 from twinhull.manager.records import RunState
 from twinhull.manager.wants import Ears, Want
 from twinhull.model.errors import MachineBusy, NotFound, RunCancelled, RunUnfinished
-from twinhull.model.machine import MachineId, Role
+from twinhull.model.machine import MachineId, Role, RunId
+from twinhull.model.ports import Ports, SystemClock, SystemProcesses, SystemRandomness
+from twinhull.repository import Point, Repository
 
 MACHINE = machine_id(0)
 
@@ -176,3 +179,80 @@ def test_unknown_machines_are_told_with_the_sites_that_are_silent(setup: Setup) 
         manager.names.machine("ghost")
     assert "there, which does not answer" in refused.value.hint
     assert manager.names.machine(MachineId(MACHINE.upper())).name == "m0"
+
+
+def restore(manager: Manager, path: Path) -> Want:
+    machine = manager.names.machine("m0")
+    return manager.desk.restore(machine, manager.repository.points(MACHINE)[-1].id, RestoreTarget(path=str(path)))
+
+
+@pytest.fixture
+def real_processes(setup: Setup) -> Setup:
+    """Images are made by programs, which take their time from the real clock."""
+    setup.ports = Ports(SystemClock(), SystemRandomness(), SystemProcesses())
+    return setup
+
+
+def test_a_restore_waits_for_nobody_and_nobody_for_it(real_processes: Setup, tmp_path: Path) -> None:
+    setup = real_processes
+    with setup.manager() as manager:
+        manager.dispatcher.carry_out(sync(manager), Ears())
+        lock = Lock(setup.state.machine_lock(MACHINE))
+        assert lock.try_take("failover f1 by serve (process 7)")
+        with lock:
+            run = manager.dispatcher.carry_out(restore(manager, tmp_path / "disk.raw"), Ears(), is_waiting=False)
+        assert run.state is RunState.DONE
+        assert (tmp_path / "disk.raw").read_bytes()[:9] == b"machine 0"
+        synced = []
+
+        def on_step(name: str) -> None:
+            if name == "write":
+                synced.append(Lock(setup.state.machine_lock(MACHINE)).try_take("sync s2"))
+                assert manager.is_at_work(manager.catalog.runs()[0])
+
+        manager.dispatcher.carry_out(restore(manager, tmp_path / "second.raw"), Ears(on_step=on_step))
+        assert synced == [True]
+
+
+def test_a_killed_restore_is_gone_on_with_by_the_same_command_and_holds_up_no_sync(setup: Setup) -> None:
+    with setup.manager() as manager:
+        manager.dispatcher.carry_out(sync(manager), Ears())
+
+    def want(manager: Manager) -> Want:
+        point = manager.repository.points(MACHINE)[0].id
+        return manager.desk.restore(manager.names.machine("m0"), point, RestoreTarget(site=THERE, new_name="again"))
+
+    def on_step(name: str) -> None:
+        if name == "write":
+            setup.world.kill_at = len(setup.world.ticks) + 5
+
+    with setup.manager() as manager, pytest.raises(RunUnfinished):
+        manager.dispatcher.carry_out(want(manager), Ears(on_step=on_step))
+    setup.world.restart()
+    with setup.manager() as manager:
+        left = manager.catalog.unfinished_runs(MACHINE)[0]
+        heard: list[str] = []
+        assert manager.dispatcher.carry_out(sync(manager), Ears(on_message=heard.append)).state is RunState.DONE
+        assert not heard
+        run = manager.dispatcher.carry_out(want(manager), Ears())
+        assert (run.run_id, run.state) == (left.run_id, RunState.DONE)
+        assert not manager.catalog.unfinished_runs()
+        names = [machine.spec.name for machine in setup.world.host("there").machines.values()]
+        assert sorted(names) == ["again", "m0"]
+
+
+def test_a_sync_lists_the_points_of_its_machine_once(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    with setup.manager() as manager:
+        manager.dispatcher.carry_out(sync(manager), Ears())
+        want = sync(manager)
+        request = want.make(RunId("once"))
+        listed: list[MachineId] = []
+        points = Repository.points
+
+        def listing(repository: Repository, machine_id: MachineId) -> list[Point]:
+            listed.append(machine_id)
+            return points(repository, machine_id)
+
+        monkeypatch.setattr(Repository, "points", listing)
+        manager.dispatcher.carry_out(replace(want, make=lambda _: request), Ears(), is_waiting=False)
+        assert listed == [MACHINE, MACHINE], "once by the run, once by the retention that decides on it"

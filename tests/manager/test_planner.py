@@ -9,11 +9,12 @@ import pytest
 
 from twinhull.manager.ages import Aged, observe
 from twinhull.manager.clockwatch import Reading, jump_seconds, tell
-from twinhull.manager.names import Named
+from twinhull.manager.names import REPOSITORY, Named
 from twinhull.manager.planner import (
     Act,
     Limits,
     MachineFacts,
+    RepositoryFacts,
     SiteFacts,
     Snapshot,
     backoff_seconds,
@@ -23,6 +24,7 @@ from twinhull.manager.planner import (
 from twinhull.manager.records import LatestPoint
 from twinhull.model.machine import MachineId, PointId, SiteName
 
+DAY_SECONDS = 86_400.0
 HERE, THERE = SiteName("here"), SiteName("there")
 SITES = {HERE: SiteFacts(is_reachable=True), THERE: SiteFacts(is_reachable=True)}
 WELL = MachineFacts(Named(MachineId("m"), "web1"), "shop", HERE, THERE, rpo_seconds=900, age_seconds=60)
@@ -56,6 +58,49 @@ def test_each_machine_gets_one_decision_with_its_reason(change: dict[str, object
     found, told = only(replace(WELL, **change))  # type: ignore[arg-type]
     assert found is act
     assert reason in told
+
+
+def test_a_sync_compares_everything_after_a_week_of_trackers() -> None:
+    tired = replace(WELL, uncompared_seconds=8 * DAY_SECONDS, full_compare_seconds=7 * DAY_SECONDS)
+    assert only(tired)[0] is Act.WAIT
+    decision = decide(Snapshot((replace(tired, age_seconds=721.0),), SITES), Limits())[0]
+    assert (decision.act, decision.compare_reason) == (Act.SYNC, "trackers alone were trusted for 8 d 0 h")
+    assert decision.reason.endswith("Everything is compared this time: trackers alone were trusted for 8 d 0 h.")
+    rested = replace(tired, age_seconds=721.0, uncompared_seconds=6 * DAY_SECONDS)
+    assert not decide(Snapshot((rested,), SITES), Limits())[0].compare_reason
+
+
+@pytest.mark.parametrize(
+    ("facts", "act", "reason"),
+    [
+        (RepositoryFacts(DAY_SECONDS + 1, 3, 1024), Act.COLLECT, "3 removed points and 1.0 KiB wait"),
+        (RepositoryFacts(DAY_SECONDS + 1, 0, 1024), Act.COLLECT, "0 removed points and 1.0 KiB wait"),
+        (RepositoryFacts(DAY_SECONDS - 1, 3), Act.WAIT, "it was looked at 23 h 59 min ago."),
+        (RepositoryFacts(DAY_SECONDS + 1), Act.WAIT, "Nothing is known to wait"),
+        (RepositoryFacts(7 * DAY_SECONDS + 1), Act.COLLECT, "what killed captures may have left; it was looked at 7 d"),
+        (RepositoryFacts(9 * DAY_SECONDS, 3, jump="the clock leapt."), Act.WAIT, "for now: the clock leapt."),
+        (RepositoryFacts(9 * DAY_SECONDS, 3, at_work="collect c1"), Act.WAIT, "collect c1 is at work."),
+        (RepositoryFacts(0, unfinished="collect-1"), Act.RESUME, "collect-1 was left unfinished."),
+        (RepositoryFacts(9 * DAY_SECONDS, 3, failure_count=1, failure="no room."), Act.WAIT, "no room."),
+    ],
+)
+def test_the_repository_is_collected_once_a_day_where_something_waits(
+    facts: RepositoryFacts, act: Act, reason: str
+) -> None:
+    decision = decide(Snapshot((), SITES, facts), Limits())[0]
+    assert (decision.act, decision.machine) == (act, REPOSITORY)
+    assert reason in decision.reason
+
+
+def test_machines_come_before_the_repository_and_share_its_room() -> None:
+    due, waiting = replace(WELL, age_seconds=None), RepositoryFacts(2 * DAY_SECONDS, 1)
+    decisions = decide(Snapshot((due,), SITES, waiting), Limits(run_count=1))
+    assert [(decision.machine.name, decision.act) for decision in decisions] == [
+        ("web1", Act.SYNC),
+        ("repository", Act.WAIT),
+    ]
+    busy = replace(waiting, at_work="collect c1")
+    assert decide(Snapshot((due,), SITES, busy), Limits(run_count=1))[0].act is Act.WAIT
 
 
 def test_a_silent_site_is_waited_for_and_named() -> None:

@@ -9,8 +9,12 @@ import pytest
 
 from tests.manager.world import HERE, Setup, machine_id, make_setup
 from twinhull.manager.manager import Manager
+from twinhull.manager.names import REPOSITORY
+from twinhull.manager.orders import FailoverOptions, SyncOptions
 from twinhull.manager.planner import Limits
+from twinhull.manager.records import RunRecord, RunState
 from twinhull.manager.serve import Server
+from twinhull.manager.wants import Ears
 from twinhull.model.errors import AlreadyServing
 
 
@@ -97,9 +101,6 @@ def test_an_old_side_that_comes_back_running_is_stopped(tmp_path: Path, monkeypa
         heard.wait_for(lambda: len(heard.words("done")) == 1)
     setup.world.host("here").isolate()
     with setup.manager() as manager:
-        from twinhull.manager.orders import FailoverOptions  # noqa: PLC0415
-        from twinhull.manager.wants import Ears  # noqa: PLC0415
-
         named = manager.names.machine("m0")
         manager.dispatcher.carry_out(manager.desk.failover(named, FailoverOptions(is_planned=False)), Ears())
     setup.world.host("here").return_()
@@ -130,3 +131,82 @@ def test_a_jump_of_the_clock_is_told_and_nothing_is_due_by_it(tmp_path: Path, mo
         setup.world.ports.clock.sleep(30)
         heard.wait_for(lambda: bool(heard.words("wait")))
         assert len(heard.words("sync")) == 1
+
+
+def test_removed_points_are_collected_once_a_day_as_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = make_setup(tmp_path, monkeypatch, rpo_seconds=1_000_000)
+    clock = setup.world.ports.clock
+    with setup.manager() as manager:
+        for _ in range(2):
+            manager.dispatcher.carry_out(manager.desk.sync(manager.names.machine("m0"), SyncOptions()), Ears())
+        removed = manager.repository.points()[0]
+        manager.repository.remove_point(removed.id)
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: any("1 removed points" in str(facts["reason"]) for facts in heard.words("wait")))
+        assert not heard.words("collect")
+        for day in range(1, 9):
+            clock.sleep(86_401)
+            heard.wait_for(lambda day=day: _collected(manager, day))  # type: ignore[misc]
+        assert "removed points and" in str(heard.words("collect")[0]["reason"])
+        runs = manager.catalog.runs(machine_id=REPOSITORY.machine_id)
+        assert {(run.kind, run.state, run.origin) for run in runs} == {("collect", RunState.DONE, "serve")}
+        assert [point for run in runs for point in run.result["points_gone"]] == [removed.id]  # type: ignore[union-attr]
+        assert not manager.repository.removed_points()
+
+
+def _collected(manager: Manager, count: int) -> bool:
+    runs = manager.catalog.runs(machine_id=REPOSITORY.machine_id)
+    return len(runs) == count and all(run.state is RunState.DONE for run in runs)
+
+
+def test_nothing_is_collected_while_the_clock_is_not_to_be_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch, rpo_seconds=1_000_000)
+    with setup.manager() as manager:
+        for _ in range(2):
+            manager.dispatcher.carry_out(manager.desk.sync(manager.names.machine("m0"), SyncOptions()), Ears())
+        manager.repository.remove_point(manager.repository.points()[0].id)
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: bool(heard.words("wait")))
+        setup.world.ports.clock.jump(10_000_000)  # type: ignore[attr-defined]
+        heard.wait_for(lambda: bool(heard.words("clock")))
+        heard.wait_for(
+            lambda: any("Nothing is collected for now" in str(facts["reason"]) for facts in heard.words("wait"))
+        )
+        assert not heard.words("collect")
+        setup.world.ports.clock.sleep(86_401)
+        heard.wait_for(lambda: _collected(manager, 1))
+
+
+def test_a_week_of_trackers_ends_with_a_full_comparison_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch, rpo_seconds=86_000)
+    with serving(setup) as (manager, heard):
+        for day in range(1, 11):
+            heard.wait_for(lambda day=day: len([run for run in _syncs(manager) if run.result]) == day)  # type: ignore[misc]
+            setup.world.ports.clock.sleep(86_400)
+        compared = [run for run in reversed(_syncs(manager)) if run.result.get("was_full_compare")]
+    assert [run.request["compare_reason"] for run in compared] == ["", "trackers alone were trusted for 7 d 0 h"]
+    assert any("its tracker not trusted: trackers alone were trusted" in reason for reason in compared[1].reasons)
+
+
+def _syncs(manager: Manager) -> list[RunRecord]:
+    return [run for run in manager.catalog.runs(machine_id=machine_id(0)) if run.kind == "sync"]
+
+
+def test_a_repository_that_fails_for_a_while_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch, rpo_seconds=100)
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: len(heard.words("done")) == 1)
+        (tmp_path / "points").rename(tmp_path / "away")
+        (tmp_path / "points").touch()
+        setup.world.ports.clock.sleep(85)
+        heard.wait_for(lambda: bool(heard.words("failed")) or bool(heard.words("trouble")))
+        (tmp_path / "points").unlink()
+        (tmp_path / "away").rename(tmp_path / "points")
+        setup.world.ports.clock.sleep(16)
+        heard.wait_for(lambda: len(manager.repository.points()) == 2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -28,7 +29,16 @@ from twinhull.model.machine import (
     Standing,
 )
 from twinhull.model.units import KIB
-from twinhull.replication.bases import COMPARED, READ, TRACKED, TRACKER, choose_base, is_full_compare_due
+from twinhull.replication.bases import (
+    READ,
+    TRACKED,
+    TRACKER,
+    UNCOMPARED,
+    choose_base,
+    comparison_due,
+    followed_seconds,
+    uncompared_seconds,
+)
 from twinhull.replication.known import Known, what_is_known
 from twinhull.replication.places import chunk_states, clipped, spans, union
 from twinhull.replication.requests import ReconcileRequest, RollbackRequest, SyncRequest
@@ -36,6 +46,8 @@ from twinhull.repository import ChunkId, DiskRoot, Point, PointDisk, PointDocume
 
 WEB = MachineId("6f5a3f0e-0000-4000-8000-000000000001")
 A, B = SiteName("a"), SiteName("b")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DAY_SECONDS = 86_400
 VDA, VDB = DiskKey("vda"), DiskKey("vdb")
 
 
@@ -48,8 +60,13 @@ def point(sequence: int, site: SiteName = A, how: str = TRACKED, **disks: DiskRo
         PointDisk(DiskKey(key), disk, {TRACKER: f"t{sequence}", READ: how})
         for key, disk in (disks or {"vda": root(10)}).items()
     )
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    return Point(sequence, PointDocument(WEB, now, Consistency.CRASH, site, 1, {}, made))
+    return Point(sequence, PointDocument(WEB, START, Consistency.CRASH, site, 1, {}, made))
+
+
+def followed(seconds: float | None, sequence: int) -> Point:
+    """A point of one disk that was followed by its tracker for so long; None: the point says nothing of that."""
+    noted = {} if seconds is None else {UNCOMPARED: seconds}
+    return Point(sequence, replace(point(1).document, disks=(PointDisk(VDA, root(10), noted),)))
 
 
 class TestBase:
@@ -73,23 +90,29 @@ class TestBase:
         assert (base.point, base.trackers) == (points[0], {VDA: "armed"})
         assert choose_base(points[1:], A, armed).point == points[2]
 
-    @pytest.mark.parametrize(
-        ("ways", "every", "is_due"),
-        [
-            ("ctt", 0, False),
-            ("ctt", 3, True),
-            ("ct", 3, False),
-            ("cttt", 3, True),
-            ("cttc", 3, False),
-            ("", 3, False),
-            ("c", 1, True),
-            ("ccc", 2, False),
-        ],
-    )
-    def test_a_full_comparison_is_due_after_so_many_tracked_points(self, ways: str, every: int, is_due: bool) -> None:  # noqa: FBT001
-        names = {"c": COMPARED, "t": TRACKED}
-        points = [point(number + 1, how=names[way]) for number, way in enumerate(ways)]
-        assert is_full_compare_due(points, A, every) is is_due
+    def test_time_on_trackers_alone_adds_up_from_point_to_point(self) -> None:
+        young = followed(None, 0)
+        assert followed_seconds(young, VDA, START + timedelta(hours=5)) == 5 * 3600
+        older = followed(3 * DAY_SECONDS, 0)
+        assert followed_seconds(older, VDA, START + timedelta(hours=5)) == 3 * DAY_SECONDS + 5 * 3600
+        assert uncompared_seconds(older) == 3 * DAY_SECONDS
+        assert (
+            followed_seconds(older, VDB, START) == followed_seconds(None, VDA, START) == uncompared_seconds(None) == 0
+        )
+
+    def test_a_clock_that_leaps_makes_no_comparison_due_and_one_that_goes_back_none_undue(self) -> None:
+        base = followed(3 * DAY_SECONDS, 0)
+        assert followed_seconds(base, VDA, START + timedelta(days=4000)) == 4 * DAY_SECONDS
+        assert followed_seconds(base, VDA, START - timedelta(days=4000)) == 3 * DAY_SECONDS
+
+    def test_the_disk_that_was_trusted_longest_counts(self) -> None:
+        disks = [PointDisk(VDA, root(1), {UNCOMPARED: 5}), PointDisk(VDB, root(1), {UNCOMPARED: 70})]
+        assert uncompared_seconds(Point(1, replace(point(1).document, disks=tuple(disks)))) == 70
+
+    def test_a_comparison_is_due_with_its_reason(self) -> None:
+        assert comparison_due(8 * DAY_SECONDS, 7 * DAY_SECONDS) == "trackers alone were trusted for 8 d 0 h"
+        assert comparison_due(6 * DAY_SECONDS, 7 * DAY_SECONDS) == ""
+        assert comparison_due(8 * DAY_SECONDS, 0) == ""
 
 
 class TestKnown:
@@ -227,7 +250,7 @@ class TestForms:
 
     def test_requests_survive_as_facts_of_a_run(self) -> None:
         for request in (
-            SyncRequest("run-1", WEB, A, B, {"br0": "xenbr0"}, "pv", full_compare_every=7),
+            SyncRequest("run-1", WEB, A, B, {"br0": "xenbr0"}, "pv", compare_reason="why not"),
             RollbackRequest("run-1", WEB, A, PointId("p"), other_sites=(B,)),
             ReconcileRequest("run-1", WEB, (A, B)),
         ):

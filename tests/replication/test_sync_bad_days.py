@@ -26,6 +26,7 @@ from twinhull.model.machine import Consistency, DiskKey, PowerState, Role, SiteN
 from twinhull.model.units import KIB, MIB
 from twinhull.platforms.contract import CaptureRequest
 from twinhull.platforms.simulated import SimulatedDisk
+from twinhull.replication.bases import uncompared_seconds
 from twinhull.repository import StoreFull
 
 
@@ -106,26 +107,23 @@ def test_lost_trackers_and_disks_that_can_have_none_are_compared() -> None:
     check_promises(story)
 
 
-def test_a_lying_tracker_is_caught_by_the_scheduled_comparison() -> None:
+def test_a_lying_tracker_is_caught_by_a_comparison_after_which_trust_begins_anew() -> None:
     story = synced()
     story.machine().is_lying = True
     story.machine().write("vda", 0, b"this is not told to the tracker")
-    story.sync(full_compare_every=3)
-    assert story.sync(full_compare_every=3)["was_full_compare"] is False
+    for hours in (20, 50):
+        story.world.ports.clock.sleep(hours * 3600)
+        assert story.sync()["was_full_compare"] is False
     assert story.content(story.points()[-1], "vda") != story.machine().content("vda")
-    facts = story.sync(full_compare_every=3)
+    assert 44 * 3600 <= uncompared_seconds(story.points()[-1]) < 45 * 3600
+    facts = story.sync(compare_reason="it is time")
     assert facts["was_full_compare"] is True
+    assert "its tracker not trusted: it is time." in said(story)
     assert "had missed" in said(story)
+    assert uncompared_seconds(story.points()[-1]) == 0
     assert story.content(story.points()[-1], "vda") == story.machine().content("vda")
     assert story.machine(B).content("vda") == story.machine().content("vda")
-    assert story.sync(full_compare_every=3)["was_full_compare"] is False
-
-
-def test_a_full_comparison_can_be_asked_for() -> None:
-    story = synced()
-    story.machine().is_lying = True
-    story.machine().write("vda", 0, b"this is not told to the tracker")
-    story.sync(is_full_compare=True)
+    assert story.sync()["was_full_compare"] is False
     assert story.machine(B).content("vda") == story.machine().content("vda")
 
 

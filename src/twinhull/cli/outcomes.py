@@ -30,6 +30,9 @@ _TOLD = {
     "replica_written_bytes": "written to the replica",
     "written_bytes": "written",
     "new_machine_id": "new machine",
+    "freed_bytes": "freed",
+    "waiting_bytes": "waits until nobody can need it",
+    "points_gone": "removed points gone for good",
     "present_point_id": "what was there before",
     "freeze_seconds": "freeze window",
     "rpo_seconds": "RPO reached",
@@ -108,8 +111,10 @@ def each(runs: Sequence[tuple[Named, Callable[[], RunRecord]]]) -> Outcomes:
 
 
 def _ask(door: Door, manager: Manager, wants: Sequence[Want], manner: Manner) -> None:
+    from twinhull.manager.wants import unfinished_before  # noqa: PLC0415 - loaded when called
+
     # What was left unfinished is finished first, and may be the very thing that is asked for: no preview of it.
-    unfinished = [run.run_id for want in wants for run in manager.catalog.unfinished_runs(want.machine.machine_id)]
+    unfinished = [run.run_id for want in wants for run in unfinished_before(manager.catalog, want)]
     if unfinished:
         door.confirm(f"{manner.question}, after going on with {', '.join(unfinished)}?", is_yes=manner.is_yes)
         return

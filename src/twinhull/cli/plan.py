@@ -69,7 +69,7 @@ def show(context: typer.Context, *, name: PlanArgument, is_json: JsonFlag = Fals
             ("keeps", _retention(plan)),
             ("networks", "\n".join(f"{here} is {there}" for here, there in plan.networks.items()) or "as they are"),
             ("boot mode", plan.boot_mode or "the target's most faithful"),
-            ("full compare", f"every {plan.full_compare_every} points" if plan.full_compare_every else "when needed"),
+            ("full compare", _full_compare(plan)),
             ("freeze", "yes" if plan.is_freezing else "no"),
         ]
     )
@@ -104,6 +104,11 @@ def _set_paused(context: typer.Context, name: str, *, is_json: bool, is_paused: 
         manager.catalog.pause_plan(name, is_paused=is_paused)
         plan = manager.catalog.plan(name)
     door.screen.answer(shapes.plan(plan), f"The plan {name} is {'paused' if is_paused else 'kept again'}.")
+
+
+def _full_compare(plan: Plan) -> str:
+    every = plan.full_compare_seconds
+    return f"every {format_duration(every)}, and when a tracker fails" if every else "when a tracker fails"
 
 
 def _retention(plan: Plan) -> str:

@@ -41,7 +41,8 @@ BootModeOption = Annotated[
     BootMode | None, typer.Option(help="How replicas boot on the target [its most faithful way].")
 ]
 FullCompareOption = Annotated[
-    int, typer.Option(min=0, metavar="N", help="Trust no change tracker in every Nth point; 0: only when one fails.")
+    str,
+    typer.Option(metavar="DURATION", help="How long change trackers are trusted without a full comparison; 0s: ever."),
 ]
 FreezeFlag = Annotated[
     bool, typer.Option("--freeze/--no-freeze", help="Freeze file systems by the guest agent for a capture.")
@@ -64,7 +65,7 @@ def create(
     keep_monthly: KeepMonthlyOption = 0,
     network: NetworkOption = None,
     boot_mode: BootModeOption = None,
-    full_compare_every: FullCompareOption = 0,
+    full_compare_every: FullCompareOption = "7d",
     is_freezing: FreezeFlag = True,
     is_json: JsonFlag = False,
 ) -> None:
@@ -91,7 +92,7 @@ def create(
             retention=rules,
             networks=pairs(network),
             boot_mode=boot_mode.value if boot_mode else None,
-            full_compare_every=full_compare_every,
+            full_compare_seconds=parse_duration(full_compare_every),
             is_freezing=is_freezing,
         )
         manager.catalog.add_plan(plan)

@@ -10,6 +10,7 @@ import typer
 
 from twinhull.cli.door import Door, door_of
 from twinhull.cli.options import JsonFlag, examples
+from twinhull.cli.outcomes import Manner, carry_out
 from twinhull.cli.screen import is_terminal
 from twinhull.model.errors import PassphraseMissing, UsageError
 from twinhull.model.units import format_bytes
@@ -115,26 +116,13 @@ def verify(context: typer.Context, *, is_json: JsonFlag = False) -> None:
 
 @app.command(epilog=examples("twinhull repository collect"))
 def collect(context: typer.Context, *, is_json: JsonFlag = False) -> None:
-    """Give back the space of removed points, once their time to be taken back is over. Syncs may go on meanwhile."""
+    """Give back the space of removed points, once their time to be taken back is over. Syncs may go on meanwhile.
+
+    'twinhull serve' does so by itself, once a day where something waits.
+    """
     door = door_of(context)
     with door.manager() as manager:
-        report = manager.repository.collect()
-    if is_json:
-        door.screen.document(
-            {
-                "freed_bytes": report.bytes_freed,
-                "waiting_bytes": report.bytes_waiting,
-                "points_gone": list(report.points_gone),
-                "reasons": list(report.reasons),
-            }
-        )
-        return
-    door.screen.line(
-        f"{format_bytes(report.bytes_freed)} freed, {len(report.points_gone)} removed points gone for good."
-    )
-    door.screen.line(f"{format_bytes(report.bytes_waiting)} wait until nobody can need them any more.")
-    for reason in report.reasons:
-        door.screen.line(reason)
+        carry_out(door, manager, [manager.desk.collect()], Manner())
 
 
 def _generated(manager: Manager) -> str:

@@ -52,7 +52,7 @@ def sync(
     door = door_of(context)
     options = SyncOptions(
         is_freezing=is_freezing,
-        is_full_compare=is_full_compare,
+        compare_reason="that was asked for" if is_full_compare else "",
         is_verifying=is_verifying,
         is_capture_only=is_capture_only,
     )

@@ -8,7 +8,8 @@ In reading order::
     journal.py     a run's record while it runs                    runs.py       the durable engine (the only DBOS)
     orders.py      from "failover web1" to a run's request         overview.py   what all sites say right now
     planner.py     what is due, purely                             serve.py      the loop that keeps plans
-    keeping.py     the latest point, and retention                 manager.py    the hand that holds them all
+    keeping.py     the latest point, and retention                 space.py      when to collect the repository
+    manager.py     the hand that holds them all
 
 The catalog is a cache of truth: sites hold standings, the repository holds points (``rebuild.py`` reads them back).
 """

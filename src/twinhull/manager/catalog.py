@@ -59,7 +59,11 @@ class Catalog:
                 )
             if version == 0:
                 tables.metadata.create_all(connection)
-                connection.execute(sa.text(f"PRAGMA user_version = {tables.SCHEMA_VERSION}"))
+            else:
+                for older in range(version, tables.SCHEMA_VERSION):
+                    for statement in tables.MIGRATIONS[older]:
+                        connection.execute(sa.text(statement))
+            connection.execute(sa.text(f"PRAGMA user_version = {tables.SCHEMA_VERSION}"))
 
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:

@@ -6,18 +6,19 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from twinhull.manager import clockwatch
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.keeping import Keeper
-from twinhull.manager.locks import Lock
+from twinhull.manager.locks import Lock, is_free
 from twinhull.manager.names import Named
 from twinhull.manager.records import RunRecord, RunState
 from twinhull.manager.runs import Engine, Execution, raise_unless_done
 from twinhull.manager.sites import SitePool
-from twinhull.manager.state import StateDirectory
+from twinhull.manager.state import READING_KINDS, StateDirectory
 from twinhull.manager.walk import Leash
-from twinhull.manager.wants import Ears, Want
+from twinhull.manager.wants import Ears, Want, unfinished_before
 from twinhull.model.errors import MachineBusy, RunUnfinished, TwinhullError
 from twinhull.model.machine import MachineId, RunId
 from twinhull.model.ports import Ports
@@ -51,18 +52,30 @@ class Dispatcher:
 
     def carry_out(self, want: Want, ears: Ears, *, is_waiting: bool = True) -> RunRecord:
         """Do it, waiting for the end; raises the run's error, and MachineBusy where it may not wait for its turn."""
+        left = self._left_of_its_own(want)
+        if left:
+            return self.resume(left, ears, is_waiting=is_waiting)
         run_id = self._new_run_id(want.kind)
-        with self._alone(want.machine, f"{want.kind} {run_id}", ears, is_waiting=is_waiting):
-            for unfinished in self.catalog.unfinished_runs(want.machine.machine_id):
+        path = self.state.run_lock(want.kind, want.machine.machine_id, run_id)
+        with self._alone(path, want.machine, f"{want.kind} {run_id}", ears, is_waiting=is_waiting):
+            for unfinished in unfinished_before(self.catalog, want):
                 finished = self._finish(unfinished, ears)
                 if finished.state is RunState.DONE and want.is_same(finished):
                     return finished
             return self._run(run_id, want, ears)
 
+    def _left_of_its_own(self, want: Want) -> RunRecord | None:
+        """What is wanted, if an earlier process began it with a lock of its own, and was killed."""
+        left = [run for run in self.catalog.unfinished_runs(want.machine.machine_id) if run.kind in READING_KINDS]
+        return next((run for run in left if want.is_same(run) and is_free(self._path(run))), None)
+
+    def _path(self, run: RunRecord) -> Path:
+        return self.state.run_lock(run.kind, run.machine_id, run.run_id)
+
     def resume(self, run: RunRecord, ears: Ears, *, is_waiting: bool = True) -> RunRecord:
         """Go on with an unfinished run to its end; raises its error."""
         machine = Named(run.machine_id, run.machine_name)
-        with self._alone(machine, f"{run.kind} {run.run_id}", ears, is_waiting=is_waiting):
+        with self._alone(self._path(run), machine, f"{run.kind} {run.run_id}", ears, is_waiting=is_waiting):
             present = self.catalog.run(run.run_id)
             if not present.state.is_unfinished:
                 return raise_unless_done(present)
@@ -71,21 +84,17 @@ class Dispatcher:
     def abandon(self, run: RunRecord, journal_end: Callable[[RunId], RunRecord]) -> RunRecord:
         """Give an unfinished run up, leaving things as they are; raises MachineBusy while somebody works on it."""
         machine = Named(run.machine_id, run.machine_name)
-        with self._alone(machine, f"abandon {run.run_id}", Ears(), is_waiting=False):
+        with self._alone(self._path(run), machine, f"abandon {run.run_id}", Ears(), is_waiting=False):
             self.engine.forget(run.run_id)
             return journal_end(run.run_id)
-
-    def is_busy(self, machine_id: MachineId) -> bool:
-        """Whether this process runs something on the machine."""
-        return machine_id in self.active
 
     def _new_run_id(self, kind: str) -> RunId:
         token = self.ports.randomness.token(2).hex()
         return RunId(f"{kind}-{self.ports.clock.now():%Y%m%d-%H%M%S}-{token}")
 
     @contextmanager
-    def _alone(self, machine: Named, what: str, ears: Ears, *, is_waiting: bool) -> Iterator[None]:
-        lock = Lock(self.state.lock(f"machine-{machine.machine_id}"))
+    def _alone(self, path: Path, machine: Named, what: str, ears: Ears, *, is_waiting: bool) -> Iterator[None]:
+        lock = Lock(path)
         holder = f"{what} by {self.origin} (process {os.getpid()})"
         clock = self.ports.clock
         deadline = clock.monotonic() + _BUSY_PATIENCE_SECONDS
@@ -137,7 +146,6 @@ class Dispatcher:
             _wait(execution, ears)
         finally:
             del self.active[machine_id]
-            Keeper(self.catalog, self.repository(), str).note_latest(machine_id)
         return execution.result()
 
     def cancel_all(self) -> None:
@@ -170,6 +178,7 @@ class Dispatcher:
                 ports=self.ports,
                 on_progress=on_progress,
                 on_reason=on_reason,
+                on_point=keeper.note,
                 retain=keeper.after_sync,
             )
 

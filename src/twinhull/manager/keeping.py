@@ -1,4 +1,4 @@
-"""What happens to a machine's points after a run: the latest is remembered, the plan's retention is applied."""
+"""What happens to a machine's points in a run: the latest is remembered, the plan's retention is applied."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twinhull.manager.catalog import Catalog
 from twinhull.manager.records import LatestPoint
 from twinhull.model.machine import MachineId
 from twinhull.model.steps import Facts, JsonValue
-from twinhull.repository import Repository
+from twinhull.repository import Point, Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,9 @@ class Keeper:
     repository: Repository
     jump: Callable[[], str]
 
-    def note_latest(self, machine_id: MachineId) -> None:
-        """Remember the machine's latest point: any kind of run may have made one."""
-        points = self.repository.points(machine_id)
-        if points:
-            self.catalog.see_point(LatestPoint(machine_id, points[-1].id, points[-1].captured_at))
+    def note(self, point: Point) -> None:
+        """Remember the machine's latest point."""
+        self.catalog.see_point(LatestPoint(point.machine_id, point.id, point.captured_at))
 
     def after_sync(self, machine_id: MachineId, _: Facts) -> Facts:
         """Facts: ``removed_points``, and ``retention``, a sentence."""

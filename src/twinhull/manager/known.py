@@ -16,7 +16,8 @@ from twinhull.manager.orders import other_site, running_side
 from twinhull.manager.overview import Overview
 from twinhull.manager.planner import MachineFacts
 from twinhull.manager.records import Plan, RunRecord
-from twinhull.model.machine import MachineId, SiteName
+from twinhull.model.machine import MachineId, PointId, SiteName
+from twinhull.replication.bases import highest_epoch, uncompared_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,15 @@ class Trouble:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Lore:
+    """What a machine's points tell, of which this is the latest."""
+
+    point_id: PointId | None = None
+    epoch: int = 0
+    uncompared_seconds: float = 0.0
+
+
 @dataclass
 class Known:
     """Written by the runs' threads, read by the loop; each entry is replaced as a whole."""
@@ -36,7 +46,7 @@ class Known:
     is_busy: Callable[[MachineId], bool]
     seen_at: Callable[[SiteName], float]
     ages: Mapping[MachineId, Aged] = field(default_factory=dict)
-    epochs: dict[MachineId, int] = field(default_factory=dict)
+    lores: dict[MachineId, _Lore] = field(default_factory=dict)
     troubles: dict[MachineId, Trouble] = field(default_factory=dict)
     typical_seconds: dict[MachineId, float] = field(default_factory=dict)
     ended_at: dict[MachineId, float] = field(default_factory=dict)
@@ -58,12 +68,13 @@ class Known:
     ) -> MachineFacts:
         machine_id = machine.machine_id
         sites = [site for site in (plan.source, plan.target) if site in overview.sites]
-        situation = overview.situation(machine_id, sites, self._epoch(machine_id))
+        lore = self._lore(machine_id)
+        situation = overview.situation(machine_id, sites, lore.epoch)
         wrong = corrections(situation)
         source = running_side(plan, situation)
         trouble = self.troubles.get(machine_id)
         aged = self.ages.get(machine_id)
-        at_work = self._at_work(machine_id)
+        at_work = self.at_work(machine_id)
         return MachineFacts(
             machine=machine,
             plan=plan.name,
@@ -80,6 +91,8 @@ class Known:
             at_work=at_work,
             wrong=wrong[0].reason if wrong else "",
             behind=self._behind(machine_id, situation, other_site(plan, source), aged),
+            uncompared_seconds=lore.uncompared_seconds,
+            full_compare_seconds=plan.full_compare_seconds,
         )
 
     def _behind(self, machine_id: MachineId, situation: Situation, target: SiteName, aged: Aged | None) -> str:
@@ -95,24 +108,27 @@ class Known:
             return f"The replica on {target} is half-way between two points."
         return "" if side.standing.point_id == aged.point_id else f"The replica on {target} is not at the latest point."
 
-    def _at_work(self, machine_id: MachineId) -> str:
+    def at_work(self, machine_id: MachineId) -> str:
         """What is done on the machine right now, by this process or another one."""
-        path = self.manager.state.lock(f"machine-{machine_id}")
+        path = self.manager.state.machine_lock(machine_id)
         if self.is_busy(machine_id) or not is_free(path):
             return Lock(path).holder() or "another run"
         return ""
 
-    def _epoch(self, machine_id: MachineId) -> int:
-        """The highest epoch that the machine's points know: a side that comes back alone does not know it itself."""
-        if machine_id not in self.epochs:
-            self.epochs[machine_id] = self.manager.desk.known_epoch(machine_id)
-        return self.epochs[machine_id]
+    def _lore(self, machine_id: MachineId) -> _Lore:
+        """Its points are listed once for each new latest point, whoever made it."""
+        latest, known = self.ages.get(machine_id), self.lores.get(machine_id, _Lore())
+        if not latest or known.point_id == latest.point_id:
+            return known
+        points = self.manager.repository.points(machine_id)
+        known = _Lore(latest.point_id, highest_epoch(points), uncompared_seconds(points[-1] if points else None))
+        self.lores[machine_id] = known
+        return known
 
     def went_well(self, machine_id: MachineId, seconds: float, at_monotonic: float, *, is_sync: bool) -> None:
         """A run ended well."""
         self.ended_at[machine_id] = at_monotonic
         self.troubles.pop(machine_id, None)
-        self.epochs.pop(machine_id, None)
         if is_sync:
             self.typical_seconds[machine_id] = seconds
 
@@ -120,5 +136,4 @@ class Known:
         """A run failed."""
         self.ended_at[machine_id] = at_monotonic
         before = self.troubles.get(machine_id)
-        self.epochs.pop(machine_id, None)
         self.troubles[machine_id] = Trouble(before.count + 1 if before else 1, at_monotonic, reason)

@@ -87,7 +87,8 @@ class Manager:
     @cached_property
     def vault(self) -> Vault:
         """Where the repository is."""
-        return Vault(self.state, self.catalog, self._environment, self._repository_url, self._passphrase_file)
+        said = self._repository_url, self._passphrase_file
+        return Vault(self.state, self.catalog, self._environment, self.ports, *said)
 
     @cached_property
     def repository(self) -> Repository:
@@ -127,11 +128,12 @@ class Manager:
     def dispatcher(self) -> Dispatcher:
         """Carries runs out."""
         # The engine takes a third of a second to load, and most commands run nothing.
+        from twinhull.manager.collecting import COLLECT  # noqa: PLC0415
         from twinhull.manager.dispatch import Dispatcher  # noqa: PLC0415
         from twinhull.manager.runs import Engine  # noqa: PLC0415
         from twinhull.recovery.actions import ACTIONS  # noqa: PLC0415
 
-        engine = Engine(self.state, ACTIONS, self.journal, self.ports)
+        engine = Engine(self.state, {**ACTIONS, COLLECT.kind: COLLECT}, self.journal, self.ports)
         self._closing.callback(engine.close)
         return Dispatcher(
             state=self.state,
@@ -233,8 +235,8 @@ class Manager:
         return verify_point(self.repository, self.point(word)) if word else verify_all(self.repository)
 
     def is_at_work(self, run: RunRecord) -> bool:
-        """Whether some process works on the run's machine now, and so on an unfinished run of it."""
-        return run.state is RunState.RUNNING and not is_free(self.state.lock(f"machine-{run.machine_id}"))
+        """Whether some process holds the run's lock now, and so works on it, if it is unfinished."""
+        return run.state is RunState.RUNNING and not is_free(self.state.run_lock(run.kind, run.machine_id, run.run_id))
 
     def abandon(self, run: RunRecord) -> RunRecord:
         """Give an unfinished run up; raises MachineBusy while somebody works on it."""

@@ -20,6 +20,10 @@ class Named:
     name: str
 
 
+REPOSITORY = Named(MachineId("repository"), "repository")
+"""Stands where a machine does, in what is not of one machine but of the repository: no UUID is that word."""
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """Looks into the catalog first, and asks the sites only for what is not known there."""

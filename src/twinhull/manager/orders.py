@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twinhull.cluster.epochs import primary
 from twinhull.cluster.situation import Side, Situation
 from twinhull.manager.catalog import Catalog
-from twinhull.manager.names import Named
+from twinhull.manager.collecting import COLLECT, CollectRequest
+from twinhull.manager.names import REPOSITORY, Named
 from twinhull.manager.overview import Lookout
 from twinhull.manager.records import Plan, RunRecord
 from twinhull.manager.wants import Want, same_request
 from twinhull.model.errors import NotFound, SiteUnreachable, UsageError
-from twinhull.model.machine import MachineId, PointId, RunId, SiteName
+from twinhull.model.machine import PointId, RunId, SiteName
 from twinhull.recovery.points_by_name import resolve_point
+from twinhull.replication.bases import comparison_due, highest_epoch, uncompared_seconds
 from twinhull.replication.requests import (
     FailoverRequest,
     ReconcileRequest,
@@ -23,7 +25,7 @@ from twinhull.replication.requests import (
     RollbackRequest,
     SyncRequest,
 )
-from twinhull.repository import Repository
+from twinhull.repository import Point, Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class SyncOptions:
     """How a sync is wanted; None leaves it to the plan."""
 
     is_freezing: bool | None = None
-    is_full_compare: bool = False
+    compare_reason: str = ""
     is_verifying: bool = False
     is_capture_only: bool = False
 
@@ -74,9 +76,10 @@ class Desk:
         """Capture the machine where it runs, and bring its replica on the plan's other site to that point."""
 
         def make(run_id: RunId) -> Request:
-            plan, situation = self.look(machine)
+            plan, situation, points = self.look(machine)
             source = running_side(plan, situation)
             _require_answer(situation.side(source), machine, "so it cannot be captured")
+            uncompared = uncompared_seconds(points[-1] if points else None)
             return SyncRequest(
                 run_id=run_id,
                 machine_id=machine.machine_id,
@@ -85,8 +88,7 @@ class Desk:
                 networks=networks_from(plan, source),
                 boot_mode=boot_mode_from(plan, source),
                 is_freezing=plan.is_freezing if options.is_freezing is None else options.is_freezing,
-                is_full_compare=options.is_full_compare,
-                full_compare_every=plan.full_compare_every,
+                compare_reason=options.compare_reason or comparison_due(uncompared, plan.full_compare_seconds),
                 is_verifying=options.is_verifying,
             )
 
@@ -104,7 +106,7 @@ class Desk:
 
     def _move(self, kind: str, machine: Named, options: FailoverOptions, source: SiteName, target: SiteName) -> Want:
         def make(run_id: RunId) -> Request:
-            plan, situation = self.look(machine)
+            plan, situation, points = self.look(machine)
             _require_not_there(kind, machine, plan, situation, target)
             is_planned = _settle_planned(machine, situation.side(source), options)
             return FailoverRequest(
@@ -113,7 +115,7 @@ class Desk:
                 source=source,
                 target=target,
                 is_planned=is_planned,
-                to_point_id=self.point(machine, options.point) if options.point else None,
+                to_point_id=resolve_point(points, options.point).id if options.point else None,
                 networks=networks_from(plan, source),
                 boot_mode=boot_mode_from(plan, source),
                 grace_seconds=options.grace_seconds,
@@ -130,7 +132,7 @@ class Desk:
         """Put the machine back to a point where it is."""
 
         def make(run_id: RunId) -> Request:
-            plan, situation = self.look(machine)
+            plan, situation, points = self.look(machine)
             site = running_side(plan, situation)
             _require_answer(situation.side(site), machine, "so it cannot be put back")
             return RollbackRequest(
@@ -138,7 +140,7 @@ class Desk:
                 machine_id=machine.machine_id,
                 site=site,
                 other_sites=(other_site(plan, site),),
-                to_point_id=self.point(machine, to),
+                to_point_id=resolve_point(points, to).id,
                 is_starting=is_starting,
                 is_keeping_present=is_keeping_present,
             )
@@ -173,7 +175,7 @@ class Desk:
         """Fence a side that came back with a stale epoch, and stop the machine where it must not run."""
 
         def make(run_id: RunId) -> Request:
-            plan, situation = self.look(machine)
+            plan, situation, _ = self.look(machine)
             sites = tuple(side.site for side in situation.sides if side.is_reachable)
             return ReconcileRequest(run_id, machine.machine_id, sites or (plan.source, plan.target))
 
@@ -189,20 +191,22 @@ class Desk:
             )
         return plan
 
-    def look(self, machine: Named) -> tuple[Plan, Situation]:
-        """The machine's plan, and what its two sites say of it right now."""
+    def collect(self) -> Want:
+        """Give back the space of what no point of the repository uses."""
+        return Want(
+            COLLECT.kind,
+            REPOSITORY,
+            lambda run_id: CollectRequest(run_id, REPOSITORY.machine_id),
+            lambda run: run.kind == COLLECT.kind,
+        )
+
+    def look(self, machine: Named) -> tuple[Plan, Situation, Sequence[Point]]:
+        """The machine's plan, what its two sites say of it right now, and its points."""
         plan = self.plan_of(machine)
         sites = (plan.source, plan.target)
+        points = self.repository().points(machine.machine_id)
         overview = self.lookout.look(sites)
-        return plan, overview.situation(machine.machine_id, sites, self.known_epoch(machine.machine_id))
-
-    def known_epoch(self, machine_id: MachineId) -> int:
-        """The highest epoch that the machine's points know."""
-        return max((point.document.epoch for point in self.repository().points(machine_id)), default=0)
-
-    def point(self, machine: Named, word: str) -> PointId:
-        """The point that ``N``, ``N-2``, ``12`` or a whole id names; raises NotFound."""
-        return resolve_point(self.repository().points(machine.machine_id), word).id
+        return plan, overview.situation(machine.machine_id, sites, highest_epoch(points)), points
 
 
 def running_side(plan: Plan, situation: Situation) -> SiteName:

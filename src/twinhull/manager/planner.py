@@ -1,10 +1,11 @@
-"""What is due. Pure: from one immutable snapshot to one decision for each machine, each with its reason.
+"""What is due. Pure: from one immutable snapshot to one decision for each machine and one for the repository.
 
-In the order in which they win::
+In the order in which they win, each with its reason::
 
     resume      a run was left unfinished: first things first
     reconcile   a side runs, or could start, that must not
-    sync        the next point is due
+    sync        the next point is due; everything is compared where trackers were trusted for long enough
+    collect     space of removed points is due to be given back
     wait        nothing of that, and why
 
 Ages come from the monotonic clock since the point was first seen (see :mod:`twinhull.manager.ages`), so a wall clock
@@ -18,12 +19,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from twinhull.manager.names import Named
+from twinhull.manager.names import REPOSITORY, Named
 from twinhull.model.machine import SiteName
-from twinhull.model.units import format_duration
+from twinhull.model.units import format_bytes, format_duration
+from twinhull.replication.bases import comparison_due
 
 _MARGIN_SHARE = 0.2
 """A sync begins this part of the RPO early, so that the point is there in time."""
+_COLLECT_SECONDS = 86_400.0
+"""How long removed points and unused data wait between two collections, at the least."""
+_SWEEP_SECONDS = 7 * _COLLECT_SECONDS
+"""The same where nothing is known to wait: killed captures leave data that only a collection finds."""
 _FIRST_BACKOFF_SECONDS = 15.0
 _LONGEST_BACKOFF_SECONDS = 900.0
 
@@ -34,6 +40,7 @@ class Act(StrEnum):
     RESUME = "resume"
     RECONCILE = "reconcile"
     SYNC = "sync"
+    COLLECT = "collect"
     WAIT = "wait"
 
 
@@ -52,7 +59,8 @@ class MachineFacts:
     ``age_seconds`` is the age of the latest point (None: there is none), ``typical_seconds`` how long its latest sync
     took, ``failure_count`` how many syncs failed in a row, ``since_failure_seconds`` how long ago the latest failed,
     ``unfinished`` the id of a run that nobody works on, ``at_work`` what somebody does right now, ``wrong`` what the
-    sites' standings say must be put right, ``behind`` why the replica is not at the latest point.
+    sites' standings say must be put right, ``behind`` why the replica is not at the latest point,
+    ``uncompared_seconds`` how long its trackers have been trusted on end.
     """
 
     machine: Named
@@ -70,11 +78,37 @@ class MachineFacts:
     at_work: str = ""
     wrong: str = ""
     behind: str = ""
+    uncompared_seconds: float = 0.0
+    full_compare_seconds: float = 0.0
 
     @property
     def sites(self) -> tuple[SiteName, SiteName]:
         """Both."""
         return self.source, self.target
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryFacts:
+    """All that is known of the repository's space.
+
+    ``since_collect_seconds`` is how long ago it was last collected (or first looked at), ``removed_count`` how many
+    removed points may wait, ``waiting_bytes`` what the last collection left waiting, ``jump`` how the wall clock has
+    jumped. The others as of a machine.
+    """
+
+    since_collect_seconds: float
+    removed_count: int = 0
+    waiting_bytes: int = 0
+    jump: str = ""
+    failure_count: int = 0
+    since_failure_seconds: float = 0.0
+    failure: str = ""
+    unfinished: str = ""
+    at_work: str = ""
+
+    machine = REPOSITORY
+    plan = ""
+    sites = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +125,35 @@ class Snapshot:
 
     machines: tuple[MachineFacts, ...]
     sites: Mapping[SiteName, SiteFacts]
+    repository: RepositoryFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """For one machine. ``due_in_seconds`` is for those that wait for their time."""
+    """For one machine, or the repository. ``due_in_seconds`` is for those that wait for their time.
+
+    ``compare_reason`` says why a sync compares everything; empty where it need not.
+    """
 
     machine: Named
     plan: str
     act: Act
     reason: str
     due_in_seconds: float | None = None
+    compare_reason: str = ""
 
 
 def decide(snapshot: Snapshot, limits: Limits) -> list[Decision]:
-    """One decision for each machine, the most urgent first."""
-    wishes = [(_wish(facts, snapshot.sites), facts) for facts in snapshot.machines]
+    """One decision for each machine, the most urgent first, and one for the repository."""
+    wishes: list[tuple[Decision, Facts]] = [(_wish(facts, snapshot.sites), facts) for facts in snapshot.machines]
+    if snapshot.repository:
+        wishes.append((_wish_of_repository(snapshot.repository), snapshot.repository))
     wishes.sort(key=lambda pair: _urgency(*pair))
-    room = _Room(limits, snapshot.machines)
+    room = _Room(limits, [facts for _, facts in wishes])
     return [room.admit(wish, facts) for wish, facts in wishes]
 
 
+Facts = MachineFacts | RepositoryFacts
 Sites = Mapping[SiteName, SiteFacts]
 
 
@@ -121,11 +163,11 @@ def _wish(facts: MachineFacts, sites: Sites) -> Decision:
     return next(verdict for verdict in verdicts if verdict)
 
 
-def _at_work(facts: MachineFacts, _: Sites) -> Decision | None:
+def _at_work(facts: Facts, _: Sites) -> Decision | None:
     return _wait(facts, f"{facts.at_work} is at work.") if facts.at_work else None
 
 
-def _unfinished(facts: MachineFacts, _: Sites) -> Decision | None:
+def _unfinished(facts: Facts, _: Sites) -> Decision | None:
     if not facts.unfinished:
         return None
     delay = _backoff(facts)
@@ -147,7 +189,7 @@ def _silent(facts: MachineFacts, sites: Sites) -> Decision | None:
     return _wait(facts, f"{silent} does not answer: {sites[silent].reason}") if silent else None
 
 
-def _failed(facts: MachineFacts, _: Sites) -> Decision | None:
+def _failed(facts: Facts, _: Sites) -> Decision | None:
     delay = _backoff(facts)
     if delay <= 0:
         return None
@@ -157,21 +199,42 @@ def _failed(facts: MachineFacts, _: Sites) -> Decision | None:
 def _again(facts: MachineFacts, _: Sites) -> Decision | None:
     """A young point is no comfort while the replica is not at it."""
     if facts.failure_count:
-        return _do(facts, Act.SYNC, f"The latest run failed: {facts.failure} It is time to try again.")
-    return _do(facts, Act.SYNC, facts.behind) if facts.behind else None
+        return _sync(facts, f"The latest run failed: {facts.failure} It is time to try again.")
+    return _sync(facts, facts.behind) if facts.behind else None
 
 
 def _sync_or_wait(facts: MachineFacts, _: Sites) -> Decision | None:
     if facts.age_seconds is None:
-        return _do(facts, Act.SYNC, "There is no point yet.")
+        return _sync(facts, "There is no point yet.")
     due_in = due_seconds(facts.rpo_seconds, facts.typical_seconds) - facts.age_seconds
     age, rpo = format_duration(facts.age_seconds), format_duration(facts.rpo_seconds)
     if due_in <= 0:
-        return _do(facts, Act.SYNC, f"The latest point is {age} old, and the RPO is {rpo}.")
+        return _sync(facts, f"The latest point is {age} old, and the RPO is {rpo}.")
     return _wait(facts, f"The latest point is {age} old; within the RPO of {rpo}.", due_in)
 
 
 _RULES = (_at_work, _unfinished, _wrong, _paused, _silent, _failed, _again, _sync_or_wait)
+
+
+def _wish_of_repository(facts: RepositoryFacts) -> Decision:
+    """As ``_wish``: what a machine and the repository have in common comes first."""
+    common = (rule(facts, {}) for rule in (_at_work, _unfinished, _failed))
+    return next((verdict for verdict in common if verdict), None) or _collect_or_wait(facts)
+
+
+def _collect_or_wait(facts: RepositoryFacts) -> Decision:
+    if facts.jump:
+        return _wait(facts, f"Nothing is collected for now: {facts.jump}")
+    has_waiting = bool(facts.removed_count or facts.waiting_bytes)
+    due_in = (_COLLECT_SECONDS if has_waiting else _SWEEP_SECONDS) - facts.since_collect_seconds
+    reason = f"{_waiting(facts)}; it was looked at {format_duration(facts.since_collect_seconds)} ago."
+    return _wait(facts, reason, due_in) if due_in > 0 else _do(facts, Act.COLLECT, reason)
+
+
+def _waiting(facts: RepositoryFacts) -> str:
+    if facts.removed_count or facts.waiting_bytes:
+        return f"{facts.removed_count} removed points and {format_bytes(facts.waiting_bytes)} wait to be given back"
+    return "Nothing is known to wait but what killed captures may have left"
 
 
 def due_seconds(rpo_seconds: float, typical_seconds: float) -> float:
@@ -187,31 +250,37 @@ def backoff_seconds(failure_count: int) -> float:
     return min(_FIRST_BACKOFF_SECONDS * 2.0 ** min(failure_count - 1, 16), _LONGEST_BACKOFF_SECONDS)
 
 
-def _backoff(facts: MachineFacts) -> float:
+def _backoff(facts: Facts) -> float:
     return max(backoff_seconds(facts.failure_count) - facts.since_failure_seconds, 0.0)
 
 
-def _do(facts: MachineFacts, act: Act, reason: str) -> Decision:
+def _sync(facts: MachineFacts, reason: str) -> Decision:
+    due = comparison_due(facts.uncompared_seconds, facts.full_compare_seconds)
+    told = f"{reason} Everything is compared this time: {due}." if due else reason
+    return Decision(facts.machine, facts.plan, Act.SYNC, told, compare_reason=due)
+
+
+def _do(facts: Facts, act: Act, reason: str) -> Decision:
     return Decision(facts.machine, facts.plan, act, reason)
 
 
-def _wait(facts: MachineFacts, reason: str, due_in: float | None = None) -> Decision:
+def _wait(facts: Facts, reason: str, due_in: float | None = None) -> Decision:
     return Decision(facts.machine, facts.plan, Act.WAIT, reason, due_in)
 
 
-_ORDER = {Act.RESUME: 0, Act.RECONCILE: 1, Act.SYNC: 2, Act.WAIT: 3}
+_ORDER = {act: number for number, act in enumerate(Act)}
 
 
 class _Room:
     """Who still fits under the limits. Reconciling and resuming come first in the order, and count like all others."""
 
-    def __init__(self, limits: Limits, machines: Iterable[MachineFacts]) -> None:
+    def __init__(self, limits: Limits, all_facts: Iterable[Facts]) -> None:
         self._limits = limits
-        busy = [facts for facts in machines if facts.at_work]
+        busy = [facts for facts in all_facts if facts.at_work]
         self._run_count = len(busy)
         self._per_site = Counter(site for facts in busy for site in facts.sites)
 
-    def admit(self, wish: Decision, facts: MachineFacts) -> Decision:
+    def admit(self, wish: Decision, facts: Facts) -> Decision:
         if wish.act is Act.WAIT:
             return wish
         if self._run_count >= self._limits.run_count:
@@ -224,7 +293,12 @@ class _Room:
         return wish
 
 
-def _urgency(wish: Decision, facts: MachineFacts) -> tuple[int, float, str]:
+def _urgency(wish: Decision, facts: Facts) -> tuple[int, float, str]:
     """First what comes first, then who is furthest in its RPO."""
-    age = float("inf") if facts.age_seconds is None else facts.age_seconds / facts.rpo_seconds
-    return _ORDER[wish.act], -age, wish.machine.machine_id
+    return _ORDER[wish.act], -_share_of_rpo(facts), wish.machine.machine_id
+
+
+def _share_of_rpo(facts: Facts) -> float:
+    if isinstance(facts, RepositoryFacts):
+        return 0.0
+    return float("inf") if facts.age_seconds is None else facts.age_seconds / facts.rpo_seconds

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from twinhull.manager.orders import Desk
-from twinhull.manager.wants import Want
+from twinhull.manager.wants import Want, unfinished_before
 from twinhull.model.machine import PointId, RunId
 from twinhull.model.ports import Clock
 from twinhull.recovery.plans import plan_failover, plan_reconcile, plan_restore, plan_rollback, plan_sync
@@ -35,15 +35,14 @@ class Previewer:
         """What it would do, in order; raises what would keep the run from beginning."""
         unfinished = [
             f"Go on with {run.run_id}, which was left unfinished; the rest is decided after that."
-            for run in self.desk.catalog.unfinished_runs(want.machine.machine_id)
+            for run in unfinished_before(self.desk.catalog, want)
         ]
         return [*unfinished, *self._planned(want, want.make(_NOBODY))]
 
     def _planned(self, want: Want, request: Request) -> list[str]:
         if isinstance(request, RestoreRequest):
             return plan_restore(request, self.repository().point(PointId(request.point_id)))
-        _, situation = self.desk.look(want.machine)
-        points = self.repository().points(want.machine.machine_id)
+        _, situation, points = self.desk.look(want.machine)
         match request:
             case SyncRequest():
                 return plan_sync(request, situation, points)

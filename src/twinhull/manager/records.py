@@ -23,12 +23,15 @@ from pydantic import JsonValue  # noqa: TC002 - the catalog reads the fields' ty
 from twinhull.model.machine import MachineId, PlanName, PointId, RunId, SiteName
 from twinhull.repository import RetentionRules
 
+WEEK_SECONDS = 7 * 86_400.0
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What the user asks for. ``machines`` are in boot order; ``networks`` go from the source's names to the target's.
 
     ``source`` is where the machines are at home; after a failover the direction of a sync follows the machine.
+    ``full_compare_seconds`` is how long trackers are trusted on end; 0: for ever.
     """
 
     name: PlanName
@@ -39,7 +42,7 @@ class Plan:
     retention: RetentionRules = field(default_factory=RetentionRules)
     networks: Mapping[str, str] = field(default_factory=dict)
     boot_mode: str | None = None
-    full_compare_every: int = 0
+    full_compare_seconds: float = WEEK_SECONDS
     is_freezing: bool = True
     is_paused: bool = False
 

@@ -20,10 +20,13 @@ from twinhull.manager.clockwatch import Reading
 from twinhull.manager.known import Known
 from twinhull.manager.locks import Lock, is_free
 from twinhull.manager.manager import Manager
+from twinhull.manager.names import REPOSITORY
 from twinhull.manager.orders import SyncOptions
 from twinhull.manager.overview import SiteView
 from twinhull.manager.planner import Act, Decision, Limits, Snapshot, decide
 from twinhull.manager.records import LatestPoint, RunRecord
+from twinhull.manager.space import Space
+from twinhull.manager.state import READING_KINDS
 from twinhull.manager.wants import Ears
 from twinhull.manager.watching import SiteWatch
 from twinhull.model.errors import AlreadyServing, MachineBusy, TwinhullError
@@ -48,12 +51,14 @@ class Server:
     cycle_seconds: float = 1.0
     look_seconds: float = 15.0
     _known: Known = field(init=False)
+    _space: Space = field(init=False)
     _watch: SiteWatch = field(init=False)
     _told: dict[MachineId, tuple[Act, str]] = field(default_factory=dict)
     _threads: dict[MachineId, Thread] = field(default_factory=dict)
     _stale_sites: set[SiteName] = field(default_factory=set)
     _held: dict[SiteName, ExitStack] = field(default_factory=dict)
     _jumped_at: float | None = None
+    _trouble: str = ""
 
     def __post_init__(self) -> None:
         """Nothing is looked at yet."""
@@ -62,6 +67,7 @@ class Server:
             manager.catalog, manager.lookout, manager.ports.clock, self.look_seconds, self._on_site_change
         )
         self._known = Known(manager, self._is_busy, self._watch.seen_at)
+        self._space = Space(manager, self._known)
 
     def serve(self) -> None:
         """Until ``stop``; raises AlreadyServing, and what keeps the repository from being opened."""
@@ -72,7 +78,7 @@ class Server:
             try:
                 while not self.stop.wait(self.cycle_seconds):
                     reading = self._mind_the_clock(reading)
-                    self._cycle(reading)
+                    self._try_cycle(reading)
             finally:
                 self._end()
 
@@ -93,16 +99,30 @@ class Server:
         for machine_id, point in latest.items():
             self.manager.catalog.see_point(LatestPoint(machine_id, point.id, point.captured_at))
 
+    def _try_cycle(self, now: Reading) -> None:
+        """A repository or a state directory that fails for a while is told, and tried again."""
+        try:
+            self._cycle(now)
+        except TwinhullError as error:
+            trouble = error.message
+            if trouble != self._trouble:
+                self.tell("trouble", {"reason": f"{trouble} Nothing new begins until that is over."})
+        else:
+            trouble = ""
+        self._trouble = trouble
+
     def _cycle(self, now: Reading) -> None:
         """One look at everything, and what follows from it."""
         overview = self._watch.glance(wanted=self._take_stale)
-        unfinished = {run.machine_id: run for run in reversed(self.manager.catalog.unfinished_runs())}
+        left = [run for run in self.manager.catalog.unfinished_runs() if not self.manager.is_at_work(run)]
+        unfinished = {run.machine_id: run for run in reversed(left)}
         machines = tuple(
             facts
             for facts in self._known.machines(overview, unfinished, now)
             if {facts.source, facts.target} <= self._watch.facts().keys()
         )
-        for decision in decide(Snapshot(machines, self._watch.facts()), self.limits):
+        space = self._space.facts(unfinished.get(REPOSITORY.machine_id), now)
+        for decision in decide(Snapshot(machines, self._watch.facts(), space), self.limits):
             self._tell_decision(decision)
             if decision.act is not Act.WAIT:
                 self._begin(decision, unfinished.get(decision.machine.machine_id))
@@ -155,6 +175,7 @@ class Server:
             self._stale_sites.update((plan.source, plan.target) if plan else ())
         now = clock.monotonic()
         self._known.went_well(machine.machine_id, now - began, now, is_sync=run.kind == "sync")
+        self._space.note(run)
         reason = "; ".join(run.reasons) or f"{decision.act} ended well"
         self.tell(
             "done", {"machine": machine.name, "run": run.run_id, "point": run.result.get("point_id"), "reason": reason}
@@ -166,7 +187,10 @@ class Server:
             return dispatcher.resume(unfinished, Ears(), is_waiting=False)
         if decision.act is Act.RECONCILE:
             return dispatcher.carry_out(desk.reconcile(decision.machine), Ears(), is_waiting=False)
-        return dispatcher.carry_out(desk.sync(decision.machine, SyncOptions()), Ears(), is_waiting=False)
+        if decision.act is Act.COLLECT:
+            return dispatcher.carry_out(desk.collect(), Ears(), is_waiting=False)
+        options = SyncOptions(compare_reason=decision.compare_reason)
+        return dispatcher.carry_out(desk.sync(decision.machine, options), Ears(), is_waiting=False)
 
     def _mind_the_clock(self, before: Reading) -> Reading:
         now = clockwatch.read(self.manager.ports.clock)
@@ -216,9 +240,11 @@ class Server:
             self.tell("site", {"site": site, "reason": f"could not be cleaned: {error.message}"})
 
     def _is_nobodys(self, leftover: Leftover) -> bool:
-        """Whether no run, of any process, works on the leftover's machine."""
+        """Whether no run, of any process, works on the leftover's machine, nor restores to a new one."""
+        if any(run.kind in READING_KINDS for run in self.manager.catalog.unfinished_runs()):
+            return False
         machines = [leftover.machine_id] if leftover.machine_id else list(self._known.ages)
-        return all(is_free(self.manager.state.lock(f"machine-{machine}")) for machine in machines)
+        return all(is_free(self.manager.state.machine_lock(machine)) for machine in machines)
 
     def _end(self) -> None:
         """Nothing new begins; what is at work is undone, or goes on to its end."""

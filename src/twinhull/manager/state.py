@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinhull.model.errors import StateError, UsageError
+from twinhull.model.machine import MachineId, RunId
 
 STATE_VARIABLE = "TWINHULL_STATE"
+READING_KINDS = ("restore",)
+"""Runs that change nothing of the machine that they are of: they wait for nobody, and nobody waits for them."""
 _ROOT_DIRECTORY = Path("/var/lib/twinhull-manager")
 
 
@@ -33,6 +36,14 @@ class StateDirectory:
     def passphrase(self) -> Path:
         """The file (0600) that keeps the repository's passphrase, where the user wanted it kept."""
         return self.path / "passphrase"
+
+    def machine_lock(self, machine_id: MachineId) -> Path:
+        """The lock that whoever works on the machine or its replicas holds."""
+        return self.lock(f"machine-{machine_id}")
+
+    def run_lock(self, kind: str, machine_id: MachineId, run_id: RunId) -> Path:
+        """The lock that a run holds: its machine's, or one of its own where it only reads points."""
+        return self.lock(f"run-{run_id}") if kind in READING_KINDS else self.machine_lock(machine_id)
 
     def lock(self, name: str) -> Path:
         """The lock file of that name."""

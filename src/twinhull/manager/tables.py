@@ -1,4 +1,4 @@
-"""The catalog's tables. A change of them raises ``SCHEMA_VERSION`` and brings its migration into ``catalog.py``.
+"""The catalog's tables. A change of them raises ``SCHEMA_VERSION`` and brings its migration.
 
 A table has a column for each field of the record that it keeps (see :mod:`twinhull.manager.records`), under its name.
 """
@@ -10,7 +10,15 @@ from typing import Any
 from sqlalchemy import JSON, Boolean, Column, Float, Integer, MetaData, String, Table
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+MIGRATIONS = {
+    1: (
+        "ALTER TABLE plans ADD COLUMN full_compare_seconds FLOAT NOT NULL DEFAULT 604800",
+        "ALTER TABLE plans DROP COLUMN full_compare_every",
+    ),
+}
+"""What brings a catalog of that version to the next one."""
 
 metadata = MetaData()
 
@@ -49,8 +57,7 @@ plans = Table(
     _key("name"),
     *_each(String, "source", "target"),
     *_each(JSON, "machines", "retention", "networks"),
-    *_each(Float, "rpo_seconds"),
-    *_each(Integer, "full_compare_every"),
+    *_each(Float, "rpo_seconds", "full_compare_seconds"),
     *_each(Boolean, "is_freezing", "is_paused"),
     _perhaps("boot_mode"),
 )

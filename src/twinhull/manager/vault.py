@@ -14,7 +14,7 @@ from pathlib import Path
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.state import StateDirectory, read_secret, write_private
 from twinhull.model.errors import NotFound, PassphraseMissing
-from twinhull.model.ports import Randomness
+from twinhull.model.ports import Ports, Randomness
 from twinhull.repository import Repository
 from twinhull.repository.store.locate import open_store
 
@@ -29,6 +29,7 @@ class Vault:
     state: StateDirectory
     catalog: Catalog
     environment: Mapping[str, str]
+    ports: Ports
     url: str | None = None
     passphrase_file: Path | None = None
 
@@ -66,17 +67,17 @@ class Vault:
 
     def open(self) -> Repository:
         """The repository; raises RepositoryMissing, WrongPassphrase, RepositoryVersionTooNew, StoreError."""
-        return Repository.open(open_store(self.address()), self.passphrase())
+        return Repository.open(open_store(self.address()), self.passphrase(), ports=self.ports)
 
     def create(self, url: str, passphrase: str, *, is_keeping: bool) -> Repository:
         """Make a repository and remember it; ``is_keeping`` keeps the passphrase, so that ``serve`` needs nobody."""
-        repository = Repository.create(open_store(url), passphrase)
+        repository = Repository.create(open_store(url), passphrase, ports=self.ports)
         self._remember(url, passphrase if is_keeping else None)
         return repository
 
     def use(self, url: str, passphrase: str, *, is_keeping: bool) -> Repository:
         """Open a repository that exists, and remember it."""
-        repository = Repository.open(open_store(url), passphrase)
+        repository = Repository.open(open_store(url), passphrase, ports=self.ports)
         self._remember(url, passphrase if is_keeping else None)
         return repository
 

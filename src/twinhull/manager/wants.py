@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from twinhull.manager.catalog import Catalog
 from twinhull.manager.names import Named
 from twinhull.manager.records import RunRecord
+from twinhull.manager.state import READING_KINDS
 from twinhull.model.machine import RunId
 from twinhull.model.steps import JsonValue
 from twinhull.replication.context import Progress
@@ -42,6 +44,13 @@ class Want:
     machine: Named
     make: Callable[[RunId], Request]
     is_same: Callable[[RunRecord], bool] = lambda _: False
+
+
+def unfinished_before(catalog: Catalog, want: Want) -> list[RunRecord]:
+    """The unfinished runs that are gone on with before what is wanted, the earliest first; none if it only reads."""
+    if want.kind in READING_KINDS:
+        return []
+    return [run for run in catalog.unfinished_runs(want.machine.machine_id) if run.kind not in READING_KINDS]
 
 
 def same_request(run: RunRecord, request: Request) -> bool:

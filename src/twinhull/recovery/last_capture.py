@@ -78,7 +78,7 @@ def _lost_bytes(context: Context, request: FailoverRequest, point: Point) -> int
     """What the source's trackers count since the point; None where they cannot say. It is for people to read only."""
     try:
         site = context.site(request.source)
-        points = context.repository.points(request.machine_id)
+        points = context.points(request.machine_id)
         base = choose_base(points, request.source, site.standing(request.machine_id))
         clean_leftovers(site, request.machine_id, base.trackers.values())
         if base.point is None or base.point.id != point.id:

@@ -76,7 +76,7 @@ def wanted_point(context: Context, request: FailoverRequest, situation: Situatio
         if point.machine_id != request.machine_id:
             raise UsageError(f"The point {point.id} is of another machine.")
         return point
-    points = context.repository.points(request.machine_id)
+    points = context.points(request.machine_id)
     if not points:
         raise NotFound(
             f"The machine {situation.machine_id} has no point to start from.",

@@ -14,7 +14,7 @@ from twinhull.cluster.situation import Side, Situation
 from twinhull.model.machine import Standing
 from twinhull.model.units import format_bytes, format_duration
 from twinhull.recovery.looking import require_possible
-from twinhull.replication.bases import choose_base, is_full_compare_due
+from twinhull.replication.bases import choose_base
 from twinhull.replication.requests import FailoverRequest, RestoreRequest, RollbackRequest, SyncRequest
 from twinhull.replication.standing import look
 from twinhull.repository import Point
@@ -24,12 +24,13 @@ def plan_sync(request: SyncRequest, situation: Situation, points: Sequence[Point
     """What a sync would do."""
     source = situation.side(request.source)
     base = choose_base(points, request.source, source.standing)
-    is_compared = request.is_full_compare or is_full_compare_due(points, request.source, request.full_compare_every)
     lines = _due(situation)
     if base.point is None:
         lines.append(f"Capture {_name(source, request.machine_id)} on {request.source} in full: it has no point yet.")
-    elif is_compared or not base.trackers:
-        lines.append(f"Capture {_name(source, request.machine_id)} on {request.source}, comparing all of its disks.")
+    elif request.compare_reason or not base.trackers:
+        why = f": {request.compare_reason}" if request.compare_reason else ""
+        name = _name(source, request.machine_id)
+        lines.append(f"Capture {name} on {request.source}, comparing all of its disks{why}.")
     else:
         lines.append(f"Capture what changed on {request.source} since {base.point.id}.")
     if request.target:

@@ -34,7 +34,7 @@ def start_and_wait(context: Context, site: Site, machine_id: MachineId, epoch: i
 
 def clean_before_start(context: Context, site: Site, machine_id: MachineId) -> None:
     """A disk that a killed process left open would keep the machine from starting."""
-    base = choose_base(context.repository.points(machine_id), site.settings.name, site.standing(machine_id))
+    base = choose_base(context.points(machine_id), site.settings.name, site.standing(machine_id))
     for reason in clean_leftovers(site, machine_id, base.trackers.values()):
         context.on_reason(reason)
 

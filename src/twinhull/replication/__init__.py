@@ -13,8 +13,7 @@ Request facts of ``sync`` (those with a default may be absent):
 ``networks``           ``{network on the source: network on the target}``; default ``{}``
 ``boot_mode``          ``hvm``, ``pv``, ``pvh`` or None: the platform's most faithful one
 ``is_freezing``        default True
-``is_full_compare``    trust no tracker this time; default False
-``full_compare_every`` trust no tracker in each so manieth point; 0: never by schedule; default 0
+``compare_reason``     why no tracker is trusted this time; default empty: they are
 ``is_verifying``       hash the whole replica against the point afterwards; default False
 =====================  ==============================================================================================
 

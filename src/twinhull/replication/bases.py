@@ -13,15 +13,19 @@ A tracker is a hint: the site says of each whether it is there and whole, and a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from twinhull.model.machine import DiskKey, Role, SiteName, Standing
-from twinhull.repository import DiskRoot, Point
+from twinhull.model.units import format_duration
+from twinhull.repository import DiskRoot, Point, PointDisk
+from twinhull.repository.retention import MAX_CREDITED_GAP_SECONDS
 
 TRACKER = "id"
 CAPTURE = "capture"
 READ = "read"
+UNCOMPARED = "uncompared_seconds"
 
 TRACKED = "tracked"
 COMPARED = "compared"
@@ -57,17 +61,36 @@ def trackers_of(point: Point) -> dict[DiskKey, str]:
     return {key: str(tracker) for key, tracker in noted.items() if tracker}
 
 
-def is_full_compare_due(points: Sequence[Point], site: SiteName, every: int) -> bool:
-    """Whether it is time to trust no tracker: none of the last ``every - 1`` points of this site was compared.
+def highest_epoch(points: Iterable[Point]) -> int:
+    """The highest epoch that the points know, 0 where they know none: a side that comes back alone may not know it."""
+    return max((point.document.epoch for point in points), default=0)
 
-    It counts points and not days, because the clock is not trusted; 0 means never.
+
+def uncompared_seconds(point: Point | None) -> float:
+    """How long the point's disks have been followed by trackers alone, since they were last read whole; see below."""
+    disks = point.document.disks if point else ()
+    return max((_uncompared(disk) for disk in disks), default=0.0)
+
+
+def followed_seconds(base: Point | None, key: DiskKey, captured_at: datetime) -> float:
+    """The same for a disk that is followed by its tracker once more, from its base to that moment.
+
+    The clock is credited, not believed: a capture adds a day at most, and nothing where the clock went back.
     """
-    if every <= 0:
-        return False
-    here = [point for point in points if point.document.source_site == site]
-    recent = here[len(here) - every + 1 :] if len(here) >= every - 1 else []
-    return len(recent) == every - 1 and all(_has_trusted(point) for point in recent)
+    disk = base.disk(key) if base else None
+    if not base or not disk:
+        return 0.0
+    gap = (captured_at - base.captured_at).total_seconds()
+    return _uncompared(disk) + min(max(gap, 0.0), MAX_CREDITED_GAP_SECONDS)
 
 
-def _has_trusted(point: Point) -> bool:
-    return any(disk.tracker.get(READ) == TRACKED for disk in point.document.disks)
+def comparison_due(seconds: float, every_seconds: float) -> str:
+    """Why no tracker is to be trusted this time, after so many uncompared seconds; empty where they may be."""
+    if not every_seconds or seconds < every_seconds:
+        return ""
+    return f"trackers alone were trusted for {format_duration(seconds)}"
+
+
+def _uncompared(disk: PointDisk) -> float:
+    noted = disk.tracker.get(UNCOMPARED)
+    return float(noted) if isinstance(noted, int | float) else 0.0

@@ -21,7 +21,17 @@ from twinhull.model.machine import MachineId, SiteName
 from twinhull.model.steps import JsonValue
 from twinhull.model.units import format_bytes, format_duration
 from twinhull.platforms.contract import Capture, CapturedDisk, CaptureRequest, Site
-from twinhull.replication.bases import CAPTURE, COMPARED, READ, TRACKER, Base, choose_base, is_full_compare_due
+from twinhull.replication.bases import (
+    CAPTURE,
+    COMPARED,
+    READ,
+    TRACKED,
+    TRACKER,
+    UNCOMPARED,
+    Base,
+    choose_base,
+    followed_seconds,
+)
 from twinhull.replication.cleaning import clean_leftovers
 from twinhull.replication.context import Context, Stopwatch
 from twinhull.replication.reading import DiskRead, read_disk
@@ -30,14 +40,16 @@ from twinhull.repository import Point, PointDisk, PointDocument, Writer
 
 @dataclass(frozen=True, slots=True)
 class CaptureOrder:
-    """What to capture. ``label`` is a plain word of at most 40 that the capture's id begins with."""
+    """What to capture. ``label`` is a plain word of at most 40 that the capture's id begins with.
+
+    ``compare_reason`` says why no tracker is trusted this time; empty where they are.
+    """
 
     label: str
     machine_id: MachineId
     site: SiteName
     is_freezing: bool = True
-    is_full_compare: bool = False
-    full_compare_every: int = 0
+    compare_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +87,11 @@ def capture_machine(context: Context, order: CaptureOrder) -> Captured:
     repository's errors.
     """
     site = context.site(order.site)
-    points = context.repository.points(order.machine_id)
+    points = context.points(order.machine_id)
     standing = site.standing(order.machine_id)
     base = choose_base(points, order.site, standing)
     capturing = _Capturing(context, order, site, points[-1] if points else None, base)
     capturing.epoch = standing.epoch if standing else FIRST_EPOCH
-    capturing.is_comparing = order.is_full_compare or is_full_compare_due(points, order.site, order.full_compare_every)
     capturing.note(*clean_leftovers(site, order.machine_id, base.trackers.values()))
     captured = capturing.run()
     if standing and standing.trackers:
@@ -92,7 +103,6 @@ def capture_machine(context: Context, order: CaptureOrder) -> Captured:
 class _Capturing:
     def __init__(self, context: Context, order: CaptureOrder, site: Site, last: Point | None, base: Base) -> None:
         self.epoch = FIRST_EPOCH
-        self.is_comparing = False
         self._context = context
         self._order = order
         self._site = site
@@ -120,11 +130,11 @@ class _Capturing:
                     reads = [self._read(writer, disk) for disk in capture.disks]
                 self._require_still_there(capture)
                 with self._watch.phase("publish"):
-                    point = writer.publish(self._document(capture, reads))
+                    point = self._context.publish(writer, self._document(capture, reads))
             capture.keep_trackers()
         return Captured(
             point,
-            self.is_comparing or all(read.how == COMPARED for read in reads),
+            bool(self._order.compare_reason) or all(read.how == COMPARED for read in reads),
             sum(read.read_bytes for read in reads),
             sum(read.changed_bytes for read in reads),
             writer.stats.bytes_stored,
@@ -138,9 +148,9 @@ class _Capturing:
             self.note(f"Disk {disk.key} is new: all of it is read.")
         elif not disk.is_tracked:
             self.note(f"{disk.tracker_reason} Disk {disk.key} is compared in full; only what differs is stored.")
-        elif self.is_comparing:
-            self.note(f"Disk {disk.key} is compared in full as asked for: its tracker is not trusted this time.")
-        read = read_disk(self._context, writer, disk, base, is_comparing=self.is_comparing)
+        elif self._order.compare_reason:
+            self.note(f"Disk {disk.key} is compared in full, its tracker not trusted: {self._order.compare_reason}.")
+        read = read_disk(self._context, writer, disk, base, is_comparing=bool(self._order.compare_reason))
         if read.missed_bytes:
             self.note(
                 f"The tracker of disk {disk.key} had missed {format_bytes(read.missed_bytes)} of changes: earlier "
@@ -166,8 +176,7 @@ class _Capturing:
     def _document(self, capture: Capture, reads: Sequence[DiskRead]) -> PointDocument:
         trackers = {disk.key: disk.tracker_id for disk in capture.disks}
         disks = tuple(
-            PointDisk(read.key, read.root, {TRACKER: trackers[read.key], CAPTURE: self._capture_id, READ: read.how})
-            for read in reads
+            PointDisk(read.key, read.root, self._tracking(read, trackers[read.key], capture)) for read in reads
         )
         return PointDocument(
             machine_id=self._order.machine_id,
@@ -179,6 +188,12 @@ class _Capturing:
             disks=disks,
             notes=(*self._reasons, self._summary(capture, reads)),
         )
+
+    def _tracking(self, read: DiskRead, tracker_id: str | None, capture: Capture) -> dict[str, JsonValue]:
+        """What the next capture must know of this one."""
+        is_followed = read.how == TRACKED
+        followed = followed_seconds(self._base.point, read.key, capture.captured_at) if is_followed else 0.0
+        return {TRACKER: tracker_id, CAPTURE: self._capture_id, READ: read.how, UNCOMPARED: round(followed)}
 
     def _summary(self, capture: Capture, reads: Sequence[DiskRead]) -> str:
         read_bytes = sum(read.read_bytes for read in reads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
@@ -13,7 +13,7 @@ from twinhull.model.machine import MachineId, SiteName
 from twinhull.model.ports import Ports
 from twinhull.model.steps import Facts, JsonValue
 from twinhull.platforms.contract import Site
-from twinhull.repository import Repository
+from twinhull.repository import Point, PointDocument, Repository, Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,10 @@ def _no_progress(_: Progress) -> None:
 
 
 def _no_reason(_: str) -> None:
+    """Nobody listens."""
+
+
+def _no_point(_: Point) -> None:
     """Nobody listens."""
 
 
@@ -76,9 +80,9 @@ class Context:
 
     ``sites`` hands out an open site by its name (an :class:`OpenSites`, or whatever the caller keeps open): whoever
     made it closes it. ``on_progress`` and ``on_reason`` may be called from any thread, often, and must return quickly;
-    reasons also end in the run's facts. ``retain`` is called after a sync with the machine and the facts so far, and
-    returns facts (retention by the plan lives with the caller). ``workers`` is how many threads read or write one
-    disk, each with a handle of its own.
+    reasons also end in the run's facts. ``on_point`` hears of each published point. ``retain`` is called after a sync
+    with the machine and the facts so far, and returns facts (retention by the plan lives with the caller). ``workers``
+    is how many threads read or write one disk, each with a handle of its own.
     """
 
     repository: Repository
@@ -86,8 +90,24 @@ class Context:
     ports: Ports
     on_progress: Callable[[Progress], None] = field(default=_no_progress)
     on_reason: Callable[[str], None] = field(default=_no_reason)
+    on_point: Callable[[Point], None] = field(default=_no_point)
     retain: Callable[[MachineId, Facts], Facts] | None = None
     workers: int = 4
+    _points: dict[MachineId, tuple[Point, ...]] = field(default_factory=dict)
+
+    def points(self, machine_id: MachineId) -> Sequence[Point]:
+        """The machine's points in order, listed once for all steps: only its own run makes new ones (``publish``)."""
+        if machine_id not in self._points:
+            self._points[machine_id] = tuple(self.repository.points(machine_id))
+        return self._points[machine_id]
+
+    def publish(self, writer: Writer, document: PointDocument) -> Point:
+        """Make what was written a point of the machine; raises the repository's errors."""
+        known = self.points(document.machine_id)
+        point = writer.publish(document)
+        self._points[document.machine_id] = (*known, point)
+        self.on_point(point)
+        return point
 
     def site(self, name: str) -> Site:
         """The open site of that name."""

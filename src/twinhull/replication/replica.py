@@ -93,7 +93,7 @@ class _Bringing:
         standing = self._site.standing(self._machine_id)
         self._require_ours(status, standing)
         self._note(*clean_leftovers(self._site, self._machine_id, standing.trackers.values() if standing else ()))
-        points = {point.id: point for point in self._context.repository.points(self._machine_id)}
+        points = {point.id: point for point in self._context.points(self._machine_id)}
         known = what_is_known(self._spec, status.spec if status else None, standing, points)
         with self._watch.phase("prepare"):
             self._site.write_standing(self._standing(is_dirty=True))

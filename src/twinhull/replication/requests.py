@@ -38,15 +38,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest(Request):
-    """Capture a machine on ``source``, and bring its replica on ``target`` (None: capture only) to that point."""
+    """Capture a machine on ``source``, and bring its replica on ``target`` (None: capture only) to that point.
+
+    ``compare_reason`` says why no tracker is trusted this time; empty where they are.
+    """
 
     source: SiteName
     target: SiteName | None = None
     networks: Mapping[str, str] = field(default_factory=dict)
     boot_mode: str | None = None
     is_freezing: bool = True
-    is_full_compare: bool = False
-    full_compare_every: int = 0
+    compare_reason: str = ""
     is_verifying: bool = False
 
 

@@ -8,6 +8,7 @@ from twinhull.cluster.epochs import Deed, corrections
 from twinhull.cluster.situation import Side, Situation
 from twinhull.model.errors import HostKeyChanged, LoginRefused, SiteUnreachable
 from twinhull.model.machine import MachineId, SiteName
+from twinhull.replication.bases import highest_epoch
 from twinhull.replication.context import Context
 from twinhull.replication.replica import find
 
@@ -18,8 +19,8 @@ SILENCE = (SiteUnreachable, HostKeyChanged, LoginRefused)
 def look(context: Context, machine_id: MachineId, sites: Iterable[str]) -> Situation:
     """The machine on each of the sites; one that does not answer is a side with the reason why."""
     sides = [_side(context, machine_id, SiteName(name)) for name in dict.fromkeys(sites)]
-    points = context.repository.points(machine_id)
-    return Situation(machine_id, sides, max((point.document.epoch for point in points), default=0))
+    points = context.points(machine_id)
+    return Situation(machine_id, sides, highest_epoch(points))
 
 
 def look_and_correct(context: Context, machine_id: MachineId, sites: Iterable[str]) -> tuple[Situation, list[str]]:

@@ -113,8 +113,7 @@ def _capture(context: Context, facts: Facts) -> Facts:
         request.machine_id,
         request.source,
         is_freezing=request.is_freezing,
-        is_full_compare=request.is_full_compare,
-        full_compare_every=request.full_compare_every,
+        compare_reason=request.compare_reason,
     )
     captured = capture_machine(context, order)
     return {**captured.facts(), "reasons": with_reasons(facts, *captured.reasons)}

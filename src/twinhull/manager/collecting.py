@@ -1,0 +1,27 @@
+"""The action ``collect``: the space of what no point uses is given back, in one step that is safe to repeat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twinhull.model.steps import Action, Facts, Step
+from twinhull.replication.context import Context
+from twinhull.replication.requests import Request
+
+
+@dataclass(frozen=True, slots=True)
+class CollectRequest(Request):
+    """Collect the repository; its ``machine_id`` is that of :data:`twinhull.manager.names.REPOSITORY`."""
+
+
+def _collect(context: Context, _: Facts) -> Facts:
+    report = context.repository.collect()
+    return {
+        "freed_bytes": report.bytes_freed,
+        "waiting_bytes": report.bytes_waiting,
+        "points_gone": list(report.points_gone),
+        "reasons": list(report.reasons),
+    }
+
+
+COLLECT: Action[Context] = Action("collect", (Step("collect", _collect),))
