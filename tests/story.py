@@ -14,7 +14,7 @@ from twinhull.platforms.contract import SiteSettings
 from twinhull.platforms.simulated import Killed, SimulatedMachine, SimulatedPlatform, SimulatedWorld
 from twinhull.replication.bases import CAPTURE
 from twinhull.replication.context import Context, OpenSites
-from twinhull.replication.requests import Request, SyncRequest
+from twinhull.replication.requests import FailoverRequest, Request, SyncRequest
 from twinhull.replication.standing import look
 from twinhull.replication.sync import SYNC
 from twinhull.repository import KdfCost, MemoryStore, ObjectInfo, Point, Repository, Store
@@ -25,6 +25,9 @@ CHUNK_BYTES = 16 * KIB
 SECRET = "secret"  # noqa: S105 - the tests' own
 CHEAP = KdfCost(iterations=1, lanes=1, memory_kib=8)
 DISK_BYTES = 256 * KIB
+MAC = "52:54:00:00:00:01"
+NETWORKS = {A: {"bridge:br0": "bridge:xenbr0"}, B: {"bridge:xenbr0": "bridge:br0"}}
+"""By the site that a machine comes from: what its networks are called on the other one."""
 
 
 class TickingStore:
@@ -66,7 +69,7 @@ class TickingStore:
 
 def spec(disk_count: int = 2, name: str = "web") -> MachineSpec:
     disks = tuple(DiskSpec(DiskKey(f"vd{letter}"), DISK_BYTES) for letter in "abcdef"[:disk_count])
-    return MachineSpec(WEB, name, 2, 512 * MIB, disks=disks, nics=(NicSpec("52:54:00:00:00:01", "bridge:br0"),))
+    return MachineSpec(WEB, name, 2, 512 * MIB, disks=disks, nics=(NicSpec(MAC, "bridge:br0"),))
 
 
 @dataclass
@@ -84,7 +87,7 @@ class Story:
     def begin(cls, *, disk_count: int = 2, seed: int = 1, is_running: bool = True) -> Story:
         world = SimulatedWorld(seed)
         world.host(A).add_machine(spec(disk_count), is_running=is_running)
-        world.host(B)
+        world.host(B).networks = {"bridge:xenbr0"}
         store = MemoryStore()
         Repository.create(store, SECRET, chunk_size_bytes=CHUNK_BYTES, cost=CHEAP, ports=world.ports).close()
         return cls(world, store)
@@ -125,7 +128,12 @@ class Story:
         return f"run-{self.runs}"
 
     def sync_request(self, source: SiteName = A, target: SiteName | None = B, **more: object) -> SyncRequest:
+        more = {"networks": NETWORKS[source], **more}
         return SyncRequest(self.run_id(), WEB, source, target, **more)  # type: ignore[arg-type]
+
+    def failover_request(self, source: SiteName, target: SiteName, **more: object) -> FailoverRequest:
+        more = {"networks": NETWORKS[source], **more}
+        return FailoverRequest(self.run_id(), WEB, source, target, **more)  # type: ignore[arg-type]
 
     def sync(self, source: SiteName = A, target: SiteName | None = B, **more: object) -> dict[str, JsonValue]:
         return self.run(SYNC, self.sync_request(source, target, **more))
@@ -167,6 +175,8 @@ def check_promises(story: Story, *, may_be_split: bool = False) -> None:
     check_replicas(story)
     running = [host.name for host in story.world.hosts.values() for m in host.machines.values() if m.power == "running"]
     assert may_be_split or len(running) <= 1, f"the machine runs on {running}"
+    for name in running:
+        assert story.machine(name).unplugged == set(), f"the machine has lost its network on {name}"
 
 
 def check_points(story: Story) -> None:

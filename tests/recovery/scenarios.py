@@ -13,7 +13,7 @@ from twinhull.recovery.failover import FAILBACK, FAILOVER
 from twinhull.recovery.restore import RESTORE
 from twinhull.recovery.rollback import ROLLBACK
 from twinhull.replication.context import Context
-from twinhull.replication.requests import FailoverRequest, Request, RestoreRequest, RollbackRequest
+from twinhull.replication.requests import Request, RestoreRequest, RollbackRequest
 from twinhull.replication.sync import SYNC
 
 Facts = dict[str, JsonValue]
@@ -63,7 +63,7 @@ def failed_over(*, is_planned: bool = True) -> Story:
     story = synced()
     if not is_planned:
         story.world.host(A).crash()
-    story.run(FAILOVER, FailoverRequest(story.run_id(), WEB, A, B, is_planned=is_planned))
+    story.run(FAILOVER, story.failover_request(A, B, is_planned=is_planned))
     story.world.host(A).return_()
     story.write(2, B)
     return story
@@ -110,11 +110,11 @@ def sync(story: Story) -> Request:
 
 
 def failover(*, is_planned: bool) -> Callable[[Story], Request]:
-    return lambda story: FailoverRequest(story.run_id(), WEB, A, B, is_planned=is_planned)
+    return lambda story: story.failover_request(A, B, is_planned=is_planned)
 
 
 def failback(story: Story) -> Request:
-    return FailoverRequest(story.run_id(), WEB, B, A)
+    return story.failover_request(B, A)
 
 
 def rollback(story: Story) -> Request:

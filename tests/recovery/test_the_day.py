@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.recovery.scenarios import failed_over, is_on, synced
-from tests.story import WEB, A, B, Story, check_as_found, check_epochs, check_promises
+from tests.story import MAC, WEB, A, B, Story, check_as_found, check_epochs, check_promises
 from twinhull.model.errors import (
     AlreadyExists,
     NotFound,
@@ -28,11 +28,11 @@ from twinhull.replication.requests import FailoverRequest, ReconcileRequest, Res
 
 
 def unplanned(story: Story, **more: object) -> FailoverRequest:
-    return FailoverRequest(story.run_id(), WEB, A, B, is_planned=False, **more)  # type: ignore[arg-type]
+    return story.failover_request(A, B, is_planned=False, **more)
 
 
 def planned(story: Story) -> FailoverRequest:
-    return FailoverRequest(story.run_id(), WEB, A, B)
+    return story.failover_request(A, B)
 
 
 def check_all(story: Story) -> None:
@@ -44,7 +44,7 @@ def check_all(story: Story) -> None:
 def test_there_and_back_moves_only_what_differs() -> None:
     story = failed_over()
     story.reasons.clear()
-    facts = story.run(FAILBACK, FailoverRequest(story.run_id(), WEB, B, A))
+    facts = story.run(FAILBACK, story.failover_request(B, A))
     assert "compared in full" not in "\n".join(story.reasons)
     assert facts["replica_read_bytes"] == 0
     changed = facts["changed_bytes"]
@@ -70,7 +70,7 @@ def test_an_isolated_side_that_goes_on_running_is_fenced_and_stopped_when_it_ans
     check_all(story)
     assert story.run(RECONCILE, ReconcileRequest(story.run_id(), WEB, (A, B)))["corrections"] == []
     story.write(2, B)
-    story.run(FAILBACK, FailoverRequest(story.run_id(), WEB, B, A))
+    story.run(FAILBACK, story.failover_request(B, A))
     check_all(story)
 
 
@@ -206,6 +206,28 @@ def test_rollback_of_a_machine_without_a_standing_works_and_is_refused_on_the_wr
     over = failed_over()
     with pytest.raises(StaleEpoch):
         over.run(ROLLBACK, RollbackRequest(over.run_id(), WEB, A, over.points()[0].id, other_sites=(B,)))
+
+
+def test_a_rollback_on_the_other_site_leaves_the_machine_in_its_network() -> None:
+    story = failed_over()
+    wanted = story.points()[0]
+    story.run(ROLLBACK, RollbackRequest(story.run_id(), WEB, B, wanted.id, other_sites=(A,)))
+    assert is_on(story, B)
+    assert story.machine(B).plugged() == {MAC: "bridge:xenbr0"}
+    assert story.machine(B).content("vda") == story.content(wanted, "vda")
+    story.run(FAILBACK, story.failover_request(B, A))
+    assert story.machine(A).plugged() == {MAC: "bridge:br0"}
+    check_all(story)
+
+
+def test_a_network_that_is_mapped_to_nothing_is_said_and_one_that_is_not_there_keeps_the_machine_off() -> None:
+    story = Story.begin()
+    said = story.sync(networks={})["reasons"]
+    assert f"The network card {MAC} is left out: 'bridge:br0' is mapped to no network here." in str(said)
+    assert story.machine(B).plugged() == {}
+    story.sync(networks={"bridge:br0": "bridge:misspelt"})
+    with pytest.raises(SiteError, match="there is no bridge:misspelt here"):
+        story.run(FAILOVER, story.failover_request(A, B, networks={"bridge:br0": "bridge:misspelt"}))
 
 
 def test_rollback_to_a_point_with_other_disks_makes_the_machine_follow() -> None:

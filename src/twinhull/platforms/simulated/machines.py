@@ -58,6 +58,7 @@ class SimulatedMachine:
 
     It can be told to be difficult: ``is_lying`` (its trackers miss every write from now on), ``is_deaf`` (its agent
     does not answer), ``is_stubborn`` (it does not shut down when asked), ``untrackable`` (these disks have no tracker).
+    ``unplugged`` are the MACs of its cards that are in no network.
     """
 
     def __init__(self, spec: MachineSpec, clock: Clock, *, is_ours: bool = False) -> None:
@@ -70,12 +71,17 @@ class SimulatedMachine:
         self.is_stubborn = False
         self.is_autostarted = False
         self.untrackable: set[DiskKey] = set()
+        self.unplugged: set[str] = set()
         self.disks = {disk.key: SimulatedDisk(disk.size_bytes) for disk in spec.disks}
         self.trackers: dict[DiskKey, dict[str, Tracker]] = {disk.key: {} for disk in spec.disks}
         self.frozen_until: float | None = None
         self.starts = 0
         self._history: History | None = None
         self._clock = clock
+
+    def plugged(self) -> dict[str, str]:
+        """The network of each card that is plugged in, by its MAC."""
+        return {nic.mac: nic.network for nic in self.spec.nics if nic.mac not in self.unplugged}
 
     @property
     def is_frozen(self) -> bool:

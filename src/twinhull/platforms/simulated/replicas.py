@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from twinhull.model.machine import DiskKey, DiskSpec
+from twinhull.model.machine import DiskKey, DiskSpec, MachineSpec
 from twinhull.platforms.contract import ReplicaChanges, ReplicaRequest
 from twinhull.platforms.simulated.disks import SimulatedDisk
 from twinhull.platforms.simulated.machines import SimulatedMachine
@@ -27,9 +28,26 @@ def follow(machine: SimulatedMachine, request: ReplicaRequest) -> ReplicaChanges
     for disk in grown:
         machine.disks[disk.key].grow(disk.size_bytes)
         machine.trackers[disk.key] = {}
-    nics = tuple(replace(nic, network=request.networks.get(nic.network, nic.network)) for nic in spec.nics)
-    machine.spec = replace(spec, nics=nics, boot_mode=request.boot_mode or spec.boot_mode)
-    return ReplicaChanges(False, _keys(new), _keys(grown), tuple(removed))  # noqa: FBT003 - the caller knows
+    reasons = _plug(machine, spec, request.networks)
+    machine.spec = replace(machine.spec, boot_mode=request.boot_mode or spec.boot_mode)
+    return ReplicaChanges(False, _keys(new), _keys(grown), tuple(removed), reasons)  # noqa: FBT003 - the caller knows
+
+
+def _plug(machine: SimulatedMachine, spec: MachineSpec, networks: Mapping[str, str]) -> tuple[str, ...]:
+    """Plug the cards in where the request says; one that is mapped to nothing stays as its owner plugged it, or out.
+
+    A card that is out keeps the name of its network at home, so that it can come back on the way there.
+    """
+    stays = {} if machine.is_ours else machine.plugged()
+    mapped = {nic.mac: networks.get(nic.network) or stays.get(nic.mac) for nic in spec.nics}
+    machine.unplugged = {mac for mac, network in mapped.items() if not network}
+    nics = tuple(replace(nic, network=mapped[nic.mac] or nic.network) for nic in spec.nics)
+    machine.spec = replace(spec, nics=nics)
+    return tuple(
+        f"The network card {nic.mac} is left out: '{nic.network}' is mapped to no network here."
+        for nic in spec.nics
+        if nic.mac in machine.unplugged
+    )
 
 
 def _fits(machine: SimulatedMachine, disk: DiskSpec) -> bool:

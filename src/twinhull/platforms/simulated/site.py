@@ -6,7 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
-from twinhull.model.errors import NotFound, NotSupportedHere, ReplicaDirty, SiteUnreachable, StaleEpoch, StillRunning
+from twinhull.model.errors import (
+    NotFound,
+    NotSupportedHere,
+    ReplicaDirty,
+    SiteError,
+    SiteUnreachable,
+    StaleEpoch,
+    StillRunning,
+)
 from twinhull.model.machine import DiskKey, MachineId, MachineStatus, PowerState, Standing
 from twinhull.platforms.contract import (
     Capability,
@@ -76,6 +84,7 @@ class SimulatedSite:
                 return
             self._guard(machine, epoch)
             self._require_nothing_open(machine_id)
+            self._require_networks(machine)
             machine.switch_on()
 
     def stop(self, machine_id: MachineId, grace_seconds: float) -> bool:
@@ -273,6 +282,12 @@ class SimulatedSite:
                 f"{machine.spec.name} may not start on {self._host.name}: it is {standing.role.value} there in epoch "
                 f"{standing.epoch}, and was to start in epoch {epoch}."
             )
+
+    def _require_networks(self, machine: SimulatedMachine) -> None:
+        """A card is plugged into a network that is there, or the machine does not start, as on a real host."""
+        missing = sorted(set(machine.plugged().values()) - self._host.networks)
+        if missing:
+            raise SiteError(f"{machine.spec.name} does not start on {self._host.name}: there is no {missing[0]} here.")
 
     def _require_nothing_open(self, machine_id: MachineId) -> None:
         for held in self._host.held:

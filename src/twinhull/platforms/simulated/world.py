@@ -57,6 +57,7 @@ class Captured:
 class SimulatedHost:
     """One host: what is on it outlives the processes that connect to it. Its accidents are plain fields.
 
+    ``networks`` are all that it has: those of its owner's machines, and those that a test gives it.
     ``hang_seconds``: each call lasts so long and then fails. ``room_bytes``: so many more bytes can be written.
     ``torn_after_bytes``: the host dies in the middle of the write that reaches that many bytes.
     ``lost_captures_after_reads``: so many more reads of captures succeed.
@@ -67,6 +68,7 @@ class SimulatedHost:
     machines: dict[MachineId, SimulatedMachine] = field(default_factory=dict)
     standings: dict[MachineId, Standing] = field(default_factory=dict)
     held: list[Held] = field(default_factory=list)
+    networks: set[str] = field(default_factory=set)
     is_reachable: bool = True
     hang_seconds: float = 0.0
     room_bytes: int | None = None
@@ -83,6 +85,7 @@ class SimulatedHost:
         """The owner makes a machine here."""
         machine = SimulatedMachine(spec, self.ports.clock)
         self.machines[spec.machine_id] = machine
+        self.networks |= {nic.network for nic in spec.nics}
         if is_running:
             machine.switch_on()
         return machine
