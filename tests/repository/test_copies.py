@@ -1,15 +1,14 @@
-"""The second copy: made of what it lacks, and good for repairing the first."""
+"""The second copy: made of what it lacks."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from twinhull.repository import ChunkLost, MemoryStore, Repository, copy_points, repair
+from twinhull.repository import MemoryStore, Repository, copy_points
 
-from .world import CHUNK, DATABASE, capture, content_of, document, made, noise, opened, ports, write_disk
+from .world import CHUNK, DATABASE, capture, content_of, document, made, noise, ports, write_disk
 
 ONE = noise("one", 90 * CHUNK) + bytes(100 * CHUNK) + noise("end", CHUNK)
 TWO = ONE[: 10 * CHUNK] + noise("two", CHUNK) + ONE[11 * CHUNK :] + noise("grown", 2 * CHUNK)
@@ -69,66 +68,3 @@ def test_what_the_target_removed_or_has_otherwise_is_left_alone(first: Repositor
     assert content_of(second, mine) == b"mine" * CHUNK
     second.remove_point(points[1].id)
     assert "removed" in copy_points(first, second)[1].reason
-
-
-def test_a_copy_repairs_what_is_damaged(store: MemoryStore, first: Repository) -> None:
-    second = _second()
-    copy_points(first, second)
-    good = _contents(first)
-    for info in list(store.list("pack-")):
-        data = bytearray(store.objects[info.name])
-        data[len(data) // 3] ^= 1
-        store.objects[info.name] = bytes(data)
-    damaged = opened(store)
-    assert damaged.verify(read_data=True).lost_points
-    report = repair(damaged, second)
-    assert report.after.is_good
-    assert report.lost == ()
-    assert len(report.repaired) == 3
-    assert _contents(opened(store)) == good
-
-
-def test_a_missing_pack_is_repaired(store: MemoryStore, first: Repository) -> None:
-    second = _second()
-    copy_points(first, second)
-    good = _contents(first)
-    for info in list(store.list("pack-")):
-        store.delete(info.name)
-    report = repair(opened(store), second)
-    assert report.after.is_good
-    assert _contents(opened(store)) == good
-
-
-def test_what_no_copy_holds_is_said_and_the_rest_is_kept(store: MemoryStore, first: Repository) -> None:
-    second = _second()
-    copy_points(first, second, DATABASE)
-    victims = [info.name for info in store.list("pack-")]
-    for name in victims:
-        store.objects[name] = store.objects[name][:100] + b"?" + store.objects[name][101:]
-    damaged = opened(store)
-    lost_before = damaged.verify(read_data=True).lost_points
-    report = repair(damaged, second)
-    assert set(report.repaired) | set(report.lost) == set(lost_before)
-    assert [point for point in report.repaired if point.startswith(DATABASE)]
-    assert report.lost
-    later = opened(store)
-    for point in later.points():
-        if point.id in report.lost:
-            with pytest.raises(ChunkLost):
-                content_of(later, point)
-        else:
-            assert content_of(later, point) == OTHER
-    assert any("no copy" in reason for reason in report.reasons)
-
-
-def test_another_disk_of_the_same_name_repairs_nothing(store: MemoryStore, first: Repository) -> None:
-    point = first.points(DATABASE)[0]
-    second = _second()
-    with second.writer() as writer:
-        disk = replace(point.document.disks[0], root=write_disk(writer, noise("false", 20 * CHUNK)))
-        writer.publish(replace(point.document, disks=(disk,)))
-    for info in list(store.list("pack-")):
-        store.delete(info.name)
-    report = repair(opened(store), second)
-    assert report.repaired == ()
-    assert any("another disk 'vda'" in reason for reason in report.reasons)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinhull.cli import copying
+from twinhull.cli import repair as repairing
 from twinhull.cli.door import Door, door_of
 from twinhull.cli.options import JsonFlag, examples
 from twinhull.cli.outcomes import Manner, carry_out
@@ -123,6 +125,10 @@ def collect(context: typer.Context, *, is_json: JsonFlag = False) -> None:
     door = door_of(context)
     with door.manager() as manager:
         carry_out(door, manager, [manager.desk.collect()], Manner())
+
+
+app.command(epilog=copying.EXAMPLES)(copying.copy)
+app.command(epilog=repairing.EXAMPLES)(repairing.repair)
 
 
 def _generated(manager: Manager) -> str:

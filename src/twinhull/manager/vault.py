@@ -57,6 +57,10 @@ class Vault:
             )
         return found
 
+    def passphrase_in(self, path: Path | None) -> str:
+        """The passphrase in that file, or this repository's own; raises as ``passphrase``."""
+        return read_secret(path) if path else self.passphrase()
+
     def find_passphrase(self) -> str | None:
         """The passphrase, or None where nobody said it."""
         if self.passphrase_file:

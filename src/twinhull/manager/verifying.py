@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from twinhull.model.units import MIB, format_bytes
-from twinhull.repository import Point, Repository
+from twinhull.repository import Point, Repository, VerifyReport
 from twinhull.repository.errors import RepositoryDamaged, RepositoryError
 
 _PIECE_BYTES = 8 * MIB
@@ -37,12 +37,12 @@ class Verdict:
 
     def damage(self) -> RepositoryDamaged | None:
         """The error that tells of the damage, if there is any."""
-        if not self.problems:
-            return None
-        return RepositoryDamaged(
-            f"{len(self.problems)} things in the repository are not as they were written.",
-            hint="Points that are not named can be restored. 'twinhull sync --full-compare' makes a new whole one.",
-        )
+        return _damage(len(self.problems))
+
+
+def damage_of(report: VerifyReport) -> RepositoryDamaged | None:
+    """The error that tells of what a verification has found, if it has found anything."""
+    return _damage(len(report.findings))
 
 
 def verify_all(repository: Repository) -> Verdict:
@@ -72,3 +72,13 @@ def verify_point(repository: Repository, point: Point) -> Verdict:
             verdict.problems.append(f"{point.id} disk {disk.key}: {error.message}")
             verdict.lost_points = [str(point.id)]
     return verdict
+
+
+def _damage(count: int) -> RepositoryDamaged | None:
+    if not count:
+        return None
+    return RepositoryDamaged(
+        f"{count} things in the repository are not as they were written.",
+        hint="Points that are not named can be restored. 'twinhull repository repair' brings back what lies elsewhere; "
+        "'twinhull sync --full-compare' makes a new whole point.",
+    )

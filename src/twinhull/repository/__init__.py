@@ -28,7 +28,7 @@ The doors of this room (import them from here; the modules below are its own bus
     repository.collect()                                            # CollectReport: freed, waiting, reasons
     repository.verify(read_data=True, sample=0.1)                   # VerifyReport: findings, lost_points
     copy_points(repository, other)                                  # what the other one lacks: CopyVerdicts
-    repair(repository, other)                                       # RepairReport: repaired, lost
+    repair(repository, [RepositoryHealer(other), DiskHealer(…)])    # RepairReport: repaired, lost
     repository.change_passphrase(old, new)   repository.add_recovery_key()   # str, to be printed
     repository.close()                                              # or use it as a context manager
 
@@ -53,6 +53,7 @@ from twinhull.repository.errors import (
     WrongPassphrase,
 )
 from twinhull.repository.export import DiskExport, export_disk
+from twinhull.repository.healing import DiskHealer, Healer, RepositoryHealer
 from twinhull.repository.ids import ChunkId, parse_point_id
 from twinhull.repository.points import DiskRoot, Point, PointDisk, PointDocument
 from twinhull.repository.reader import Reader
@@ -79,9 +80,11 @@ __all__ = [
     "CopyVerdict",
     "DirectoryStore",
     "DiskExport",
+    "DiskHealer",
     "DiskRoot",
     "DiskWriter",
     "Finding",
+    "Healer",
     "KdfCost",
     "LimitedStore",
     "MemoryStore",
@@ -98,6 +101,7 @@ __all__ = [
     "Repository",
     "RepositoryDamaged",
     "RepositoryError",
+    "RepositoryHealer",
     "RepositoryMissing",
     "RepositoryVersionTooNew",
     "RetentionRules",

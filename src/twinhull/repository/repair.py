@@ -1,19 +1,25 @@
-"""Bringing back what is damaged from another copy of the repository, and saying exactly what is lost."""
+"""Bringing back what is damaged from wherever the same content still lies, and saying exactly what is lost."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 
+from twinhull.blocks.disk import Disk
+from twinhull.model.errors import DataError, SiteError
 from twinhull.model.machine import PointId
-from twinhull.repository.copying import is_same_capture, write_from
-from twinhull.repository.errors import ChunkLost, ObjectMissing, RepositoryDamaged
-from twinhull.repository.ids import PackId
+from twinhull.repository.errors import ObjectMissing, RepositoryDamaged
+from twinhull.repository.healing import Healer
+from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index_table import Place
-from twinhull.repository.points import Point
+from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.repository import Repository
+from twinhull.repository.tree import FAN_OUT, FAN_OUT_BITS, Shape, encode_node
 from twinhull.repository.verify import VerifyReport
 from twinhull.repository.writer import Writer
+
+_PACK = "pack-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,43 +32,147 @@ class RepairReport:
     after: VerifyReport
 
 
-def repair(repository: Repository, other: Repository) -> RepairReport:
-    """Write damaged content anew from the same points in another repository, reading all of this one twice.
+def repair(repository: Repository, healers: Sequence[Healer] = ()) -> RepairReport:
+    """Store what is damaged anew, from the first healer that still has it, reading all of this repository twice.
 
     Nothing that can still be read is given up: a damaged pack goes only when everything it held has a good copy
-    elsewhere in the repository.
+    elsewhere in the repository. Raises StoreError; a healer that fails is one that has nothing.
     """
     before = repository.verify(read_data=True)
-    bad = {
-        PackId(bytes.fromhex(found.object_name[5:])) for found in before.findings if found.object_name[:5] == "pack-"
-    }
-    reasons: list[str] = []
-    if bad:
+    names = {finding.object_name for finding in before.findings}
+    bad = {PackId(bytes.fromhex(name.removeprefix(_PACK))) for name in names if name.startswith(_PACK)}
+    healed: Counter[str] = Counter()
+    if bad or before.lost_points:
         with repository.repairer(bad) as writer:
-            points = {point.id: point for point in repository.points(on_damage=lambda _id, _error: None)}
-            lost = [points[point_id] for point_id in before.lost_points if point_id in points]
-            reasons += [_rewrite(point, other, writer) for point in lost]
             _keep_the_rest(repository, bad, writer)
+            for point in repository.all_points():
+                if point.id in before.lost_points:
+                    _mend(point, healers, _Mending(repository, writer, bad, healed))
             writer.flush()
         repository.drop_packs([pack_id for pack_id in bad if _is_superfluous(repository, pack_id, bad)])
     after = repository.verify(read_data=True)
     repaired = tuple(point_id for point_id in before.lost_points if point_id not in after.lost_points)
-    return RepairReport(repaired, after.lost_points, tuple(reasons), after)
+    reasons = tuple(f"{count} lost pieces came from {name}." for name, count in healed.items())
+    return RepairReport(repaired, after.lost_points, reasons, after)
 
 
-def _rewrite(point: Point, other: Repository, writer: Writer) -> str:
-    """Store every chunk of a point that is missing, read from the other repository's point of the same id."""
-    twin = next((found for found in other.points(point.machine_id) if found.id == point.id), None)
-    if not twin or not is_same_capture(point, twin):
-        return f"The other repository has no copy of the point {point.id}."
-    for disk, there in zip(point.document.disks, twin.document.disks, strict=True):
+def _mend(point: Point, healers: Sequence[Healer], mending: _Mending) -> None:
+    for disk in point.document.disks:
+        for healer in healers:
+            opened = healer.disk(point, disk.key)
+            if opened:
+                mending.disk(disk.root, _Source(healer.name, opened, disk.root.size_bytes))
+                mending.writer.flush()  # what came from here is not asked of the next one
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """An open disk, read as the chunks of a disk of that size."""
+
+    name: str
+    opened: Disk
+    size_bytes: int
+
+    def read(self, number: int, chunk_bytes: int) -> bytes:
+        """What it holds where that chunk lies; nothing where it fails, or ends before."""
+        offset = number * chunk_bytes
+        length = min(chunk_bytes, self.size_bytes - offset)
+        if length <= 0 or offset + length > self.opened.size_bytes:
+            return b""
         try:
-            root = write_from(other, there.root, other.diff(None, there.root), writer, None)
-        except ChunkLost as error:
-            return f"The other repository's copy of the point {point.id} is damaged as well: {error.message}"
-        if root != disk.root:
-            return f"The other repository's copy of the point {point.id} holds another disk '{disk.key}'."
-    return f"The point {point.id} was read from the other repository."
+            return self.opened.read(offset, length)
+        except (DataError, SiteError):
+            return b""
+
+    def is_zero(self, first: int, count: int, chunk_bytes: int) -> bool:
+        """Whether the source knows, without reading, that all these chunks are zeros."""
+        offset, end = first * chunk_bytes, min((first + count) * chunk_bytes, self.size_bytes, self.opened.size_bytes)
+        try:
+            return offset >= end or all(extent.is_zero for extent in self.opened.extents(offset, end - offset))
+        except (DataError, SiteError):
+            return False
+
+
+@dataclass(slots=True)
+class _Rebuilt:
+    """Nodes as they must have been if the source holds what they stood for."""
+
+    nodes: dict[ChunkId, bytes] = field(default_factory=dict)
+    chunks: dict[ChunkId, int] = field(default_factory=dict)
+    """The chunks below that are missing, and their numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Mending:
+    """Walks a damaged tree, and stores what is missing in it."""
+
+    repository: Repository
+    writer: Writer
+    bad: Collection[PackId]
+    healed: Counter[str]
+
+    def disk(self, root: DiskRoot, source: _Source) -> None:
+        """Everything that the source has of a disk."""
+        if root.node is not None:
+            self._node(root.node, Shape(root.size_bytes, self.repository.chunk_size_bytes).top, 0, source)
+
+    def _node(self, node: ChunkId, level: int, first: int, source: _Source) -> None:
+        try:
+            children = self.repository.chunks.node(node, level)
+        except RepositoryDamaged:
+            self._rebuild(node, level, first, source)
+            return
+        for number, child in enumerate(children):
+            at = first + (number << (FAN_OUT_BITS * level))
+            if child is not None and level > 0:
+                self._node(child, level - 1, at, source)
+            elif child is not None and self._is_missing(child):
+                self._data(child, at, source)
+
+    def _data(self, chunk_id: ChunkId, number: int, source: _Source) -> None:
+        size = self.repository.chunk_size_bytes
+        content = source.read(number, size)
+        if content and self.repository.chunk_id(content) == chunk_id:
+            self._keep(ChunkKind.DATA, chunk_id, content.ljust(size, b"\0"), source)
+
+    def _rebuild(self, node: ChunkId, level: int, first: int, source: _Source) -> None:
+        """Make a lost node, and all below it, of what the source holds there; keep it if that is what was lost."""
+        rebuilt = _Rebuilt()
+        if self._imagined(level, first, source, rebuilt) != node:
+            return
+        for found, content in rebuilt.nodes.items():
+            self._keep(ChunkKind.NODE, found, content, source)
+        for chunk_id, number in rebuilt.chunks.items():
+            self._data(chunk_id, number, source)
+
+    def _imagined(self, level: int, first: int, source: _Source, rebuilt: _Rebuilt) -> ChunkId | None:
+        """The id of the node of that place, if the source still holds what it held."""
+        chunk_bytes = self.repository.chunk_size_bytes
+        if source.is_zero(first, FAN_OUT << (FAN_OUT_BITS * level), chunk_bytes):
+            return None
+        slots: list[ChunkId | None] = []
+        for number in range(FAN_OUT):
+            at = first + (number << (FAN_OUT_BITS * level))
+            if level > 0:
+                slots.append(self._imagined(level - 1, at, source, rebuilt))
+                continue
+            slots.append(self.repository.chunk_id(source.read(at, chunk_bytes)))
+            if slots[-1] and self._is_missing(slots[-1]):
+                rebuilt.chunks[slots[-1]] = at
+        if not any(slots):
+            return None
+        content = encode_node(level, slots)
+        node = self.repository.keys.chunk_id(ChunkKind.NODE, content)
+        rebuilt.nodes[node] = content
+        return node
+
+    def _keep(self, kind: ChunkKind, chunk_id: ChunkId, content: bytes, source: _Source) -> None:
+        if self._is_missing(chunk_id):
+            self.healed[source.name] += 1
+            self.writer.keep(kind, chunk_id, content)
+
+    def _is_missing(self, chunk_id: ChunkId) -> bool:
+        return self.repository.index.find_outside(chunk_id, self.bad) is None
 
 
 def _keep_the_rest(repository: Repository, bad: Collection[PackId], writer: Writer) -> None:
@@ -73,6 +183,7 @@ def _keep_the_rest(repository: Repository, bad: Collection[PackId], writer: Writ
         except (RepositoryDamaged, ObjectMissing):
             continue
         writer.keep(place.pack.kind, place.entry.chunk_id, content)
+    writer.flush()
 
 
 def _is_superfluous(repository: Repository, pack_id: PackId, bad: Collection[PackId]) -> bool:

@@ -157,6 +157,10 @@ class Repository:
         """
         return self._catalog.points(machine_id, on_damage)
 
+    def all_points(self) -> list[Point]:
+        """Every point whose document can be read, those on their way out included."""
+        return self._catalog.all_points(on_damage=lambda _id, _error: None)
+
     def point(self, wanted: PointId) -> Point:
         """One point; raises NotFound, UsageError."""
         return self._catalog.point(wanted)

@@ -1,0 +1,62 @@
+"""Where lost content may still lie: in another copy of the repository, or on a disk that once held the same.
+
+A healer only says where to look. What is found there is taken by its id alone, so a disk that has moved on since, or
+is another machine's altogether, costs time and never a wrong byte.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from twinhull.blocks.disk import Disk
+from twinhull.model.machine import DiskKey, MachineId
+from twinhull.repository.disk import PointDiskReader
+from twinhull.repository.points import Point
+from twinhull.repository.repository import Repository
+
+
+class Healer(Protocol):
+    """A place to look in."""
+
+    @property
+    def name(self) -> str:
+        """What to call it: "the repository …", "the disk …"."""
+        ...
+
+    def disk(self, point: Point, key: DiskKey) -> Disk | None:
+        """An open disk that may hold, at the same offsets, what the point's disk holds; None where there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DiskHealer:
+    """An open disk: a replica's, a source's, an image that lay somewhere. It is read by one thread."""
+
+    name: str
+    machine_id: MachineId
+    key: DiskKey
+    opened: Disk
+
+    def disk(self, point: Point, key: DiskKey) -> Disk | None:
+        """See ``Healer.disk``."""
+        return self.opened if (point.machine_id, key) == (self.machine_id, self.key) else None
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryHealer:
+    """Another repository that holds points of the same machines."""
+
+    repository: Repository
+
+    @property
+    def name(self) -> str:
+        """See ``Healer.name``."""
+        return f"the repository in {self.repository.store.url}"
+
+    def disk(self, point: Point, key: DiskKey) -> Disk | None:
+        """The disk in the point of the same number, or else in the nearest one."""
+        others = self.repository.points(point.machine_id, on_damage=lambda _id, _error: None)
+        others.sort(key=lambda other: abs(other.sequence - point.sequence))
+        found = next((disk for other in others if (disk := other.disk(key))), None)
+        return PointDiskReader(self.repository.reader(), found.root) if found else None

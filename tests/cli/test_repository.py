@@ -1,0 +1,51 @@
+"""What befalls a repository, and what a user does about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.conftest import Shell
+from twinhull.model.machine import DiskKey
+from twinhull.model.units import MIB
+
+
+def _damage(shell: Shell) -> None:
+    packs = sorted((shell.state.parent / "points" / "pack").glob("??/pack-*"))
+    assert packs
+    for pack in packs:
+        pack.unlink()
+
+
+def test_a_replica_and_a_source_heal_a_repository(planned: Shell) -> None:
+    planned.ok("sync", "web1")
+    planned.web.write("vda", MIB, b"written since")
+    planned.ok("sync", "web1")
+    _damage(planned)
+    nothing = planned("repository", "repair", "--json")
+    assert nothing.code == 34
+    older, latest = nothing.json["lost"]
+    healed = planned("repository", "repair", "--site", "here", "--site", "there", "--json")
+    assert healed.code == 34, "nobody has any more what was overwritten"
+    assert (healed.json["repaired"], healed.json["lost"]) == ([latest], [older])
+    planned.ok("points", "verify", latest)
+    planned.ok("sync", "web1")
+
+
+def test_an_image_file_heals_a_repository(planned: Shell, tmp_path: Path) -> None:
+    planned.ok("sync", "web1")
+    image = tmp_path / "old.raw"
+    image.write_bytes(planned.web.disks[DiskKey("vda")].read(0, 8 * MIB))
+    _damage(planned)
+    answer = planned.ok("repository", "repair", "--disk", f"web1:vda={image}")
+    assert "1 points are whole again, 0 are damaged." in answer.out
+    assert "old.raw" in answer.out
+    planned.ok("repository", "verify")
+
+
+def test_a_copy_heals_a_repository(planned: Shell, tmp_path: Path) -> None:
+    planned.ok("sync", "shop")
+    planned.ok("repository", "copy", "--to", str(tmp_path / "second"), "--create")
+    _damage(planned)
+    answer = planned.ok("repository", "repair", "--from", str(tmp_path / "second"), "--json").json
+    assert len(answer["repaired"]) == 2
+    assert answer["is_good"]

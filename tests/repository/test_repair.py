@@ -1,0 +1,184 @@
+"""What is damaged comes back from wherever it still lies: another repository, a replica's disk, a source's disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from twinhull.blocks.memory import MemoryDisk
+from twinhull.model.errors import DataError
+from twinhull.model.extents import Extent
+from twinhull.model.machine import DiskKey
+from twinhull.repository import (
+    ChunkLost,
+    DiskHealer,
+    MemoryStore,
+    Repository,
+    RepositoryHealer,
+    copy_points,
+    repair,
+)
+
+from .world import CHUNK, DATABASE, WEB, capture, content_of, document, made, noise, opened, ports, write_disk
+
+ONE = noise("one", 90 * CHUNK) + bytes(6000 * CHUNK) + noise("end", CHUNK // 2)
+TWO = ONE[: 10 * CHUNK] + noise("two", CHUNK) + ONE[11 * CHUNK :] + noise("grown", 2 * CHUNK)
+OTHER = noise("other", 20 * CHUNK)
+Harm = Callable[[MemoryStore, str], None]
+
+
+def _flip_a_third(store: MemoryStore, name: str) -> None:
+    data = bytearray(store.objects[name])
+    data[len(data) // 3] ^= 1
+    store.objects[name] = bytes(data)
+
+
+def _cut_in_half(store: MemoryStore, name: str) -> None:
+    store.objects[name] = store.objects[name][: len(store.objects[name]) // 2]
+
+
+def _lose(store: MemoryStore, name: str) -> None:
+    store.delete(name)
+
+
+HARMS = pytest.mark.parametrize("harm", [_flip_a_third, _cut_in_half, _lose])
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def first(store: MemoryStore) -> Repository:
+    repository = made(store)
+    point = capture(repository, ONE)
+    capture(repository, TWO, (point, ONE))
+    capture(repository, OTHER, machine_id=DATABASE)
+    return repository
+
+
+def _second(chunk_size_bytes: int = CHUNK) -> Repository:
+    return made(MemoryStore(), ports(seed="second"), chunk_size_bytes)
+
+
+def _disk(content: bytes, machine_id: str = WEB) -> DiskHealer:
+    return DiskHealer("a disk", machine_id, DiskKey("vda"), MemoryDisk(len(content), content))  # type: ignore[arg-type]
+
+
+def _contents(repository: Repository) -> dict[str, bytes]:
+    return {point.id: content_of(repository, point) for point in repository.points()}
+
+
+def _harm_all(store: MemoryStore, harm: Harm) -> None:
+    for info in list(store.list("pack-")):
+        harm(store, info.name)
+
+
+@HARMS
+@pytest.mark.parametrize("chunk_size_bytes", [CHUNK, 4 * CHUNK])
+def test_a_copy_repairs_what_is_damaged(
+    store: MemoryStore, first: Repository, harm: Harm, chunk_size_bytes: int
+) -> None:
+    second = _second(chunk_size_bytes)
+    copy_points(first, second)
+    good = _contents(first)
+    _harm_all(store, harm)
+    damaged = opened(store)
+    assert damaged.verify(read_data=True).lost_points
+    report = repair(damaged, [RepositoryHealer(second)])
+    assert report.after.is_good
+    assert report.lost == ()
+    assert len(report.repaired) == 3
+    assert any("came from the repository in memory:" in reason for reason in report.reasons)
+    assert _contents(opened(store)) == good
+
+
+@HARMS
+def test_disks_repair_what_is_damaged(store: MemoryStore, first: Repository, harm: Harm) -> None:
+    """The replica is at the latest point, the source has moved on; between them they have everything."""
+    good = _contents(first)
+    _harm_all(store, harm)
+    report = repair(opened(store), [_disk(ONE), _disk(TWO), _disk(OTHER, DATABASE)])
+    assert report.after.is_good
+    assert _contents(opened(store)) == good
+
+
+def test_a_disk_that_has_moved_on_brings_back_what_it_still_has(store: MemoryStore, first: Repository) -> None:
+    moved_on = noise("written since", 3 * CHUNK) + ONE[3 * CHUNK :]
+    (data,) = [name for name in store.objects if name.startswith("pack-") and len(store.objects[name]) > 60 * CHUNK]
+    whole = store.objects[data]
+    store.objects[data] = whole[: 48 + 5 * CHUNK] + bytes(30 * CHUNK) + whole[48 + 35 * CHUNK :]
+    assert len(opened(store).verify(read_data=True).lost_points) == 2
+    assert repair(opened(store), [_disk(moved_on)]).lost == ()
+    assert opened(store).verify(read_data=True).is_good
+
+
+def test_a_point_on_its_way_out_is_repaired_too(store: MemoryStore, first: Repository) -> None:
+    removed = first.points(DATABASE)[0]
+    first.remove_point(removed.id)
+    _harm_all(store, _lose)
+    assert repair(opened(store), [_disk(OTHER, DATABASE)]).repaired == (removed.id,)
+    assert content_of(opened(store), opened(store).restore_point(removed.id)) == OTHER
+
+
+def test_what_nobody_holds_is_said_and_the_rest_is_kept(store: MemoryStore, first: Repository) -> None:
+    second = _second()
+    copy_points(first, second, DATABASE)
+    _harm_all(store, _flip_a_third)
+    damaged = opened(store)
+    lost_before = damaged.verify(read_data=True).lost_points
+    report = repair(damaged, [RepositoryHealer(second)])
+    assert set(report.repaired) | set(report.lost) == set(lost_before)
+    assert [point for point in report.repaired if point.startswith(DATABASE)]
+    assert report.lost
+    later = opened(store)
+    for point in later.points():
+        if point.id in report.lost:
+            with pytest.raises(ChunkLost):
+                content_of(later, point)
+        else:
+            assert content_of(later, point) == OTHER
+
+
+def test_without_any_healer_what_is_left_is_kept(store: MemoryStore, first: Repository) -> None:
+    _harm_all(store, _flip_a_third)
+    readable = dict(_readable(opened(store)))
+    report = repair(opened(store))
+    assert report.reasons == ()
+    assert dict(_readable(opened(store))) == readable
+
+
+def _readable(repository: Repository) -> Iterator[tuple[str, bytes]]:
+    for point in repository.points():
+        try:
+            yield point.id, content_of(repository, point)
+        except ChunkLost:
+            continue
+
+
+def test_false_content_repairs_nothing(store: MemoryStore, first: Repository) -> None:
+    second = _second()
+    with second.writer() as writer:
+        writer.publish(document({"vda": write_disk(writer, noise("false", 20 * CHUNK))}, DATABASE))
+    _harm_all(store, _lose)
+    report = repair(opened(store), [RepositoryHealer(second), _disk(noise("false", len(ONE)))])
+    assert report.repaired == ()
+    assert report.reasons == ()
+
+
+class _Broken(MemoryDisk):
+    def read(self, offset_bytes: int, length_bytes: int) -> bytes:
+        raise DataError(f"No answer at {offset_bytes} for {length_bytes}.")
+
+    def extents(self, offset_bytes: int, length_bytes: int) -> Iterator[Extent]:
+        raise DataError(f"No answer at {offset_bytes} for {length_bytes}.")
+
+
+def test_a_broken_or_short_disk_is_as_good_as_none(store: MemoryStore, first: Repository) -> None:
+    _harm_all(store, _lose)
+    broken = DiskHealer("broken", DATABASE, DiskKey("vda"), _Broken(len(OTHER)))
+    short = _disk(OTHER[: 3 * CHUNK], DATABASE)
+    report = repair(opened(store), [broken, short, _disk(OTHER, DATABASE)])
+    assert [point.partition("/")[0] for point in report.repaired] == [DATABASE]
