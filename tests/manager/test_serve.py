@@ -7,15 +7,17 @@ from threading import Event, Thread
 
 import pytest
 
-from tests.manager.world import HERE, Setup, machine_id, make_setup
+from tests.manager.world import HERE, THERE, Setup, machine_id, make_setup, spec
 from twinhull.manager.manager import Manager
 from twinhull.manager.names import REPOSITORY
 from twinhull.manager.orders import FailoverOptions, SyncOptions
 from twinhull.manager.planner import Limits
-from twinhull.manager.records import RunRecord, RunState
+from twinhull.manager.records import Plan, RunRecord, RunState
 from twinhull.manager.serve import Server
 from twinhull.manager.wants import Ears
 from twinhull.model.errors import AlreadyServing
+from twinhull.model.machine import PlanName, SiteName
+from twinhull.platforms.contract import SiteSettings
 
 
 class Heard:
@@ -210,3 +212,53 @@ def test_a_repository_that_fails_for_a_while_is_told_and_tried_again(
         (tmp_path / "away").rename(tmp_path / "points")
         setup.world.ports.clock.sleep(16)
         heard.wait_for(lambda: len(manager.repository.points()) == 2)
+
+
+def test_one_site_down_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = make_setup(tmp_path, monkeypatch)
+    lost = setup.world.host("lost")
+    lost.add_machine(spec(7))
+    with setup.manager() as manager:
+        manager.connect(SiteSettings(SiteName("lost"), "simulated", "simulated:lost"))
+        manager.catalog.add_plan(Plan(PlanName("other"), (machine_id(7),), SiteName("lost"), THERE, 900))
+    lost.isolate()
+    with serving(setup) as (_, heard):
+        heard.wait_for(lambda: [facts["machine"] for facts in heard.words("done")] == ["m0"])
+        heard.wait_for(lambda: any("lost does not answer" in str(facts["reason"]) for facts in heard.words("wait")))
+
+
+def test_a_paused_plan_is_left_alone_until_it_is_kept_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = make_setup(tmp_path, monkeypatch, rpo_seconds=100)
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: len(heard.words("done")) == 1)
+        manager.catalog.pause_plan("all", is_paused=True)
+        heard.wait_for(lambda: any("is paused" in str(facts["reason"]) for facts in heard.words("wait")))
+        setup.world.ports.clock.sleep(1000)
+        looks = len(setup.world.ticks)
+        heard.wait_for(lambda: len(setup.world.ticks) > looks)
+        assert len(heard.words("sync")) == 1
+        manager.catalog.pause_plan("all", is_paused=False)
+        heard.wait_for(lambda: len(heard.words("done")) == 2)
+
+
+def test_a_machine_that_is_gone_is_told_and_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = make_setup(tmp_path, monkeypatch, machine_count=2, rpo_seconds=100)
+    with serving(setup) as (_, heard):
+        heard.wait_for(lambda: len(heard.words("done")) == 2)
+        setup.world.host("here").delete_machine(machine_id(0))
+        setup.world.ports.clock.sleep(85)
+        heard.wait_for(lambda: len(heard.words("failed")) == 1)
+        assert f"There is no machine {machine_id(0)} on here." in str(heard.words("failed")[0]["reason"])
+        heard.wait_for(lambda: [facts["machine"] for facts in heard.words("done")[2:]] == ["m1"])
+
+
+def test_the_status_can_be_watched_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = make_setup(tmp_path, monkeypatch, machine_count=4, rpo_seconds=100)
+    with serving(setup) as (_, heard), setup.manager() as beside:
+        healths = set()
+        while len(heard.words("done")) < 8:
+            healths |= {report.health.value for report in beside.status().reports}
+            setup.world.ports.clock.sleep(5)
+        assert not heard.words("failed")
+        assert {report.health.value for report in beside.status().reports} <= {"protected", "late"}
+        assert "protected" in healths

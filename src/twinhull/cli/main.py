@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -98,8 +99,8 @@ def main() -> None:
     status = call(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    if status == _INTERRUPTED:
-        # A run may still be at work in a thread that ends with its step; the user has said twice not to wait.
+    if threading.active_count() > 1:
+        # A run that is left to the next start, or a look at a site that hangs, must not keep the process.
         os._exit(status)
     sys.exit(status)
 

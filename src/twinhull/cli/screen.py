@@ -17,13 +17,17 @@ Shape = Mapping[str, object]
 
 @dataclass
 class Screen:
-    """``is_json``: stdout carries one JSON document and nothing else; messages go to stderr always."""
+    """``is_json``: stdout carries one JSON document and nothing else; messages go to stderr always.
+
+    ``indent`` None writes a document in one line, for a command that prints one after the other.
+    """
 
     is_json: bool = False
+    indent: int | None = 2
 
     def document(self, shape: object) -> None:
         """Print the one JSON document."""
-        _write(sys.stdout, json.dumps(shape, indent=2, ensure_ascii=False))
+        _write(sys.stdout, json.dumps(shape, indent=self.indent, ensure_ascii=False))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
         """Columns for people, unshortened, so that they can be searched; ``empty`` is said where there are no rows."""

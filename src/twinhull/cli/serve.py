@@ -32,6 +32,13 @@ def serve(
     max_runs: Annotated[int, typer.Option(min=1, help="So many machines at once.")] = 4,
     max_runs_per_site: Annotated[int, typer.Option(min=1, help="So many of them on one site.")] = 4,
     look: Annotated[str, typer.Option(metavar="DURATION", help="How often sites are looked at.")] = "15s",
+    grace: Annotated[
+        str,
+        typer.Option(
+            metavar="DURATION",
+            help="How long runs that cannot be undone get to end when it is stopped; the next start goes on with them.",
+        ),
+    ] = "60s",
     is_json: JsonFlag = False,
 ) -> None:
     """Keep every plan within its RPO by itself, in the foreground, until SIGTERM or Ctrl-C.
@@ -43,9 +50,14 @@ def serve(
     from twinhull.manager.serve import Server  # noqa: PLC0415 - as above
 
     door = door_of(context)
+    door.screen.indent = None
     with door.manager(origin="serve") as manager:
         server = Server(
-            manager, Limits(max_runs, max_runs_per_site), _teller(is_json=is_json), look_seconds=parse_duration(look)
+            manager,
+            Limits(max_runs, max_runs_per_site),
+            _teller(is_json=is_json),
+            look_seconds=parse_duration(look),
+            grace_seconds=parse_duration(grace),
         )
         with _stopping(server.stop):
             server.serve()

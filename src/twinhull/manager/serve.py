@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Thread
@@ -29,8 +29,9 @@ from twinhull.manager.space import Space
 from twinhull.manager.state import READING_KINDS
 from twinhull.manager.wants import Ears
 from twinhull.manager.watching import SiteWatch
-from twinhull.model.errors import AlreadyServing, MachineBusy, TwinhullError
+from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, TwinhullError
 from twinhull.model.machine import MachineId, SiteName
+from twinhull.model.units import format_duration
 from twinhull.platforms.contract import Leftover
 
 _CAUTION_SECONDS = 3600.0
@@ -42,7 +43,11 @@ Tell = Callable[[str, dict[str, object]], None]
 
 @dataclass
 class Server:
-    """One per state directory. ``stop`` ends it: runs that can be undone are, the others go on to their end."""
+    """One per state directory.
+
+    ``stop`` ends it: runs that can be undone are, the others get ``grace_seconds`` to come to their end; what is left
+    then is gone on with at the next start.
+    """
 
     manager: Manager
     limits: Limits
@@ -50,6 +55,7 @@ class Server:
     stop: Event = field(default_factory=Event)
     cycle_seconds: float = 1.0
     look_seconds: float = 15.0
+    grace_seconds: float = 60.0
     _known: Known = field(init=False)
     _space: Space = field(init=False)
     _watch: SiteWatch = field(init=False)
@@ -70,7 +76,7 @@ class Server:
         self._space = Space(manager, self._known)
 
     def serve(self) -> None:
-        """Until ``stop``; raises AlreadyServing, and what keeps the repository from being opened."""
+        """Until ``stop``; raises AlreadyServing, what keeps the repository from being opened, and RunUnfinished."""
         with self._alone():
             self._learn_points()
             self.tell("serving", {"reason": f"keeping the plans of {self.manager.state.path}"})
@@ -151,9 +157,8 @@ class Server:
         return bool(thread and thread.is_alive())
 
     def _begin(self, decision: Decision, unfinished: RunRecord | None) -> None:
-        thread = Thread(
-            target=self._carry_out, args=(decision, unfinished), name=f"{decision.act} {decision.machine.name}"
-        )
+        name = f"{decision.act} of {decision.machine.name}"
+        thread = Thread(target=self._carry_out, args=(decision, unfinished), name=name, daemon=True)
         self._threads[decision.machine.machine_id] = thread
         thread.start()
 
@@ -247,15 +252,31 @@ class Server:
         return all(is_free(self.manager.state.machine_lock(machine)) for machine in machines)
 
     def _end(self) -> None:
-        """Nothing new begins; what is at work is undone, or goes on to its end."""
+        """Nothing new begins; what is at work is undone, or goes on to its end, but not for ever."""
         self._watch.close()
-        busy = [thread for thread in self._threads.values() if thread.is_alive()]
-        if busy:
-            names = ", ".join(thread.name for thread in busy)
-            self.tell("stopping", {"reason": f"waiting for {names}: what can be undone is undone"})
-            self.manager.dispatcher.cancel_all()
-        for thread in busy:
-            thread.join()
+        left = self._wait_for_runs()
+        if left:
+            raise RunUnfinished(
+                f"Stopped after {format_duration(self.grace_seconds)} with work left in the middle: {left}.",
+                hint="The next 'twinhull serve' goes on with it, or 'twinhull runs resume'; nothing is done twice.",
+            )
         while self._held:
             self._held.popitem()[1].close()
         self.tell("stopped", {"reason": "asked to"})
+
+    def _wait_for_runs(self) -> str:
+        """Until all have ended or the grace is over; the names of those that have not."""
+        busy = [thread for thread in self._threads.values() if thread.is_alive()]
+        if busy:
+            grace = format_duration(self.grace_seconds)
+            reason = f"waiting for {_names(busy)}, at most {grace}: what can be undone is undone"
+            self.tell("stopping", {"reason": reason})
+            self.manager.dispatcher.cancel_all()
+        deadline = self.manager.ports.clock.monotonic() + self.grace_seconds
+        for thread in busy:
+            thread.join(max(deadline - self.manager.ports.clock.monotonic(), 0.0))
+        return _names([thread for thread in busy if thread.is_alive()])
+
+
+def _names(threads: Sequence[Thread]) -> str:
+    return ", ".join(thread.name for thread in threads)

@@ -30,7 +30,11 @@ class _Watched:
 
 @dataclass
 class SiteWatch:
-    """Call ``glance`` often: it never waits. ``on_change`` hears of sites that fall silent or come back."""
+    """Call ``glance`` often: it never waits.
+
+    ``on_change`` hears of a site that falls silent or comes back, in that site's own thread: it may take its time, and
+    the site is not used before it has ended.
+    """
 
     catalog: Catalog
     lookout: Lookout
@@ -49,7 +53,7 @@ class SiteWatch:
         for name, watched in self._sites.items():
             self._collect(watched)
             if watched.looking is None and (self._is_due(watched) or wanted(name)):
-                watched.looking = self._threads.submit(self._look, name)
+                watched.looking = self._threads.submit(self._look, name, watched)
                 watched.began_at = self.clock.monotonic()
         return Overview({name: watched.view for name, watched in self._sites.items() if watched.view})
 
@@ -66,18 +70,18 @@ class SiteWatch:
         """Wait for no look that hangs: its thread ends with its own timeout."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _look(self, name: SiteName) -> SiteView:
-        return self.lookout.look([name]).sites[name]
+    def _look(self, name: SiteName, watched: _Watched) -> SiteView:
+        view = self.lookout.look([name]).sites[name]
+        if watched.was_reachable != view.is_reachable:
+            watched.was_reachable = view.is_reachable
+            self.on_change(view)
+        return view
 
     def _collect(self, watched: _Watched) -> None:
         if not watched.looking or not watched.looking.done():
             return
-        view = watched.looking.result()
+        watched.view, watched.looking = watched.looking.result(), None
         watched.seen_at = watched.began_at
-        watched.looking, watched.view = None, view
-        if watched.was_reachable != view.is_reachable:
-            watched.was_reachable = view.is_reachable
-            self.on_change(view)
 
     def _is_due(self, watched: _Watched) -> bool:
         return watched.view is None or self.clock.monotonic() - watched.began_at >= self.look_seconds
