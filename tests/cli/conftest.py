@@ -16,8 +16,7 @@ from twinhull.model.ports import Ports, SystemProcesses, SystemRandomness
 from twinhull.model.units import MIB
 from twinhull.platforms import simulated
 from twinhull.platforms.simulated import SimulatedMachine, SimulatedPlatform, SimulatedWorld
-from twinhull.repository import Repository, open_store
-from twinhull.repository.config import KdfCost
+from twinhull.repository import KdfCost, Repository, open_store
 
 WEB = MachineId("11111111-1111-4111-8111-111111111111")
 DB = MachineId("22222222-2222-4222-8222-222222222222")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.manager.world import HERE, THERE, Setup, machine_id, make_setup
 from twinhull.manager.manager import Manager
-from twinhull.manager.orders import FailoverOptions, SyncOptions
-from twinhull.manager.records import RunState
+from twinhull.manager.orders import FailoverOptions, RestoreTarget, SyncOptions
+from twinhull.manager.records import RunRecord, RunState
 from twinhull.manager.wants import Ears, Want
 from twinhull.model.errors import RunUnfinished, TwinhullError
-from twinhull.model.machine import Role
+from twinhull.model.machine import MachineId, Role, SiteName
 
 MACHINE = machine_id(0)
+Make = Callable[[Manager], Want]
 
 
 def sync(manager: Manager) -> Want:
@@ -26,14 +28,14 @@ def failover(manager: Manager) -> Want:
     return manager.desk.failover(manager.names.machine("m0"), FailoverOptions(is_planned=True))
 
 
-def steps_of(setup: Setup, make: Callable[[Manager], Want]) -> list[str]:
+def steps_of(setup: Setup, make: Make) -> list[str]:
     steps: list[str] = []
     with setup.manager() as manager:
         manager.dispatcher.carry_out(make(manager), Ears(on_step=steps.append))
     return steps
 
 
-def kill_in(setup: Setup, make: Callable[[Manager], Want], step: str, ticks_later: int) -> str:
+def kill_in(setup: Setup, make: Make, step: str, ticks_later: int) -> str:
     """Start it, and die so many calls into that step; returns the run's id."""
 
     def on_step(name: str) -> None:
@@ -69,32 +71,89 @@ def test_a_sync_that_was_killed_is_finished_by_the_next_one(
     assert not setup.world.host("here").held
 
 
-_FAILOVER_STEPS = 8
+@dataclass(frozen=True)
+class Case:
+    """A kind of run: what comes before it, what asks for it, and what is true after it."""
 
+    name: str
+    before: tuple[Make, ...]
+    make: Make
+    runs_on: SiteName
+    epoch: int
+    check: Callable[[Setup, Manager, RunRecord], None] = lambda *_: None
 
-def test_a_failover_killed_in_each_step_is_the_same_failover_afterwards(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = make_setup(tmp_path / "first", monkeypatch)
-    with first.manager() as manager:
-        manager.dispatcher.carry_out(sync(manager), Ears())
-    steps = steps_of(first, failover)
-    assert len(steps) >= _FAILOVER_STEPS
-    for number, step in enumerate(steps):
-        setup = make_setup(tmp_path / str(number), monkeypatch)
+    def begin(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
+        setup = make_setup(path, monkeypatch)
         with setup.manager() as manager:
-            manager.dispatcher.carry_out(sync(manager), Ears())
+            for number, make in enumerate(self.before):
+                setup.world.host(HERE).machines[MACHINE].write("vda", 4096, f"write {number}".encode())
+                manager.dispatcher.carry_out(make(manager), Ears())
+        return setup
+
+
+def failback(manager: Manager) -> Want:
+    return manager.desk.failback(manager.names.machine("m0"), FailoverOptions(is_planned=True))
+
+
+def rollback(manager: Manager) -> Want:
+    first = manager.repository.points(MACHINE)[0].id
+    machine = manager.names.machine("m0")
+    return manager.desk.rollback(machine, first, is_starting=None, is_keeping_present=True)
+
+
+def restore(manager: Manager) -> Want:
+    point = manager.repository.points(MACHINE)[0].id
+    return manager.desk.restore(manager.names.machine("m0"), point, RestoreTarget(site=THERE, new_name="again"))
+
+
+def holds(setup: Setup, site: str, machine: MachineId, number: int) -> None:
+    """The machine's disk is as it was at that write."""
+    found = setup.world.host(site).machines[machine].content("vda")[4096 : 4096 + 7]
+    assert found == f"write {number}".encode()
+
+
+def is_rolled_back(setup: Setup, manager: Manager, run: RunRecord) -> None:
+    holds(setup, HERE, MACHINE, 0)
+    assert run.result["present_point_id"] in {point.id for point in manager.repository.points(MACHINE)}
+
+
+def is_restored(setup: Setup, manager: Manager, run: RunRecord) -> None:
+    del manager
+    new = MachineId(str(run.result["new_machine_id"]))
+    assert set(setup.world.host(THERE).machines) == {MACHINE, new}
+    assert new not in setup.world.host(THERE).standings
+    holds(setup, THERE, new, 0)
+
+
+CASES = [
+    Case("failover", (sync,), failover, THERE, 2),
+    Case("failback", (sync, failover), failback, HERE, 3),
+    Case("rollback", (sync, sync), rollback, HERE, 1, is_rolled_back),
+    Case("restore", (sync, sync), restore, HERE, 1, is_restored),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_killed_in_each_step_it_is_the_same_run_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Case
+) -> None:
+    steps = steps_of(case.begin(tmp_path / "first", monkeypatch), case.make)
+    for number, step in enumerate(steps):
+        setup = case.begin(tmp_path / str(number), monkeypatch)
         try:
-            run_id = kill_in(setup, failover, step, ticks_later=2)
+            run_id = kill_in(setup, case.make, step, ticks_later=2)
         except TwinhullError as error:  # pragma: no cover - names the step for whoever has to mend it
             raise AssertionError(f"killed in '{step}' it did not stay unfinished") from error
         with setup.manager() as manager:
-            run = manager.dispatcher.carry_out(failover(manager), Ears())
-            assert run.run_id == run_id, f"killed in '{step}' it began another failover"
+            run = manager.dispatcher.carry_out(case.make(manager), Ears())
+            assert run.run_id == run_id, f"killed in '{step}' another one was begun"
             assert not manager.catalog.unfinished_runs()
             report = manager.status().reports[0]
-            assert (report.runs_on, report.epoch, report.is_running) == (THERE, 2, True), step
-        here = setup.world.host(HERE)
-        assert here.machines[MACHINE].power.is_off, step
-        assert here.standings[MACHINE].role is not Role.PRIMARY, step
-        assert not [held for held in here.held if held.kind != "tracker"], step
+            assert (report.runs_on, report.epoch, report.is_running) == (case.runs_on, case.epoch, True), step
+            case.check(setup, manager, run)
+        home = setup.world.host(case.runs_on)
+        away = setup.world.host(THERE if case.runs_on == HERE else HERE)
+        assert not home.machines[MACHINE].power.is_off, step
+        assert away.machines[MACHINE].power.is_off, step
+        assert away.standings[MACHINE].role is not Role.PRIMARY, step
+        assert not [held for host in (home, away) for held in host.held if held.kind != "tracker"], step

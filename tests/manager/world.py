@@ -17,8 +17,7 @@ from twinhull.model.units import MIB
 from twinhull.platforms import simulated
 from twinhull.platforms.contract import SiteSettings
 from twinhull.platforms.simulated import SimulatedPlatform, SimulatedWorld
-from twinhull.repository import Repository, open_store
-from twinhull.repository.config import KdfCost
+from twinhull.repository import KdfCost, Repository, open_store
 
 if TYPE_CHECKING:
     import pytest

@@ -1,0 +1,43 @@
+"""A process that restores a point into a file and is killed in one of its steps.
+
+restore_child.py STEP before|amid|after TWINHULL-ARGUMENT...
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import replace
+
+from twinhull.cli.main import call
+from twinhull.model.steps import Action, Facts, Step
+from twinhull.recovery import actions
+from twinhull.recovery.restore import RESTORE
+from twinhull.replication.context import Context
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed(step: Step[Context], when: str) -> Step[Context]:
+    def do(context: Context, facts: Facts) -> Facts:
+        if when == "before":
+            die()
+        found = step.do(replace(context, on_progress=die) if when == "amid" else context, facts)
+        if when == "after":
+            die()
+        return found
+
+    return replace(step, do=do)
+
+
+def main(name: str, when: str, *words: str) -> None:
+    steps = tuple(killed(step, when) if step.name == name else step for step in RESTORE.steps)
+    actions.ACTIONS = {**actions.ACTIONS, "restore": Action("restore", steps)}
+    sys.exit(call(words))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
