@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from twinhull.model.errors import SiteError
 from twinhull.model.machine import BootMode, DiskKey, DiskSpec, Firmware, MachineId, MachineSpec, NicSpec, PowerState
 from twinhull.model.units import GIB, MIB
+from twinhull.platforms.libvirt.domains import power_of, read_definition
+from twinhull.platforms.libvirt.opened import TrackerAnswer
 from twinhull.platforms.qemu.definition import followed_definition, new_definition
-from twinhull.platforms.qemu.domains import power_of, read_definition
-from twinhull.platforms.qemu.opened import TrackerAnswer
 from twinhull.platforms.qemu.running import backup_xml
 from twinhull.platforms.qemu.trackers import checkpoint_xml
 
@@ -137,16 +137,24 @@ def test_a_backup_names_every_disk_each_in_its_own_way() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "reason", "power"),
+    ("state", "reason", "is_active", "power"),
     [
-        (1, 0, PowerState.RUNNING),
-        (3, 1, PowerState.PAUSED),
-        (4, 0, PowerState.RUNNING),
-        (5, 1, PowerState.OFF),
-        (5, 3, PowerState.CRASHED),
-        (6, 0, PowerState.CRASHED),
-        (99, 0, PowerState.RUNNING),
+        (1, 0, True, PowerState.RUNNING),
+        (3, 1, True, PowerState.PAUSED),
+        (4, 0, True, PowerState.RUNNING),
+        (5, 1, True, PowerState.RUNNING),  # libxl is still tearing it down
+        (0, 0, True, PowerState.RUNNING),  # libxl: it does not execute at this very moment
+        (6, 0, True, PowerState.PAUSED),  # its QEMU is there and has its disks open
+        (5, 1, False, PowerState.OFF),
+        (5, 3, False, PowerState.CRASHED),
+        (1, 3, False, PowerState.OFF),  # it went off between the two questions
+        (99, 0, True, PowerState.RUNNING),
     ],
 )
-def test_a_state_that_is_not_known_counts_as_running(state: int, reason: int, power: PowerState) -> None:
-    assert power_of(state, reason) is power
+def test_a_machine_is_off_once_it_is_active_no_more(
+    state: int,
+    reason: int,
+    is_active: bool,  # noqa: FBT001 - a parameter of the test
+    power: PowerState,
+) -> None:
+    assert power_of(state, reason, is_active=is_active) is power

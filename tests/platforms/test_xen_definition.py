@@ -9,18 +9,19 @@ import pytest
 
 from twinhull.model.errors import DataError, NotSupportedHere, SiteError
 from twinhull.model.extents import Extent
-from twinhull.model.machine import BootMode, DiskKey, DiskSpec, Firmware, MachineId, MachineSpec, NicSpec, PowerState
+from twinhull.model.machine import BootMode, DiskKey, DiskSpec, Firmware, MachineId, MachineSpec, NicSpec
 from twinhull.model.units import GIB, MIB
+from twinhull.platforms.libvirt.domains import read_definition
+from twinhull.platforms.xen.copied import CopiedDisk
 from twinhull.platforms.xen.definition import check_can_boot, followed_definition, new_definition
-from twinhull.platforms.xen.domains import power_of, read_definition
-from twinhull.platforms.xen.machines import XenMachine
-from twinhull.platforms.xen.opened import CopiedDisk
-from twinhull.platforms.xen.sidecar import Made
+from twinhull.platforms.xen.survey import XenMachine
 
 A, B = DiskKey("vda"), DiskKey("vdb")
-PATHS = {A: "/x/vda.qcow2", B: "/x/vdb.qcow2"}
+ID = MachineId("11111111-2222-3333-4444-55555555aaaa")
+PATHS = {A: f"/x/replicas/{ID}/vda.qcow2", B: f"/x/replicas/{ID}/vdb.qcow2"}
+FOREIGN_PATHS = {A: "/images/vda.qcow2", B: "/images/vdb.qcow2"}
 SPEC = MachineSpec(
-    machine_id=MachineId("11111111-2222-3333-4444-55555555aaaa"),
+    machine_id=ID,
     name="web & <co>",
     cpu_count=2,
     memory_bytes=GIB,
@@ -36,16 +37,15 @@ def test_what_is_written_reads_as_the_same_machine(boot_mode: BootMode, targets:
     written = new_definition(spec, PATHS, {"bridge:br0": "bridge:xenbr0"}, serial_path="/x/serial.log")
     definition = read_definition(written.xml)
     assert [image.target for image in definition.disks] == targets
-    assert all(image.is_served_by_qemu for image in definition.disks)
-    read = XenMachine(definition, Made(spec, PATHS)).spec({PATHS[A]: GIB, PATHS[B]: 2 * GIB})
+    read = XenMachine(definition, spec, [], None).describe({A: GIB, B: 2 * GIB})
     nics = (replace(SPEC.nics[0], network="bridge:xenbr0"), SPEC.nics[1])
     assert read == replace(spec, nics=nics)
     assert written.reasons == ["The network card 52:54:00:00:00:02 is left out: 'user' is mapped to no bridge here."]
 
 
 def test_a_machine_of_others_has_xens_names_for_its_disks() -> None:
-    xml = new_definition(SPEC, PATHS, {}, serial_path="/x").xml
-    read = XenMachine(read_definition(xml), None).spec({PATHS[A]: GIB, PATHS[B]: GIB})
+    xml = new_definition(SPEC, FOREIGN_PATHS, {}, serial_path="/x").xml
+    read = XenMachine(read_definition(xml), None, [], None).describe({DiskKey("sda"): GIB, DiskKey("sdb"): GIB})
     assert [disk.key for disk in read.disks] == ["sda", "sdb"]
 
 
@@ -80,13 +80,6 @@ def test_a_uefi_machine_can_boot_as_pv() -> None:
 def test_what_is_no_definition_is_said() -> None:
     with pytest.raises(SiteError):
         read_definition("<domain")
-
-
-def test_a_domain_is_off_only_when_it_is_active_no_more() -> None:
-    shut_off = 5
-    assert power_of(shut_off, 1, is_active=True) is PowerState.RUNNING
-    assert power_of(shut_off, 1, is_active=False) is PowerState.OFF
-    assert power_of(shut_off, 3, is_active=False) is PowerState.CRASHED
 
 
 class _Ones:

@@ -350,7 +350,7 @@ def test_what_a_killed_capture_leaves_is_found_and_cleaned(qemu_site: QemuSite, 
         os.kill(child.pid, signal.SIGKILL)
     wait_released(qemu_site, guest)
     found = qemu_site.leftovers(guest.machine_id, ())
-    assert {leftover.kind for leftover in found} == {"backup job", "tracker", "scratch directory"}
+    assert {leftover.kind for leftover in found} == {"backup job", "tracker"}
     assert qemu_site.leftovers(None, ())
     for leftover in found:
         qemu_site.clean(leftover)

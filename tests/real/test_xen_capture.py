@@ -142,7 +142,7 @@ def test_a_killed_capture_is_found_and_cleaned_and_has_changed_nothing(
         assert xen_site.leftovers(guest.machine_id, (tracker,)) == []  # it is alive, so nothing is left over
         killed.send_signal(signal.SIGKILL)
     left = _wait_for_leftovers(xen_site, guest, tracker)
-    assert {leftover.kind for leftover in left} == {"scratch directory", "tracker"}
+    assert {leftover.kind for leftover in left} == {"tracker"}
     for leftover in left:
         xen_site.clean(leftover)
     assert xen_site.leftovers(guest.machine_id, (tracker,)) == []

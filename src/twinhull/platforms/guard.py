@@ -43,7 +43,7 @@ def install(host: Host, hooks_directory: str, driver: str, directory: str) -> bo
     """
     if is_installed(host, hooks_directory, driver, directory):
         return False
-    had_any = check(host, ["sh", "-c", _COUNT, "count", hooks_directory, driver]).strip() != b"0"
+    had_any = check(host, ["sh", "-c", _COUNT, "twinhull-count", hooks_directory, driver]).strip() != b"0"
     write_file(host, path(hooks_directory, driver), script(directory), mode="0755")
     return not had_any
 

@@ -50,8 +50,14 @@ class Host(Protocol):
 def check(host: Host, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60.0) -> bytes:
     """Run a program on the host and return its output; raises SiteError (SiteFull) with its complaint."""
     done = host.run(argv, stdin=stdin, timeout_seconds=timeout_seconds)
+    require_ok(host, argv, done)
+    return done.stdout
+
+
+def require_ok(host: Host, argv: Sequence[str], done: Completed) -> None:
+    """Raise SiteError (SiteFull) with the complaint of a program that failed on the host."""
     if done.is_ok:
-        return done.stdout
+        return
     if "No space left on device" in done.complaint:
         raise SiteFull(
             f"There is no room left on {host.name}: {done.complaint}",
@@ -62,7 +68,7 @@ def check(host: Host, argv: Sequence[str], *, stdin: bytes = b"", timeout_second
 
 def read_file(host: Host, path: str) -> bytes | None:
     """A small file of the host, or None where there is none."""
-    done = host.run(["sh", "-c", 'test -e "$1" || exit 44; cat -- "$1"', "read", path])
+    done = host.run(["sh", "-c", 'test -e "$1" || exit 44; cat -- "$1"', "twinhull-read", path])
     if done.exit_status == 44:  # noqa: PLR2004 - our own status for "no such file"
         return None
     if not done.is_ok:
@@ -83,7 +89,7 @@ sync "$(dirname -- "$1")"
 
 def write_file(host: Host, path: str, content: bytes, *, mode: str = "0600") -> None:
     """Write a small file of the host, durably and as a whole."""
-    check(host, ["sh", "-c", _WRITE, "write", path, mode], stdin=content)
+    check(host, ["sh", "-c", _WRITE, "twinhull-write", path, mode], stdin=content)
 
 
 class LocalHost:
@@ -263,6 +269,7 @@ __all__ = [
     "check",
     "open_host",
     "read_file",
+    "require_ok",
     "ssh_error",
     "ssh_target",
     "write_file",

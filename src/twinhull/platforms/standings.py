@@ -12,9 +12,30 @@ from collections.abc import Sequence
 from twinhull.model.codec import standing_from_json, standing_to_json
 from twinhull.model.errors import DataError, ReplicaDirty, StaleEpoch
 from twinhull.model.machine import MachineId, Role, Standing
-from twinhull.platforms.hosts import Host, check, read_file, write_file
+from twinhull.platforms.hosts import Host, check, read_file, require_ok
 
 _LIST = 'cd "$1" 2>/dev/null || exit 0; for f in *.json; do [ -f "$f" ] && cat "$f"; done; exit 0'
+
+_PAST, _UNREADABLE = 45, 46
+_RAISE = """
+set -e
+directory=$(dirname -- "$1")
+mkdir -p -- "$directory"
+new=$(mktemp -- "$1.XXXXXX")
+trap 'rm -f -- "$new"' EXIT
+cat > "$new"
+chmod 0644 "$new"
+sync "$new"
+exec 9<"$directory"
+flock 9
+if [ -e "$1" ]; then
+  held=$(sed -n 's/.*"epoch": \\([0-9][0-9]*\\).*/\\1/p' "$1")
+  [ -n "$held" ] || exit 46
+  [ "$held" -le "$2" ] || { echo "$held"; exit 45; }
+fi
+mv -- "$new" "$1"
+sync "$directory"
+"""
 
 
 class StandingFiles:
@@ -31,38 +52,51 @@ class StandingFiles:
     def read(self, machine_id: MachineId) -> Standing | None:
         """The machine's standing, or None; raises DataError where the file cannot be understood."""
         content = read_file(self._host, self.path(machine_id))
-        return None if content is None else _parse(content, self.path(machine_id))
+        return None if content is None else parse_standing(content, self.path(machine_id))
 
     def read_all(self) -> Sequence[Standing]:
         """All of them, in one go."""
-        lines = check(self._host, ["sh", "-c", _LIST, "list", self.directory]).splitlines()
-        return [_parse(line, self.directory) for line in lines if line.strip()]
+        lines = check(self._host, ["sh", "-c", _LIST, "twinhull-list", self.directory]).splitlines()
+        return [parse_standing(line, self.directory) for line in lines if line.strip()]
 
     def write(self, standing: Standing) -> None:
-        """Write it durably and as a whole; raises StaleEpoch where it would lower the epoch that is held."""
-        held = self.read(standing.machine_id)
-        if held and held.epoch > standing.epoch:
+        """Write it durably and as a whole; raises StaleEpoch where it would lower the epoch that is held.
+
+        The host compares and writes under one lock, so that of two writers the one with the past epoch always loses.
+        """
+        path = self.path(standing.machine_id)
+        line = json.dumps(standing_to_json(standing), sort_keys=True) + "\n"
+        command = ["sh", "-c", _RAISE, "twinhull-raise", path, str(standing.epoch)]
+        done = self._host.run(command, stdin=line.encode())
+        if done.exit_status == _PAST:
             raise StaleEpoch(
-                f"Machine {standing.machine_id} holds epoch {held.epoch} on {self._host.name}; epoch {standing.epoch}"
-                " is past and was not written.",
+                f"Machine {standing.machine_id} holds epoch {done.stdout.decode().strip()} on {self._host.name}; epoch"
+                f" {standing.epoch} is past and was not written.",
                 hint="The machine was failed over meanwhile: look at it with twinhull status.",
             )
-        line = json.dumps(standing_to_json(standing), sort_keys=True) + "\n"
-        write_file(self._host, self.path(standing.machine_id), line.encode(), mode="0644")
+        if done.exit_status == _UNREADABLE:
+            raise _unreadable(path, "it names no epoch")
+        require_ok(self._host, command, done)
 
     def remove(self, machine_id: MachineId) -> None:
         """Forget it; safe to repeat."""
         check(self._host, ["rm", "-f", "--", self.path(machine_id)])
 
 
-def _parse(content: bytes, where: str) -> Standing:
+def parse_standing(content: bytes, where: str = "its host") -> Standing:
+    """What a machine's file says; raises DataError where it cannot be understood."""
     try:
         return standing_from_json(json.loads(content))
     except ValueError as error:
-        raise DataError(
-            f"The standing in {where} cannot be read ({error}); its machine is not started.",
-            hint="If the site lost data, remove the file and run a sync: the standing is written again.",
-        ) from error
+        raise _unreadable(where, str(error)) from error
+
+
+def _unreadable(where: str, reason: str) -> DataError:
+    """A standing that cannot be understood, as an error."""
+    return DataError(
+        f"The standing in {where} cannot be read ({reason}); its machine is not started.",
+        hint="If the site lost data, remove the file and run a sync: the standing is written again.",
+    )
 
 
 def check_may_start(standing: Standing, epoch: int, site: str) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import libvirt
 
 from twinhull.model.machine import MachineId, Role, Standing
-from twinhull.platforms.libvirt_connection import told
-from twinhull.platforms.qemu.place import Place
+from twinhull.platforms.libvirt.connection import told
+from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.standings import StandingFiles
 
 _XML = """\

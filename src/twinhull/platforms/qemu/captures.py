@@ -8,41 +8,40 @@ from contextlib import contextmanager
 from twinhull.model.errors import StillRunning
 from twinhull.model.machine import DiskKey, MachineId
 from twinhull.platforms.contract import CaptureRequest
-from twinhull.platforms.libvirt_connection import qemu_identity
+from twinhull.platforms.libvirt.connection import qemu_identity
+from twinhull.platforms.libvirt.finding import definition_of, find, power
+from twinhull.platforms.libvirt.holding import holding
+from twinhull.platforms.libvirt.images import add_tracker, exact_sizes, look_into, tracker_name
+from twinhull.platforms.libvirt.opened import OpenedCapture
+from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.stopped import stopped_capture
 from twinhull.platforms.qemu.inventory import Machines
 from twinhull.platforms.qemu.keeper import keeping
 from twinhull.platforms.qemu.leftovers import Leftovers
-from twinhull.platforms.qemu.opened import OpenedCapture
-from twinhull.platforms.qemu.place import Place
 from twinhull.platforms.qemu.running import RunningCaptures
-from twinhull.platforms.qemu.stopped import StoppedCaptures
-from twinhull.platforms.qemu.trackers import Trackers, tracker_name
+from twinhull.platforms.qemu.trackers import Trackers
 
 
 class QemuCaptures:
     """Captures of one site."""
 
     def __init__(self, place: Place, machines: Machines, trackers: Trackers, leftovers: Leftovers) -> None:
-        self._connection = place.connection
-        self._machines = machines
+        self._place = place
         self._trackers = trackers
         self._leftovers = leftovers
-        self._host = place.host
-        self._directory = place.directory
         self._running = RunningCaptures(place, machines, trackers)
-        self._stopped = StoppedCaptures(place, machines, trackers)
 
     @contextmanager
     def capture(self, request: CaptureRequest) -> Iterator[OpenedCapture]:
         """Capture a machine; raises MachineBusy where another capture is open on it, NotFound where it is not here."""
         machine_id = request.machine_id
-        self._machines.domain(machine_id)
-        identity = qemu_identity(self._connection.get())
-        with keeping(self._host, self._directory, self._connection.uri_on_host, machine_id) as keeper:
+        find(self._place, machine_id)
+        owner = qemu_identity(self._place.connection.get())
+        with keeping(self._place, machine_id) as keeper:
             self._clear_way(request)
-            with self._leftovers.scratch.opened(machine_id, request.capture_id, identity) as scratch:
-                if self._machines.power(machine_id).is_off:
-                    with self._stopped.capture(request, scratch) as capture:
+            with holding(self._place, machine_id, request.capture_id, owner=owner) as scratch:
+                if power(self._place, find(self._place, machine_id)).is_off:
+                    with self._stopped(request, scratch) as capture:
                         yield capture
                 else:
                     with self._running.capture(request, keeper, scratch) as capture:
@@ -50,26 +49,44 @@ class QemuCaptures:
 
     def _clear_way(self, request: CaptureRequest) -> None:
         """Take away what a killed capture left on the machine, an earlier try of this very capture included."""
-        for leftover in self._leftovers.of_machine(request.machine_id):
+        for leftover in self._leftovers.jobs(request.machine_id):
             self._leftovers.clean(leftover)
-        domain = self._machines.domain(request.machine_id)
-        definition = self._machines.definition(domain)
+        domain = find(self._place, request.machine_id)
+        definition = definition_of(self._place, domain)
         stale = {tracker_name(request.capture_id)} & self._trackers.all_names(domain, definition)
-        is_off = self._machines.power_of(domain).is_off
-        self._trackers.drop(domain, definition, stale - set(request.since.values()), is_off=is_off)
+        self._trackers.drop(domain, definition, stale - set(request.since.values()))
+
+    @contextmanager
+    def _stopped(self, request: CaptureRequest, scratch: str) -> Iterator[OpenedCapture]:
+        """While the images are served, their locks keep the machine from being started: such a start can be repeated.
+
+        What stays of the trackers is settled at the end, as after a capture of a running machine.
+        """
+        definition = definition_of(self._place, find(self._place, request.machine_id))
+        infos = look_into(self._place.host, definition.disks)
+        spec = definition.spec(exact_sizes(self._place.host, definition, infos))
+        disks = list(zip(definition.disks, infos, strict=True))
+        opened: OpenedCapture | None = None
+        try:
+            with stopped_capture(self._place, spec, disks, request, scratch) as opened:
+                yield opened
+        finally:
+            is_kept = opened is not None and opened.is_kept
+            name = tracker_name(request.capture_id)
+            self._trackers.settle(request.machine_id, definition, name, is_kept=is_kept)
 
     def arm_trackers(self, machine_id: MachineId, capture_id: str) -> Mapping[DiskKey, str]:
         """Leave trackers on a stopped machine and drop older ones; raises StillRunning."""
-        with keeping(self._host, self._directory, self._connection.uri_on_host, machine_id):
-            domain = self._machines.domain(machine_id)
-            if not self._machines.power_of(domain).is_off:
+        with keeping(self._place, machine_id):
+            domain = find(self._place, machine_id)
+            if not power(self._place, domain).is_off:
                 raise StillRunning(
-                    f"Machine {machine_id} runs on site '{self._machines.site}': its disks are at no known point,"
+                    f"Machine {machine_id} runs on site '{self._place.site}': its disks are at no known point,"
                     " and no tracker was left.",
                 )
-            definition = self._machines.definition(domain)
+            definition = definition_of(self._place, domain)
             name = tracker_name(capture_id)
             older = self._trackers.all_names(domain, definition) - {name}
-            armed = {disk.key: name for disk in definition.disks if self._trackers.add_stopped(disk, name)}
+            add_tracker(self._place.host, definition.disks, name)
             self._trackers.drop_stopped(domain, definition, older)
-        return armed
+        return {image.key: name for image in definition.disks if image.can_track}

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from twinhull.model.machine import BootMode, DiskKey, DiskSpec, Firmware, MachineSpec, NicSpec
-from twinhull.platforms.qemu.domains import AGENT_CHANNEL, NAMESPACE
+from twinhull.platforms.libvirt.domains import AGENT_CHANNEL, NAMESPACE
+from twinhull.platforms.libvirt.writing import (
+    Written,
+    add_behaviour,
+    add_text,
+    begin_domain,
+    devices_of,
+    follow_size,
+    remove_disks,
+)
 
 _BUSES = {"virtio", "scsi", "sata", "ide"}
 _NIC_MODELS = {"virtio", "e1000", "e1000e", "rtl8139"}
 _NETWORKS = {"network": "network", "bridge": "bridge", "direct": "dev"}
-
-
-@dataclass(slots=True)
-class Written:
-    """A definition's XML, and what of the machine could not carry over."""
-
-    xml: str
-    reasons: list[str] = field(default_factory=list)
 
 
 def new_definition(
@@ -33,22 +33,16 @@ def new_definition(
     """The definition of a new replica; ``paths`` are its disks' qcow2 files."""
     reasons = _firmware_reasons(spec)
     ET.register_namespace("twinhull", NAMESPACE)
-    root = ET.Element("domain", type=domain_type)
-    _text(root, "name", spec.name)
-    _text(root, "uuid", spec.machine_id)
+    root = begin_domain(domain_type, spec)
     metadata = ET.SubElement(root, "metadata")
     ET.SubElement(metadata, f"{{{NAMESPACE}}}machine", made="yes")
-    _text(root, "memory", str(spec.memory_bytes // 1024), unit="KiB")
-    _text(root, "vcpu", str(spec.cpu_count))
     _add_os(root, spec.firmware)
     features = ET.SubElement(root, "features")
     ET.SubElement(features, "acpi")
     ET.SubElement(features, "apic")
     if domain_type == "kvm":
         ET.SubElement(root, "cpu", mode="host-passthrough")
-    ET.SubElement(root, "clock", offset="utc")
-    for name, what in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
-        _text(root, name, what)
+    add_behaviour(root)
     devices = ET.SubElement(root, "devices")
     for order, disk in enumerate(spec.disks, start=1):
         devices.append(disk_element(disk, paths[disk.key], order))
@@ -73,19 +67,15 @@ def _firmware_reasons(spec: MachineSpec) -> list[str]:
     return reasons
 
 
-def _text(parent: ET.Element, name: str, text: str, **attributes: str) -> None:
-    ET.SubElement(parent, name, attributes).text = text
-
-
 def _add_os(root: ET.Element, firmware: Firmware) -> None:
     os = ET.SubElement(root, "os")
     if firmware is Firmware.UEFI:
         os.set("firmware", "efi")
-        _text(os, "type", "hvm", arch="x86_64", machine="q35")
+        add_text(os, "type", "hvm", arch="x86_64", machine="q35")
         chosen = ET.SubElement(os, "firmware")
         ET.SubElement(chosen, "feature", enabled="no", name="secure-boot")
     else:
-        _text(os, "type", "hvm", arch="x86_64", machine="pc")
+        add_text(os, "type", "hvm", arch="x86_64", machine="pc")
 
 
 def _add_consoles(devices: ET.Element, serial_path: str) -> None:
@@ -138,30 +128,14 @@ def followed_definition(
     """An existing definition that follows the spec; what the spec does not speak of stays as it is."""
     ET.register_namespace("twinhull", NAMESPACE)
     root = ET.fromstring(xml)  # noqa: S314 - from the site's own libvirt
-    _set(root, "vcpu", str(spec.cpu_count), {})
-    _set(root, "memory", str(spec.memory_bytes // 1024), {"unit": "KiB"})
-    _set(root, "currentMemory", str(spec.memory_bytes // 1024), {"unit": "KiB"})
-    devices = root.find("devices")
-    if devices is None:
-        devices = ET.SubElement(root, "devices")
-    for disk in devices.findall("disk"):
-        target = disk.find("target")
-        if target is not None and target.get("dev") in removed_disks | new_disks.keys():
-            devices.remove(disk)
+    follow_size(root, spec)
+    devices = devices_of(root)
+    remove_disks(devices, removed_disks | new_disks.keys())
     for disk_spec in spec.disks:
         if disk_spec.key in new_disks:
             devices.append(disk_element(disk_spec, new_disks[disk_spec.key]))
     reasons = _follow_nics(devices, spec, networks)
     return Written(ET.tostring(root, encoding="unicode"), reasons)
-
-
-def _set(root: ET.Element, name: str, text: str, attributes: dict[str, str]) -> None:
-    element = root.find(name)
-    if element is None:
-        return
-    element.text = text
-    element.attrib.pop("current", None)
-    element.attrib.update(attributes)
 
 
 def _follow_nics(devices: ET.Element, spec: MachineSpec, networks: Mapping[str, str]) -> list[str]:

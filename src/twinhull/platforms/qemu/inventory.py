@@ -8,63 +8,23 @@ from collections.abc import Sequence
 import libvirt
 import libvirt_qemu
 
-from twinhull.model.errors import NotFound, SiteError, SiteUnreachable
-from twinhull.model.machine import DiskKey, MachineId, MachineStatus, PowerState, Standing
-from twinhull.platforms.libvirt_connection import told
-from twinhull.platforms.qemu.domains import Definition, power_of, read_definition
-from twinhull.platforms.qemu.place import Place
+from twinhull.model.errors import NotFound, SiteError
+from twinhull.model.machine import DiskKey, MachineId, MachineStatus, Standing
+from twinhull.platforms.libvirt.connection import told
+from twinhull.platforms.libvirt.domains import Definition
+from twinhull.platforms.libvirt.finding import definition_of, find, power
+from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.standings import StandingFiles
 
 AGENT_PING_SECONDS = 2
-
-RETURN_SECONDS = 15.0
-"""How long the end of a capture waits for a libvirtd that went away; what it cannot end then is a leftover."""
 
 
 class Machines:
     """A site's machines: finding them and describing them."""
 
     def __init__(self, place: Place, standings: StandingFiles) -> None:
-        self.site = place.site
-        self.standings = standings
-        self._connection = place.connection
-        self._clock = place.clock
-
-    def domain(self, machine_id: MachineId) -> libvirt.virDomain:
-        """Give libvirt's handle of a machine; raises NotFound."""
-        with told(self.site, f"looking for machine {machine_id}"):
-            return self._connection.get().lookupByUUIDString(machine_id)
-
-    def still_there(self, machine_id: MachineId) -> libvirt.virDomain | None:
-        """The machine by a connection that works, or None where it was removed; waits for a libvirtd that restarts.
-
-        Raises:
-            SiteUnreachable: libvirtd did not come back.
-        """
-        deadline = self._clock.monotonic() + RETURN_SECONDS
-        while True:
-            try:
-                return self.domain(machine_id)
-            except NotFound:
-                return None
-            except SiteUnreachable:
-                if self._clock.monotonic() > deadline:
-                    raise
-                self._clock.sleep(0.2)
-
-    def definition(self, domain: libvirt.virDomain) -> Definition:
-        """The machine as it is now: the running definition of a running one."""
-        with told(self.site, "reading a machine's definition"):
-            return read_definition(domain.XMLDesc(0))
-
-    def power(self, machine_id: MachineId) -> PowerState:
-        """Whether it runs; raises NotFound."""
-        return self.power_of(self.domain(machine_id))
-
-    def power_of(self, domain: libvirt.virDomain) -> PowerState:
-        """Whether it runs."""
-        with told(self.site, "asking for a machine's state"):
-            return power_of(*domain.state()[:2])
+        self._place = place
+        self._standings = standings
 
     def sizes(self, domain: libvirt.virDomain, definition: Definition) -> tuple[dict[DiskKey, int], list[str]]:
         """The sizes of a machine's disks, and a warning for each one that cannot be asked."""
@@ -86,34 +46,35 @@ class Machines:
         sizes, warnings = self.sizes(domain, definition)
         if warnings:
             raise SiteError(
-                f"Machine '{definition.name}' on site '{self.site}' cannot be worked on as a whole: {warnings[0]}",
+                f"Machine '{definition.name}' on site '{self._place.site}' cannot be worked on as a whole:"
+                f" {warnings[0]}",
                 hint="Make that disk readable there, or take it out of the machine.",
             )
         return sizes
 
     def machines(self) -> Sequence[MachineStatus]:
         """All machines, by name; agents are not asked."""
-        with told(self.site, "listing machines"):
-            domains = self._connection.get().listAllDomains()
-        standings = {standing.machine_id: standing for standing in self.standings.read_all()}
+        with told(self._place.site, "listing machines"):
+            domains = self._place.connection.get().listAllDomains()
+        standings = {standing.machine_id: standing for standing in self._standings.read_all()}
         found = [self._status(domain, standings) for domain in domains]
         return sorted((status for status in found if status), key=lambda status: status.spec.name)
 
     def machine(self, machine_id: MachineId) -> MachineStatus:
         """One machine, its agent asked; raises NotFound."""
-        domain = self.domain(machine_id)
-        standing = self.standings.read(machine_id)
+        domain = find(self._place, machine_id)
+        standing = self._standings.read(machine_id)
         status = self._status(domain, {machine_id: standing} if standing else {}, is_asking=True)
         if status is None:
-            raise NotFound(f"Machine {machine_id} disappeared from site '{self.site}' while it was looked at.")
+            raise NotFound(f"Machine {machine_id} disappeared from site '{self._place.site}' while it was looked at.")
         return status
 
     def _status(
         self, domain: libvirt.virDomain, standings: dict[MachineId, Standing], *, is_asking: bool = False
     ) -> MachineStatus | None:
         try:
-            definition = self.definition(domain)
-            power = self.power_of(domain)
+            definition = definition_of(self._place, domain)
+            running = power(self._place, domain)
             persistent = bool(domain.isPersistent())
         except NotFound:
             return None  # it was removed between the listing and this look
@@ -125,7 +86,7 @@ class Machines:
         answers = self.agent_answers(domain) if is_asking and definition.has_agent else None
         return MachineStatus(
             spec=definition.spec(sizes),
-            power=power,
+            power=running,
             has_agent=definition.has_agent,
             agent_answers=answers,
             standing=standings.get(definition.machine_id),

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from twinhull.model.errors import MachineBusy, SiteError
 from twinhull.model.machine import MachineId
 from twinhull.model.ports import Process
-from twinhull.platforms.hosts import Host, check
+from twinhull.platforms.hosts import check
+from twinhull.platforms.libvirt.place import Place
 
 THAW_SECONDS = 20
 """How long after the freeze the keeper thaws by itself."""
@@ -25,7 +26,7 @@ _SHELL = """
 lock=$1 uri=$2 machine=$3 seconds=$4
 mkdir -p -- "$(dirname -- "$lock")"
 exec 9>>"$lock"
-flock -n 9 || { echo busy; exit 1; }
+flock -w 0.5 9 || { echo busy; exit 1; }
 thaw() {
   thaw_guest; rm -f -- "$lock.freeze"
 }
@@ -49,11 +50,6 @@ while read -r word; do
 done
 [ -z "$timer" ] || { kill $timer 2>/dev/null; thaw </dev/null >/dev/null 2>&1; }
 """
-
-
-def lock_path(directory: str, machine_id: MachineId) -> str:
-    """Where a machine's lock is on its site's host."""
-    return f"{directory}/run/{machine_id}.lock"
 
 
 class Keeper:
@@ -101,52 +97,30 @@ def _release(process: Process) -> None:
 
 
 @contextmanager
-def keeping(host: Host, directory: str, uri: str, machine_id: MachineId) -> Iterator[Keeper]:
+def keeping(place: Place, machine_id: MachineId) -> Iterator[Keeper]:
     """Hold a machine's lock on its host for the length of the context.
 
     Raises:
         MachineBusy: somebody holds it already.
     """
-    path = lock_path(directory, machine_id)
-    process = host.start(["sh", "-c", _SHELL, "twinhull-keeper", path, uri, machine_id, str(THAW_SECONDS)])
+    lock, uri = place.capture_lock(machine_id), place.connection.uri_on_host
+    process = place.host.start(["sh", "-c", _SHELL, "twinhull-keeper", lock, uri, machine_id, str(THAW_SECONDS)])
     try:
         heard = _line(process)
         if heard == "busy":
             raise MachineBusy(
-                f"Another capture of machine {machine_id} is under way on {host.name}; this one was not begun.",
+                f"Another capture of machine {machine_id} is under way on {place.host.name}; this one was not begun.",
                 hint="Wait until it has ended: twinhull runs list.",
             )
         if not heard.startswith("held"):
-            raise SiteError(f"The lock {path} on {host.name} could not be taken ({heard or 'no reason was given'}).")
+            raise SiteError(
+                f"The lock {lock} on {place.host.name} could not be taken ({heard or 'no reason was given'})."
+            )
         yield Keeper(process, can_thaw=heard == "held")
     finally:
         _release(process)
 
 
-def has_frozen(host: Host, directory: str, machine_id: MachineId) -> bool:
-    """Whether a freeze of ours was begun on the machine and its end was never seen."""
-    return host.run(["test", "-e", f"{lock_path(directory, machine_id)}.freeze"]).is_ok
-
-
-def forget_freeze(host: Host, directory: str, machine_id: MachineId) -> None:
-    """The end of that freeze has been seen; safe to repeat."""
-    check(host, ["rm", "-f", "--", f"{lock_path(directory, machine_id)}.freeze"])
-
-
-_ABANDONED = """
-cd "$1" 2>/dev/null || exit 0
-for l in *.lock; do [ -e "$l" ] && flock -n "$l" true && echo "${l%.lock}"; done
-exit 0
-"""
-
-
-def abandoned(host: Host, directory: str) -> list[MachineId]:
-    """The machines that were worked on at some time and are not now."""
-    lines = check(host, ["sh", "-c", _ABANDONED, "abandoned", f"{directory}/run"]).decode().splitlines()
-    return [MachineId(line) for line in lines]
-
-
-def is_held(host: Host, directory: str, machine_id: MachineId) -> bool:
-    """Whether somebody alive works on the machine."""
-    script = '[ -e "$1" ] || exit 0; flock -n "$1" true'
-    return not host.run(["sh", "-c", script, "ask", lock_path(directory, machine_id)]).is_ok
+def forget_freeze(place: Place, machine_id: MachineId) -> None:
+    """The end of a freeze whose keeper is gone has been seen; safe to repeat."""
+    check(place.host, ["rm", "-f", "--", f"{place.capture_lock(machine_id)}.freeze"])

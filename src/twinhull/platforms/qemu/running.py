@@ -15,12 +15,11 @@ from twinhull.model.machine import DiskKey, DiskSpec, MachineSpec
 from twinhull.model.ports import Clock
 from twinhull.model.units import KIB
 from twinhull.platforms.contract import CaptureRequest, CaptureWindow
-from twinhull.platforms.libvirt_connection import as_site_error, told
-from twinhull.platforms.qemu.domains import Definition
-from twinhull.platforms.qemu.freeze import Frozen, frozen
-from twinhull.platforms.qemu.inventory import Machines
-from twinhull.platforms.qemu.keeper import Keeper
-from twinhull.platforms.qemu.opened import (
+from twinhull.platforms.libvirt.connection import as_site_error, told
+from twinhull.platforms.libvirt.domains import Definition
+from twinhull.platforms.libvirt.finding import definition_of, find, find_again, power
+from twinhull.platforms.libvirt.images import tracker_name
+from twinhull.platforms.libvirt.opened import (
     CANNOT_TRACK,
     NO_TRACKER_YET,
     OpenedCapture,
@@ -28,8 +27,11 @@ from twinhull.platforms.qemu.opened import (
     TrackerAnswer,
     lost,
 )
-from twinhull.platforms.qemu.place import Place
-from twinhull.platforms.qemu.trackers import Trackers, checkpoint_xml, tracker_name
+from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.qemu.freeze import Frozen, frozen
+from twinhull.platforms.qemu.inventory import Machines
+from twinhull.platforms.qemu.keeper import Keeper
+from twinhull.platforms.qemu.trackers import Trackers, checkpoint_xml
 
 END_SECONDS = 60.0
 """How long libvirt may take to end a backup that was called off; it usually takes a few milliseconds."""
@@ -88,25 +90,24 @@ class RunningCaptures:
     """Captures of a site's running machines."""
 
     def __init__(self, place: Place, machines: Machines, trackers: Trackers) -> None:
+        self._place = place
         self._machines = machines
         self._trackers = trackers
-        self._host = place.host
-        self._clock = place.clock
         self._site = place.site
 
     @contextmanager
     def capture(self, request: CaptureRequest, keeper: Keeper, scratch: str) -> Iterator[OpenedCapture]:
         """Capture; ``scratch`` is a directory of the host that QEMU may write to, taken away by the caller."""
-        domain = self._machines.domain(request.machine_id)
-        definition = self._machines.definition(domain)
+        domain = find(self._place, request.machine_id)
+        definition = definition_of(self._place, domain)
         sizes = self._machines.exact_sizes(domain, definition)
         subject = _Subject(domain, definition, definition.spec(sizes), request, scratch)
         answers = self._answers(subject)
-        captured_at = self._clock.now()
+        captured_at = self._place.clock.now()
         capture: OpenedCapture | None = None
         try:
             begun = self._begin(subject, answers, keeper)
-            with self._host.forward(f"{scratch}/nbd") as socket:
+            with self._place.host.forward(f"{scratch}/nbd") as socket:
                 capture = OpenedCapture(
                     spec=subject.spec,
                     captured_at=captured_at,
@@ -141,18 +142,18 @@ class RunningCaptures:
 
     def _begin(self, subject: _Subject, answers: Answers, keeper: Keeper) -> _Begun:
         """Freeze, begin, thaw, and measure how long the guest stood still."""
-        power = self._machines.power_of(subject.domain)
-        started = self._clock.monotonic()
+        before = power(self._place, subject.domain)
+        started = self._place.clock.monotonic()
         with ExitStack() as stack:
             state = Frozen()
             if subject.request.is_freezing and is_quiet(answers):
                 state.reasons.append(QUIET)
             elif subject.request.is_freezing:
-                state = stack.enter_context(frozen(subject.domain, subject.definition, power, keeper))
-            begin_started = self._clock.monotonic()
+                state = stack.enter_context(frozen(subject.domain, subject.definition, before, keeper))
+            begin_started = self._place.clock.monotonic()
             answers = self._begin_backup(subject, answers)
-            begin_seconds = self._clock.monotonic() - begin_started
-        freeze_seconds = self._clock.monotonic() - started if state.is_frozen else begin_seconds
+            begin_seconds = self._place.clock.monotonic() - begin_started
+        freeze_seconds = self._place.clock.monotonic() - started if state.is_frozen else begin_seconds
         return _Begun(state, CaptureWindow(freeze_seconds, begin_seconds), answers)
 
     def _begin_backup(self, subject: _Subject, answers: Answers) -> Answers:
@@ -186,15 +187,13 @@ class RunningCaptures:
 
     def _end(self, subject: _Subject, *, is_kept: bool) -> None:
         """End our backup; then either the older trackers go, or the new one."""
-        domain, new = self._machines.still_there(subject.request.machine_id), subject.new_tracker
+        machine_id = subject.request.machine_id
+        domain = find_again(self._place, machine_id)
         if domain is None:
             return
         if (backup_socket(domain, self._site) or "").startswith(subject.scratch):
-            end_backup(domain, self._site, self._clock)
-        known = self._trackers.all_names(domain, subject.definition)
-        doomed = known - {new} if is_kept else known & {new}
-        is_off = self._machines.power_of(domain).is_off
-        self._trackers.drop(domain, subject.definition, doomed, is_off=is_off)
+            end_backup(domain, self._site, self._place.clock)
+        self._trackers.settle(machine_id, subject.definition, subject.new_tracker, is_kept=is_kept)
 
 
 def is_quiet(answers: Answers) -> bool:

@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from urllib.parse import urlsplit
 
+import libvirt
+
+from twinhull.blocks.nbd import NbdDisk
 from twinhull.model.errors import UsageError
-from twinhull.model.machine import DiskKey, MachineId, MachineStatus, PowerState, Standing
+from twinhull.model.machine import DiskKey, MachineId, MachineStatus
 from twinhull.model.ports import Ports
-from twinhull.platforms import guard
 from twinhull.platforms.contract import (
     Capability,
-    Capture,
     CaptureRequest,
-    DiskDoor,
     Leftover,
     ReplicaChanges,
     ReplicaRequest,
     SiteSettings,
     Support,
 )
-from twinhull.platforms.hosts import open_host
-from twinhull.platforms.libvirt_connection import LibvirtConnection, told
+from twinhull.platforms.libvirt.connection import qemu_identity, told
+from twinhull.platforms.libvirt.domains import read_definition
+from twinhull.platforms.libvirt.opened import OpenedCapture
+from twinhull.platforms.libvirt.replicas import open_disk
+from twinhull.platforms.libvirt.site import LibvirtSite
+from twinhull.platforms.qemu import screen
 from twinhull.platforms.qemu.canary import is_guarded
 from twinhull.platforms.qemu.captures import QemuCaptures
-from twinhull.platforms.qemu.domains import read_definition
 from twinhull.platforms.qemu.inventory import Machines
 from twinhull.platforms.qemu.leftovers import Leftovers
-from twinhull.platforms.qemu.place import Place
-from twinhull.platforms.qemu.power import Switch
 from twinhull.platforms.qemu.replicas import QemuReplicas
 from twinhull.platforms.qemu.trackers import Trackers
-from twinhull.platforms.standings import StandingFiles
 
 DRIVER = "qemu"
 """libvirt's name of its QEMU driver, in URIs and hook directories."""
@@ -43,28 +43,20 @@ _RESTART = "its libvirtd asks no hooks, because it found none when it started: r
 _NEEDED_PROGRAMS = ("qemu-img", "qemu-nbd", "flock", "virsh")
 
 
-class QemuSite:
+_SHUTDOWN_REQUESTS = (libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT, libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+
+
+class QemuSite(LibvirtSite):
     """A libvirt host that runs QEMU."""
 
     def __init__(self, settings: SiteSettings, ports: Ports) -> None:
-        self.settings = settings
-        self._host = open_host(settings.uri, ports)
-        self._connection = LibvirtConnection(settings.name, settings.uri, self._host, ports.clock)
-        self._place = Place(settings.name, self._connection, self._host, ports.clock, settings.directory)
-        self._standings = StandingFiles(self._host, settings.directory)
+        super().__init__(settings, ports, DRIVER, _SHUTDOWN_REQUESTS)
         self._machines = Machines(self._place, self._standings)
-        self._switch = Switch(self._place, self._machines)
-        self._trackers = Trackers(settings.name, self._host)
-        self._leftovers = Leftovers(self._place, self._machines, self._trackers)
-        self._captures = QemuCaptures(self._place, self._machines, self._trackers, self._leftovers)
-        self._replicas = QemuReplicas(self._place, self._machines, self._domain_type)
+        trackers = Trackers(self._place)
+        self._leftovers = Leftovers(self._place, trackers)
+        self._captures = QemuCaptures(self._place, self._machines, trackers, self._leftovers)
+        self._replicas = QemuReplicas(self._place, self._standings, self._domain_type)
         self._randomness = ports.randomness
-
-    def connect(self) -> None:
-        """Connect, and put the guard at libvirt's power switch where there is one."""
-        self._connection.get()
-        if not self._connection.is_embedded:
-            guard.install(self._host, self.settings.hooks_directory, DRIVER, self.settings.directory)
 
     def _guard_support(self) -> Support:
         """Whether libvirt itself refuses what may not start; tried, because a file in place proves nothing."""
@@ -72,11 +64,6 @@ class QemuSite:
             return Support(is_supported=False, reason=_NO_HOOKS)
         is_refused = is_guarded(self._place, self._standings, self._randomness.uuid())
         return Support(is_supported=is_refused, reason="" if is_refused else _RESTART)
-
-    def close(self) -> None:
-        """Close the connection; safe to repeat."""
-        self._connection.close()
-        self._host.close()
 
     def capabilities(self) -> Mapping[Capability, Support]:
         """What this site can do; every capability is named."""
@@ -137,8 +124,6 @@ class QemuSite:
             " Set the site's option accelerator=kvm where it does."
         )
 
-    # The contract's words, each handed to who knows.
-
     def machines(self) -> Sequence[MachineStatus]:
         """All machines of the site, by name."""
         return self._machines.machines()
@@ -147,35 +132,15 @@ class QemuSite:
         """One machine, its agent asked."""
         return self._machines.machine(machine_id)
 
-    def power(self, machine_id: MachineId) -> PowerState:
-        """Whether it runs."""
-        return self._machines.power(machine_id)
-
-    def start(self, machine_id: MachineId, epoch: int) -> None:
-        """Switch on, if the standing here lets this epoch start."""
-        self._switch.start(machine_id, epoch)
-
-    def stop(self, machine_id: MachineId, grace_seconds: float) -> bool:
-        """Ask the guest to shut down, then switch off."""
-        return self._switch.stop(machine_id, grace_seconds)
-
-    def kill(self, machine_id: MachineId) -> None:
-        """Switch off at once."""
-        self._switch.kill(machine_id)
-
-    def set_autostart(self, machine_id: MachineId, *, is_on: bool) -> bool:
-        """Whether the host starts the machine when it boots."""
-        return self._switch.set_autostart(machine_id, is_on=is_on)
-
     def serial_log(self, machine_id: MachineId, last_bytes: int) -> str:
         """The end of the serial log."""
-        return self._switch.serial_log(machine_id, last_bytes)
+        return screen.serial_log(self._place, machine_id, last_bytes)
 
     def screenshot(self, machine_id: MachineId) -> bytes:
         """The console as PNG."""
-        return self._switch.screenshot(machine_id)
+        return screen.screenshot(self._place, machine_id)
 
-    def capture(self, request: CaptureRequest) -> AbstractContextManager[Capture]:
+    def capture(self, request: CaptureRequest) -> AbstractContextManager[OpenedCapture]:
         """Capture a machine, running or stopped."""
         return self._captures.capture(request)
 
@@ -191,29 +156,12 @@ class QemuSite:
         """Remove a replica that we made."""
         self._replicas.remove(machine_id)
 
-    def write_disk(self, machine_id: MachineId, key: DiskKey) -> AbstractContextManager[DiskDoor]:
-        """Open a stopped machine's disk for reading and writing."""
-        return self._replicas.open_disk(machine_id, key, is_writable=True)
-
-    def read_disk(self, machine_id: MachineId, key: DiskKey) -> AbstractContextManager[DiskDoor]:
-        """Open a stopped machine's disk for reading."""
-        return self._replicas.open_disk(machine_id, key, is_writable=False)
-
-    def standing(self, machine_id: MachineId) -> Standing | None:
-        """The machine's standing here."""
-        return self._standings.read(machine_id)
-
-    def standings(self) -> Sequence[Standing]:
-        """All of them."""
-        return self._standings.read_all()
-
-    def write_standing(self, standing: Standing) -> None:
-        """Write it, durably and as a whole."""
-        self._standings.write(standing)
-
-    def remove_standing(self, machine_id: MachineId) -> None:
-        """Forget the machine."""
-        self._standings.remove(machine_id)
+    def open_disk(
+        self, machine_id: MachineId, key: DiskKey, *, is_writable: bool
+    ) -> AbstractContextManager[Callable[[], NbdDisk]]:
+        """Open a stopped machine's disk; QEMU's image lock keeps others, and the machine itself, away meanwhile."""
+        owner = qemu_identity(self._connection.get())
+        return open_disk(self._place, machine_id, key, is_writable=is_writable, owner=owner)
 
     def leftovers(self, machine_id: MachineId | None, kept_trackers: Sequence[str]) -> Sequence[Leftover]:
         """All of ours that belongs to nobody alive."""

@@ -7,37 +7,28 @@ machine was off, definitions that were restored), and whether the bitmaps are wh
 
 from __future__ import annotations
 
-import json
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 import libvirt
 
-from twinhull.model.machine import DiskKey
-from twinhull.platforms.hosts import Host, check
-from twinhull.platforms.libvirt_connection import told
-from twinhull.platforms.qemu.domains import Definition, ImageFile
-
-PREFIX = "twinhull-"
-
-_INFO = ("qemu-img", "info", "--force-share", "-f", "qcow2", "--output=json")
-
-
-def tracker_name(capture_id: str) -> str:
-    """The name of the tracker that a capture leaves."""
-    return PREFIX + capture_id
+from twinhull.model.machine import DiskKey, MachineId
+from twinhull.platforms.libvirt.connection import told
+from twinhull.platforms.libvirt.domains import Definition
+from twinhull.platforms.libvirt.finding import find_again, power
+from twinhull.platforms.libvirt.images import PREFIX, drop_trackers, trackers_in
+from twinhull.platforms.libvirt.place import Place
 
 
 class Trackers:
     """The trackers of one site's machines."""
 
-    def __init__(self, site: str, host: Host) -> None:
-        self._site = site
-        self._host = host
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     def checkpoints(self, domain: libvirt.virDomain) -> list[str]:
         """The names of our checkpoints of a machine."""
-        with told(self._site, "listing checkpoints"):
+        with told(self._place.site, "listing checkpoints"):
             names = [checkpoint.getName() for checkpoint in domain.listAllCheckpoints()]
         return [name for name in names if name.startswith(PREFIX)]
 
@@ -49,7 +40,7 @@ class Trackers:
         if not was_known:
             self._redefine(domain, name, disks)
         flags = libvirt.VIR_DOMAIN_CHECKPOINT_XML_SIZE | libvirt.VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN
-        with told(self._site, f"looking at checkpoint {name}"):
+        with told(self._place.site, f"looking at checkpoint {name}"):
             checkpoint = domain.checkpointLookupByName(name)
             found = ET.fromstring(checkpoint.getXMLDesc(flags)).findall("./disks/disk")  # noqa: S314 - from the site
             # libvirt gives a size exactly for the bitmaps that QEMU has loaded whole.
@@ -60,14 +51,14 @@ class Trackers:
 
     def _redefine(self, domain: libvirt.virDomain, name: str, disks: Iterable[DiskKey]) -> None:
         xml = checkpoint_xml(name, set(disks), ())
-        with told(self._site, f"remembering checkpoint {name}"):
+        with told(self._place.site, f"remembering checkpoint {name}"):
             domain.checkpointCreateXML(xml, libvirt.VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE)
 
     def drop_running(self, domain: libvirt.virDomain, name: str, disks: Iterable[DiskKey]) -> None:
         """Drop a tracker of a running machine; safe to repeat."""
         if name not in self.checkpoints(domain):
             self._redefine(domain, name, disks)
-        with told(self._site, f"dropping checkpoint {name}"):
+        with told(self._place.site, f"dropping checkpoint {name}"):
             checkpoint = domain.checkpointLookupByName(name)
             try:
                 checkpoint.delete(0)
@@ -75,49 +66,34 @@ class Trackers:
                 # Its bitmap is gone from some disk (QEMU was killed): what is left is libvirt's memory of it.
                 checkpoint.delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
 
-    def bitmaps(self, image: ImageFile) -> Mapping[str, bool]:
-        """The bitmaps of ours in an image's file, each with whether it is whole and counting."""
-        if not image.can_track:
-            return {}
-        info = json.loads(check(self._host, [*_INFO, "--", image.path]))
-        entries = info.get("format-specific", {}).get("data", {}).get("bitmaps", [])
-        return {
-            entry["name"]: "auto" in entry["flags"] and "in-use" not in entry["flags"]
-            for entry in entries
-            if entry["name"].startswith(PREFIX)
-        }
-
-    def add_stopped(self, image: ImageFile, name: str) -> bool:
-        """Leave a tracker in a stopped machine's disk; False where the disk can have none."""
-        if not image.can_track:
-            return False
-        if name not in self.bitmaps(image):
-            check(self._host, ["qemu-img", "bitmap", "--add", "-f", "qcow2", "--", image.path, name])
-        return True
-
-    def drop_stopped(self, domain: libvirt.virDomain, definition: Definition, names: Iterable[str]) -> None:
+    def drop_stopped(self, domain: libvirt.virDomain, definition: Definition, names: Collection[str]) -> None:
         """Drop trackers of a stopped machine, bitmaps and libvirt's memory of them; safe to repeat."""
-        chosen = set(names)
-        for image in definition.disks:
-            for name in chosen & self.bitmaps(image).keys():
-                check(self._host, ["qemu-img", "bitmap", "--remove", "-f", "qcow2", "--", image.path, name])
-        for name in chosen & set(self.checkpoints(domain)):
-            with told(self._site, f"dropping checkpoint {name}"):
+        drop_trackers(self._place.host, definition.disks, names)
+        for name in set(names) & set(self.checkpoints(domain)):
+            with told(self._place.site, f"dropping checkpoint {name}"):
                 domain.checkpointLookupByName(name).delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
 
     def all_names(self, domain: libvirt.virDomain, definition: Definition) -> set[str]:
         """Every tracker of ours on a machine, known to libvirt or only in an image."""
-        in_images = {name for image in definition.disks for name in self.bitmaps(image)}
-        return in_images | set(self.checkpoints(domain))
+        return trackers_in(self._place.host, definition.disks) | set(self.checkpoints(domain))
 
-    def drop(self, domain: libvirt.virDomain, definition: Definition, names: Iterable[str], *, is_off: bool) -> None:
+    def drop(self, domain: libvirt.virDomain, definition: Definition, names: Collection[str]) -> None:
         """Drop trackers, whatever the machine's state; safe to repeat."""
-        if is_off:
+        if not names:
+            return
+        if power(self._place, domain).is_off:
             self.drop_stopped(domain, definition, names)
             return
         trackable = [disk.key for disk in definition.disks if disk.can_track]
         for name in names:
             self.drop_running(domain, name, trackable)
+
+    def settle(self, machine_id: MachineId, definition: Definition, name: str, *, is_kept: bool) -> None:
+        """A capture has ended: of its tracker and the older ones, what shall stay stays. Waits for a libvirtd."""
+        domain = find_again(self._place, machine_id)
+        if domain is not None:
+            known = self.all_names(domain, definition)
+            self.drop(domain, definition, known - {name} if is_kept else known & {name})
 
 
 def checkpoint_xml(name: str, tracked: set[DiskKey], others: Iterable[str]) -> str:

@@ -1,10 +1,10 @@
 """The platform ``xen``: a Xen host with libvirt's libxl driver, reached by ssh.
 
-In reading order: ``place`` (where, and its locks), ``domains`` (what libvirt's XML says, in our words), ``sidecar``
-(what Xen cannot say), ``images`` (disk images and the trackers in them), ``machines`` (the inventory), ``power`` (the
-switch), ``definition`` and ``replicas`` (the powered-off twin), ``qmp`` and ``monitor`` (the QEMU that serves a running
-machine's disks), ``running`` and ``stopped`` (the two ways to capture), ``captures`` (which of them), ``leftovers``,
-``site``.
+What it shares with other platforms is in :mod:`twinhull.platforms.libvirt`. In reading order: ``sidecar`` (what Xen
+cannot say), ``survey`` (all that the host's files say, in one command), ``machines`` (the inventory), ``console``,
+``definition`` and ``replicas`` (the powered-off twin), ``qmp`` and ``monitor`` (the QEMU that serves a running
+machine's disks), ``running`` and ``copied`` (capturing a machine that runs), ``captures`` (whichever state it is in),
+``leftovers``, ``site``.
 """
 
 from twinhull.platforms.xen.site import XenPlatform

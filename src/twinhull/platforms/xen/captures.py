@@ -8,54 +8,66 @@ from contextlib import contextmanager
 from twinhull.model.errors import StillRunning
 from twinhull.model.machine import DiskKey, MachineId
 from twinhull.platforms.contract import CaptureRequest
-from twinhull.platforms.xen.images import tracker_name
-from twinhull.platforms.xen.leftovers import Leftovers, Scratch
-from twinhull.platforms.xen.machines import Machines
+from twinhull.platforms.libvirt.finding import definition_of, find, power, require_off
+from twinhull.platforms.libvirt.holding import holding
+from twinhull.platforms.libvirt.images import add_tracker, drop_trackers, exact_sizes, tracker_name, trackers_in
+from twinhull.platforms.libvirt.opened import OpenedCapture
+from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.stopped import stopped_capture
+from twinhull.platforms.xen.leftovers import Leftovers
+from twinhull.platforms.xen.machines import look
 from twinhull.platforms.xen.monitor import Monitors
-from twinhull.platforms.xen.opened import OpenedCapture
-from twinhull.platforms.xen.place import Place
 from twinhull.platforms.xen.running import RunningCaptures
-from twinhull.platforms.xen.stopped import StoppedCaptures
 
 
 class XenCaptures:
     """Captures of one host."""
 
-    def __init__(self, place: Place, machines: Machines, monitors: Monitors, leftovers: Leftovers) -> None:
+    def __init__(self, place: Place, monitors: Monitors, leftovers: Leftovers) -> None:
         self._place = place
-        self._machines = machines
         self._leftovers = leftovers
-        self._scratch = Scratch(place)
-        self._running = RunningCaptures(place, machines, monitors, leftovers)
-        self._stopped = StoppedCaptures(place, machines, leftovers)
+        self._running = RunningCaptures(place, monitors, leftovers)
 
     @contextmanager
     def capture(self, request: CaptureRequest) -> Iterator[OpenedCapture]:
         """Capture a machine; raises MachineBusy where another capture is open on it, NotFound where it is not here."""
         machine_id = request.machine_id
-        is_off = self._machines.power(machine_id).is_off
-        kind = self._stopped if is_off else self._running
-        with (
-            self._place.holding(self._place.capture_lock(machine_id)),
-            self._scratch.opened(machine_id, request.capture_id) as scratch,
-            kind.capture(request, scratch) as capture,
-        ):
+        is_off = power(self._place, find(self._place, machine_id)).is_off
+        locks = [("-x", self._place.capture_lock(machine_id))]
+        if is_off:
+            # Xen opens disks without QEMU's image locks: nothing else would keep the machine from being started.
+            locks.append(("-s", self._place.disks_lock(machine_id)))
+        kind = self._stopped if is_off else self._running.capture
+        with holding(self._place, machine_id, request.capture_id, locks) as scratch, kind(request, scratch) as capture:
             yield capture
+
+    @contextmanager
+    def _stopped(self, request: CaptureRequest, scratch: str) -> Iterator[OpenedCapture]:
+        require_off(self._place, find(self._place, request.machine_id))
+        machine = look(self._place, request.machine_id)
+        spec = machine.describe(exact_sizes(self._place.host, machine.definition, machine.infos))
+        disks = list(zip(machine.definition.disks, machine.infos, strict=True))
+        opened: OpenedCapture | None = None
+        try:
+            with stopped_capture(self._place, spec, disks, request, scratch) as opened:
+                yield opened
+        finally:
+            is_kept = opened is not None and opened.is_kept
+            self._leftovers.settle_trackers(request.machine_id, tracker_name(request.capture_id), is_kept=is_kept)
 
     def arm_trackers(self, machine_id: MachineId, capture_id: str) -> Mapping[DiskKey, str]:
         """Leave trackers on a stopped machine and drop older ones; raises StillRunning."""
-        locks = (self._place.capture_lock(machine_id), self._place.disks_lock(machine_id))
-        with self._place.holding(locks[0]), self._place.holding(locks[1]):
-            if not self._machines.power(machine_id).is_off:
+        locks = [("-x", self._place.capture_lock(machine_id)), ("-x", self._place.disks_lock(machine_id))]
+        host, name = self._place.host, tracker_name(capture_id)
+        with holding(self._place, machine_id, capture_id, locks):
+            domain = find(self._place, machine_id)
+            if not power(self._place, domain).is_off:
                 raise StillRunning(
                     f"Machine {machine_id} runs on site '{self._place.site}': its disks are at no known point, and no"
                     " tracker was left.",
                 )
-            machine = self._machines.look(machine_id)
-            name = tracker_name(capture_id)
-            older = self._leftovers.trackers(machine_id) - {name}
-            tracked = [image for image in machine.definition.disks if image.format == "qcow2"]
-            for image in tracked:
-                self._machines.images.add_tracker(image, name)
-            self._leftovers.drop_trackers(machine_id, older)
-            return {machine.key_of(image): name for image in tracked}
+            disks = definition_of(self._place, domain).disks
+            older = trackers_in(host, disks) - {name}
+            add_tracker(host, disks, name)
+            drop_trackers(host, disks, older)
+        return {image.key: name for image in disks if image.can_track}

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from twinhull.model.errors import NotSupportedHere
 from twinhull.model.machine import BootMode, DiskKey, Firmware, MachineSpec, NicSpec
+from twinhull.platforms.libvirt.writing import (
+    Written,
+    add_behaviour,
+    add_text,
+    begin_domain,
+    devices_of,
+    follow_size,
+    remove_disks,
+)
 
 LARGEST_HVM_DISKS = 7
 """The emulated SCSI controller takes seven disks beside itself."""
 
 _LARGEST_PV_DISKS = 26
-
-
-@dataclass(slots=True)
-class Written:
-    """A definition's XML, and what of the machine could not carry over."""
-
-    xml: str
-    reasons: list[str] = field(default_factory=list)
 
 
 def check_can_boot(spec: MachineSpec, boot_mode: BootMode) -> None:
@@ -52,15 +52,9 @@ def new_definition(
     """The definition of a machine that we made; ``spec.boot_mode`` says how it boots, ``paths`` are its qcow2 files."""
     check_can_boot(spec, spec.boot_mode)
     is_hvm = spec.boot_mode is BootMode.HVM
-    root = ET.Element("domain", type="xen")
-    _text(root, "name", spec.name)
-    _text(root, "uuid", spec.machine_id)
-    _text(root, "memory", str(spec.memory_bytes // 1024), unit="KiB")
-    _text(root, "vcpu", str(spec.cpu_count))
+    root = begin_domain("xen", spec)
     _add_boot(root, is_hvm=is_hvm)
-    ET.SubElement(root, "clock", offset="utc")
-    for name, what in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
-        _text(root, name, what)
+    add_behaviour(root)
     devices = ET.SubElement(root, "devices")
     for index, disk in enumerate(spec.disks):
         devices.append(disk_element(paths[disk.key], target_of(index, spec.boot_mode)))
@@ -73,22 +67,18 @@ def new_definition(
     return Written(ET.tostring(root, encoding="unicode"), reasons)
 
 
-def _text(parent: ET.Element, name: str, text: str, **attributes: str) -> None:
-    ET.SubElement(parent, name, attributes).text = text
-
-
 def _add_boot(root: ET.Element, *, is_hvm: bool) -> None:
     if not is_hvm:
-        _text(root, "bootloader", "pygrub")
+        add_text(root, "bootloader", "pygrub")
     os = ET.SubElement(root, "os")
     if is_hvm:
-        _text(os, "type", "hvm", arch="x86_64", machine="xenfv")
+        add_text(os, "type", "hvm", arch="x86_64", machine="xenfv")
         ET.SubElement(os, "boot", dev="hd")
         features = ET.SubElement(root, "features")
         for name in ("acpi", "apic", "pae"):
             ET.SubElement(features, name)
     else:
-        _text(os, "type", "linux", arch="x86_64", machine="xenpv")
+        add_text(os, "type", "linux", arch="x86_64", machine="xenpv")
 
 
 def disk_element(path: str, target: str) -> ET.Element:
@@ -125,19 +115,9 @@ def followed_definition(
 ) -> Written:
     """The definition of a machine that was here before us, following the spec; its other parts stay as they are."""
     root = ET.fromstring(xml)  # noqa: S314 - from the site's own libvirt
-    for name, text in (("vcpu", str(spec.cpu_count)), ("memory", str(spec.memory_bytes // 1024))):
-        for element in root.findall(name):
-            element.text = text
-            element.attrib.pop("current", None)
-    for element in root.findall("currentMemory"):
-        root.remove(element)
-    devices = root.find("devices")
-    if devices is None:
-        devices = ET.SubElement(root, "devices")
-    for disk in devices.findall("disk"):
-        target = disk.find("target")
-        if target is not None and target.get("dev") in removed_targets | new_disks.keys():
-            devices.remove(disk)
+    follow_size(root, spec)
+    devices = devices_of(root)
+    remove_disks(devices, removed_targets | new_disks.keys())
     for target_name, path in new_disks.items():
         devices.append(disk_element(path, target_name))
     return Written(ET.tostring(root, encoding="unicode"))

@@ -12,10 +12,10 @@ from typing import Any
 
 from twinhull.model.errors import NotSupportedHere
 from twinhull.model.machine import MachineId
-from twinhull.platforms.libvirt_connection import told
-from twinhull.platforms.xen.images import PREFIX
-from twinhull.platforms.xen.machines import Machines
-from twinhull.platforms.xen.place import Place
+from twinhull.platforms.libvirt.connection import told
+from twinhull.platforms.libvirt.finding import find
+from twinhull.platforms.libvirt.images import PREFIX
+from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.xen.qmp import QemuGone, Qmp, QmpRefused, talking
 
 COPY = "twinhull.copy"
@@ -25,12 +25,11 @@ COPY = "twinhull.copy"
 class Monitors:
     """The QEMUs of one host's running machines."""
 
-    def __init__(self, place: Place, machines: Machines) -> None:
+    def __init__(self, place: Place) -> None:
         self._place = place
-        self._machines = machines
 
     def _path(self, machine_id: MachineId) -> str:
-        domain = self._machines.domain(machine_id)
+        domain = find(self._place, machine_id)
         with told(self._place.site, f"asking for the number of machine {machine_id}"):
             return f"/var/run/xen/qmp-libxenstat-{domain.ID()}"
 

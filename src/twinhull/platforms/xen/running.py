@@ -27,22 +27,23 @@ from twinhull.model.errors import NotSupportedHere, SiteError, SiteFull
 from twinhull.model.machine import BootMode, Consistency, DiskKey
 from twinhull.model.units import MIB, format_bytes
 from twinhull.platforms.contract import CaptureRequest, CaptureWindow
-from twinhull.platforms.hosts import check
-from twinhull.platforms.xen.domains import XenImage
-from twinhull.platforms.xen.images import PREFIX, tracker_name
-from twinhull.platforms.xen.leftovers import Leftovers
-from twinhull.platforms.xen.machines import Machines, XenMachine
-from twinhull.platforms.xen.monitor import COPY, Monitors, end_all
-from twinhull.platforms.xen.opened import (
+from twinhull.platforms.libvirt.domains import ImageFile
+from twinhull.platforms.libvirt.images import PREFIX, exact_sizes, tracker_name
+from twinhull.platforms.libvirt.opened import (
     CANNOT_TRACK,
-    COPIED_GRAIN_BYTES,
     NO_TRACKER_YET,
     OpenedCapture,
     OpenedDisk,
+    TrackerAnswer,
     lost,
 )
-from twinhull.platforms.xen.place import Place
+from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.xen.copied import COPIED_GRAIN_BYTES, PartlyCopied
+from twinhull.platforms.xen.leftovers import Leftovers
+from twinhull.platforms.xen.machines import look
+from twinhull.platforms.xen.monitor import COPY, Monitors, end_all
 from twinhull.platforms.xen.qmp import Qmp
+from twinhull.platforms.xen.survey import XenMachine
 
 COPY_SECONDS = 4 * 3600.0
 """How long QEMU may copy a disk into its temporary image."""
@@ -52,6 +53,15 @@ _CHANGES = "twinhull.changes"
 """The bitmap in a temporary image that tells the old tracker's changes."""
 
 _NO_FREEZE = "A Xen machine has no guest agent: captured without a freeze, as after a power failure."
+
+
+_NO_ROOM = 45
+_MAKE_ROOM = """
+free=$(df --output=avail -B1 -- "$1" | tail -n 1) || exit
+[ "$free" -ge "$2" ] || { echo "$free"; exit 45; }
+shift 2
+while [ $# -gt 0 ]; do qemu-img create -q -f qcow2 -- "$1" "$2" || exit; shift 2; done
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +118,8 @@ def _action(kind: str, **data: object) -> dict[str, Any]:
 class RunningCaptures:
     """Captures of a host's machines that run."""
 
-    def __init__(self, place: Place, machines: Machines, monitors: Monitors, leftovers: Leftovers) -> None:
+    def __init__(self, place: Place, monitors: Monitors, leftovers: Leftovers) -> None:
         self._place = place
-        self._machines = machines
         self._monitors = monitors
         self._leftovers = leftovers
 
@@ -128,15 +137,15 @@ class RunningCaptures:
             self._leftovers.settle_trackers(request.machine_id, name, is_kept=is_kept)
 
     def _capture(self, stack: ExitStack, request: CaptureRequest, scratch: str) -> OpenedCapture:
-        machine = self._machines.look(request.machine_id)
-        sizes = self._machines.images.sizes(machine.definition.disks)
+        machine = look(self._place, request.machine_id)
+        sizes = exact_sizes(self._place.host, machine.definition, machine.infos)
         with self._monitors.talking(request.machine_id) as qmp:
             end_all(qmp)  # what a killed capture left: its owner is dead, for we hold the machine's lock
             plans = _plans(qmp, machine, sizes, request, scratch)
-            self._check_room(scratch, sum(plan.room_bytes for plan in plans))
+            self._make_room(scratch, plans)
             try:
                 for plan in plans:
-                    self._add_target(qmp, plan)
+                    _add_target(qmp, plan)
                 started = self._place.clock.monotonic()
                 qmp("transaction", actions=[action for plan in plans for action in plan.actions()])
                 begin_seconds = self._place.clock.monotonic() - started
@@ -146,7 +155,7 @@ class RunningCaptures:
             finally:
                 end_all(qmp)
         return OpenedCapture(
-            spec=machine.spec(sizes),
+            spec=machine.describe(sizes),
             captured_at=captured_at,
             consistency=Consistency.CRASH,
             # The guest is never stopped; while the transaction is made its writes wait.
@@ -155,21 +164,20 @@ class RunningCaptures:
             disks=[self._serve(stack, plan, scratch) for plan in plans],
         )
 
-    def _check_room(self, scratch: str, wanted: int) -> None:
-        answer = check(self._place.host, ["df", "--output=avail", "-B1", "--", scratch])
-        free = int(answer.split()[-1])
-        if free < wanted:
+    def _make_room(self, scratch: str, plans: Sequence[_Plan]) -> None:
+        """Create the temporary images, if there is room for what will be copied."""
+        wanted = sum(plan.room_bytes for plan in plans)
+        sizes = [word for plan in plans for word in (plan.image, str(plan.size_bytes))]
+        done = self._place.host.run(["sh", "-c", _MAKE_ROOM, "twinhull-room", scratch, str(wanted), *sizes])
+        if done.exit_status == _NO_ROOM:
+            free = int(done.stdout)
             raise SiteFull(
                 f"{scratch} on {self._place.host.name} has {format_bytes(free)} free; the capture of the running"
                 f" machine wants {format_bytes(wanted)} for its temporary images. Nothing was begun.",
                 hint="Free space there, give the site another directory, or capture the machine while it is off.",
             )
-
-    def _add_target(self, qmp: Qmp, plan: _Plan) -> None:
-        create = ["qemu-img", "create", "-q", "-f", "qcow2", "--", plan.image, str(plan.size_bytes)]
-        check(self._place.host, create)
-        node = {"driver": "qcow2", "node-name": plan.target, "file": {"driver": "file", "filename": plan.image}}
-        qmp("blockdev-add", **node)
+        if not done.is_ok:
+            raise SiteError(f"No temporary images could be made on {self._place.host.name}: {done.complaint}")
 
     def _serve(self, stack: ExitStack, plan: _Plan, scratch: str) -> OpenedDisk:
         bitmap = _CHANGES if plan.since else None
@@ -177,7 +185,13 @@ class RunningCaptures:
         path = stack.enter_context(serving(self._place.host.start, served, f"{scratch}/{plan.index}.nbd"))
         local = stack.enter_context(self._place.host.forward(path))
         address = NbdAddress(local, bitmap=bitmap)
-        return OpenedDisk(plan.key, plan.size_bytes, address, plan.tracker, plan.reason, is_partial=bool(plan.since))
+        kind = PartlyCopied if plan.since else OpenedDisk
+        return kind(plan.key, plan.size_bytes, address, plan.tracker, plan.reason)
+
+
+def _add_target(qmp: Qmp, plan: _Plan) -> None:
+    node = {"driver": "qcow2", "node-name": plan.target, "file": {"driver": "file", "filename": plan.image}}
+    qmp("blockdev-add", **node)
 
 
 def _finish(qmp: Qmp, plan: _Plan) -> None:
@@ -204,36 +218,35 @@ def _job(qmp: Qmp, plan: _Plan) -> Mapping[str, Any]:
 
 
 def _plans(
-    qmp: Qmp, machine: XenMachine, sizes: Mapping[str, int], request: CaptureRequest, scratch: str
+    qmp: Qmp, machine: XenMachine, sizes: Mapping[DiskKey, int], request: CaptureRequest, scratch: str
 ) -> Sequence[_Plan]:
     nodes = qmp.nodes()
     # QEMU breaks an image with bitmaps in it that an HVM machine boots from (it opens it twice): theirs are kept in
     # memory only, and are gone when the machine is switched off.
     is_hvm = machine.definition.boot_mode is BootMode.HVM
     plans = []
-    for index, image in enumerate(image for image in machine.definition.disks if image.path in sizes):
+    for index, image in enumerate(machine.definition.disks):
         node = _node_of(nodes, image, machine.definition.name)
-        key = machine.key_of(image)
-        since, changed_bytes, reason = _since(node, image, request.since.get(key))
-        actual_bytes = node.get("image", {}).get("actual-size", sizes[image.path])
+        answer = _answer(node, image, request.since.get(image.key))
+        actual_bytes = node.get("image", {}).get("actual-size", sizes[image.key])
         plans.append(
             _Plan(
                 index=index,
-                key=key,
-                size_bytes=sizes[image.path],
+                key=image.key,
+                size_bytes=sizes[image.key],
                 node=node["node-name"],
                 tracker=tracker_name(request.capture_id) if request.is_tracking else None,
                 is_persistent=image.format == "qcow2" and not is_hvm,
-                since=since,
-                reason=reason,
-                room_bytes=_SPARE_BYTES + (2 * changed_bytes if since else actual_bytes),
+                since=answer.bitmap,
+                reason=answer.reason,
+                room_bytes=_SPARE_BYTES + (2 * answer.changed_bytes if answer.bitmap else actual_bytes),
                 image=f"{scratch}/{index}.qcow2",
             )
         )
     return plans
 
 
-def _node_of(nodes: Sequence[Mapping[str, Any]], image: XenImage, name: str) -> Mapping[str, Any]:
+def _node_of(nodes: Sequence[Mapping[str, Any]], image: ImageFile, name: str) -> Mapping[str, Any]:
     """The node through which the guest writes; raises NotSupportedHere where there is none, or two."""
     found = [node for node in nodes if node.get("file") == image.path and node.get("drv") == image.format]
     if len(found) == 1:
@@ -250,11 +263,11 @@ def _node_of(nodes: Sequence[Mapping[str, Any]], image: XenImage, name: str) -> 
     )
 
 
-def _since(node: Mapping[str, Any], image: XenImage, since: str | None) -> tuple[str | None, int, str]:
+def _answer(node: Mapping[str, Any], image: ImageFile, since: str | None) -> TrackerAnswer:
     """The old tracker to follow with what it calls changed, or why there is none."""
     if not since:
-        return None, 0, NO_TRACKER_YET
+        return TrackerAnswer(reason=NO_TRACKER_YET)
     for bitmap in node.get("dirty-bitmaps", []):
         if bitmap.get("name") == since and bitmap.get("recording") and not bitmap.get("inconsistent"):
-            return since, int(bitmap.get("count", 0)), ""
-    return None, 0, lost(since) if image.format == "qcow2" else CANNOT_TRACK
+            return TrackerAnswer(since, changed_bytes=int(bitmap.get("count", 0)))
+    return TrackerAnswer(reason=lost(since) if image.format == "qcow2" else CANNOT_TRACK)

@@ -1,19 +1,16 @@
-"""What both kinds of capture hand out: disks at one instant, and the capture around them."""
+"""The copy of a running machine's changes: what was not copied cannot be read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 
 from twinhull.blocks.disk import Disk
-from twinhull.blocks.nbd import NbdAddress, NbdDisk
+from twinhull.blocks.nbd import NbdDisk
 from twinhull.model.errors import DataError
 from twinhull.model.extents import Extent, aligned, intersection, total_bytes
-from twinhull.model.machine import Consistency, DiskKey, MachineSpec
 from twinhull.model.units import MIB, format_bytes
-from twinhull.platforms.contract import CaptureWindow
+from twinhull.platforms.libvirt.opened import OpenedDisk
 
 COPIED_GRAIN_BYTES = MIB
 """A running machine's changes are copied widened to this grain, which is the largest chunk that can be read of them."""
@@ -67,56 +64,9 @@ class CopiedDisk:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedDisk:
-    """One disk of an open capture, behind an NBD server."""
-
-    key: DiskKey
-    size_bytes: int
-    address: NbdAddress
-    tracker_id: str | None
-    tracker_reason: str
-    is_partial: bool = False
-
-    @property
-    def is_tracked(self) -> bool:
-        """Whether changes can be asked."""
-        return self.address.bitmap is not None
+class PartlyCopied(OpenedDisk):
+    """A captured disk of which only the changes were copied."""
 
     def open(self) -> Disk:
         """A further read-only handle."""
-        disk = NbdDisk(self.address)
-        return CopiedDisk(disk, list(self.changed())) if self.is_partial else disk
-
-    def changed(self) -> Iterator[Extent]:
-        """What the tracker calls changed since its instant."""
-        with closing(NbdDisk(self.address)) as disk:
-            yield from disk.changed()
-
-
-@dataclass(slots=True)
-class OpenedCapture:
-    """A capture that is open."""
-
-    spec: MachineSpec
-    captured_at: datetime
-    consistency: Consistency
-    window: CaptureWindow
-    reasons: Sequence[str]
-    disks: Sequence[OpenedDisk]
-    is_kept: bool = field(default=False)
-
-    def keep_trackers(self) -> None:
-        """The new trackers stay; the older ones go when the capture is closed."""
-        self.is_kept = True
-
-
-NO_TRACKER_YET = "No earlier capture left a tracker for this disk."
-CANNOT_TRACK = "This disk is not qcow2, so that QEMU keeps no tracker in it."
-
-
-def lost(name: str) -> str:
-    """The reason of a tracker that was there once."""
-    return (
-        f"The tracker {name} is missing or broken: its QEMU was killed, the machine was started as hvm since, or the"
-        " image was replaced."
-    )
+        return CopiedDisk(NbdDisk(self.address), list(self.changed()))

@@ -1,8 +1,9 @@
-"""What libvirt's XML says of a machine, in our words."""
+"""What libvirt says of a machine, in our words: its definition's XML, its state's numbers."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from twinhull.model.errors import SiteError
@@ -16,11 +17,19 @@ _UNITS = {"b": 1, "bytes": 1, "KB": 1000, "k": 1024, "KiB": 1024, "MB": 10**6, "
 _UNITS |= {"GB": 10**9, "G": 2**30, "GiB": 2**30, "TB": 10**12, "T": 2**40, "TiB": 2**40}
 
 
+_BOOT_MODES = {"linux": BootMode.PV, "xen": BootMode.PV, "xenpvh": BootMode.PVH}
+
+
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """A disk as its site keeps it: ``path`` is its file or device, empty where it is neither."""
+    """A disk as its site keeps it: ``path`` is its file or device, empty where it is neither.
+
+    ``target`` is its device name there. ``key`` is the same, but for the disk of a replica that we made: its file is
+    called after the disk's key, whatever its name on this platform.
+    """
 
     key: DiskKey
+    target: str
     path: str
     format: str
     bus: str
@@ -40,6 +49,7 @@ class Definition:
     cpu_count: int
     memory_bytes: int
     firmware: Firmware
+    boot_mode: BootMode
     disks: tuple[ImageFile, ...]
     other_devices: tuple[str, ...]
     nics: tuple[NicSpec, ...]
@@ -49,7 +59,7 @@ class Definition:
     is_ours: bool
     domain_type: str
 
-    def spec(self, sizes: dict[DiskKey, int]) -> MachineSpec:
+    def spec(self, sizes: Mapping[DiskKey, int]) -> MachineSpec:
         """The machine's neutral description, with the sizes that were asked from the site."""
         disks = tuple(DiskSpec(disk.key, sizes[disk.key], disk.bus) for disk in self.disks if disk.key in sizes)
         return MachineSpec(
@@ -58,7 +68,7 @@ class Definition:
             cpu_count=self.cpu_count,
             memory_bytes=self.memory_bytes,
             firmware=self.firmware,
-            boot_mode=BootMode.HVM,
+            boot_mode=self.boot_mode,
             disks=disks,
             nics=self.nics,
         )
@@ -75,13 +85,15 @@ def read_definition(xml: str) -> Definition:
     except ET.ParseError as error:
         raise SiteError(f"libvirt described a machine in a way that cannot be read: {error}") from error
     disks = root.findall("./devices/disk")
+    machine_id = MachineId((root.findtext("uuid") or "").lower())
     return Definition(
-        machine_id=MachineId((root.findtext("uuid") or "").lower()),
+        machine_id=machine_id,
         name=root.findtext("name") or "",
         cpu_count=_cpu_count(root),
         memory_bytes=_memory_bytes(root),
         firmware=_firmware(root),
-        disks=tuple(_image(disk) for disk in disks if _is_data_disk(disk)),
+        boot_mode=_BOOT_MODES.get(root.findtext("./os/type") or "", BootMode.HVM),
+        disks=tuple(_image(disk, machine_id) for disk in disks if _is_data_disk(disk)),
         other_devices=tuple(_target(disk) for disk in disks if not _is_data_disk(disk)),
         nics=tuple(_nic(nic) for nic in root.findall("./devices/interface")),
         has_agent=any(t.get("name") == AGENT_CHANNEL for t in root.findall("./devices/channel/target")),
@@ -109,10 +121,9 @@ def _memory_bytes(root: ET.Element) -> int:
 def _firmware(root: ET.Element) -> Firmware:
     os = root.find("os")
     loader = root.find("./os/loader")
-    is_uefi = (os is not None and os.get("firmware") == "efi") or (
-        loader is not None and loader.get("type") == "pflash"
-    )
-    return Firmware.UEFI if is_uefi else Firmware.BIOS
+    is_efi = os is not None and os.get("firmware") == "efi"
+    is_loaded = loader is not None and (loader.get("type") == "pflash" or "ovmf" in (loader.text or "").lower())
+    return Firmware.UEFI if is_efi or is_loaded else Firmware.BIOS
 
 
 def _is_data_disk(disk: ET.Element) -> bool:
@@ -124,15 +135,23 @@ def _target(disk: ET.Element) -> str:
     return target.get("dev", "") if target is not None else ""
 
 
-def _image(disk: ET.Element) -> ImageFile:
-    source, target, driver = disk.find("source"), disk.find("target"), disk.find("driver")
+def _image(disk: ET.Element, machine_id: MachineId) -> ImageFile:
+    source, driver = disk.find("source"), disk.find("driver")
     path = (source.get("file") or source.get("dev") or "") if source is not None else ""
+    target = disk.find("target")
     return ImageFile(
-        key=DiskKey(_target(disk)),
+        key=DiskKey(_own_name(path, machine_id) or _target(disk)),
+        target=_target(disk),
         path=path,
         format=driver.get("type", "raw") if driver is not None else "raw",
         bus=target.get("bus", "virtio") if target is not None else "virtio",
     )
+
+
+def _own_name(path: str, machine_id: MachineId) -> str:
+    """What the file of a replica's disk is called, or nothing where it is no such file."""
+    own, _, name = path.rpartition(f"/replicas/{machine_id}/")
+    return name.removesuffix(".qcow2") if own and "/" not in name else ""
 
 
 def _nic(nic: ET.Element) -> NicSpec:
@@ -160,21 +179,16 @@ def _serial_path(root: ET.Element) -> str | None:
     return None
 
 
-_STATES = {
-    0: PowerState.OFF,  # no state
-    1: PowerState.RUNNING,
-    2: PowerState.RUNNING,  # blocked on a resource
-    3: PowerState.PAUSED,
-    4: PowerState.RUNNING,  # being shut down, but still running
-    5: PowerState.OFF,
-    6: PowerState.CRASHED,
-    7: PowerState.PAUSED,  # suspended by the guest's power management
-}
-_OFF, _OFF_BY_CRASH = 5, 3
+_STANDING_STILL = (3, 6, 7)  # paused; crashed and kept as it is; suspended by the guest
+_SHUT_OFF, _BY_CRASH = 5, 3
 
 
-def power_of(state: int, reason: int) -> PowerState:
-    """The power state of libvirt's numbers (virDomainState, virDomainShutoffReason)."""
-    if state == _OFF and reason == _OFF_BY_CRASH:
-        return PowerState.CRASHED
-    return _STATES.get(state, PowerState.RUNNING)
+def power_of(state: int, reason: int, *, is_active: bool) -> PowerState:
+    """The power state of libvirt's numbers (virDomainState, virDomainShutoffReason).
+
+    A machine is off once it is no longer active, whatever its state: libxl calls one shut off while it is torn down,
+    and gives no state to one that does not execute at this very moment.
+    """
+    if is_active:
+        return PowerState.PAUSED if state in _STANDING_STILL else PowerState.RUNNING
+    return PowerState.CRASHED if (state, reason) == (_SHUT_OFF, _BY_CRASH) else PowerState.OFF

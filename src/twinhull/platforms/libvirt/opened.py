@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from twinhull.blocks.disk import Disk
 from twinhull.blocks.nbd import NbdAddress, NbdDisk
 from twinhull.model.extents import Extent
 from twinhull.model.machine import Consistency, DiskKey, MachineSpec
@@ -28,7 +29,7 @@ class OpenedDisk:
         """Whether changes can be asked."""
         return self.address.bitmap is not None
 
-    def open(self) -> NbdDisk:
+    def open(self) -> Disk:
         """A further read-only handle."""
         return NbdDisk(self.address)
 
@@ -64,10 +65,10 @@ class TrackerAnswer:
     changed_bytes: int = 0
 
 
-NO_TRACKER_YET = "No earlier capture left a tracker for this disk"
-CANNOT_TRACK = "This disk is not qcow2, so that QEMU keeps no tracker in it"
+NO_TRACKER_YET = "No earlier capture left a tracker for this disk."
+CANNOT_TRACK = "This disk is not qcow2, so that QEMU keeps no tracker in it."
 
 
 def lost(name: str) -> str:
     """The reason of a tracker that was there once."""
-    return f"The tracker {name} is missing or broken (QEMU was killed, or the image was replaced)"
+    return f"The tracker {name} is missing or broken (its QEMU was killed, or the image was replaced)."

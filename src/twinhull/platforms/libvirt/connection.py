@@ -146,7 +146,7 @@ class LibvirtConnection:
             return self.uri
         wanted = parse_qs(urlsplit(self.uri).query).get("socket", list(_SOCKETS))
         script = 'for s in "$@"; do [ -S "$s" ] && { echo "$s"; exit; }; done; exit 1'
-        found = self._host.run(["sh", "-c", script, "find", *wanted])
+        found = self._host.run(["sh", "-c", script, "twinhull-find", *wanted])
         if not found.is_ok:
             raise SiteUnreachable(
                 f"No libvirtd listens on {self._host.name} (looked for {', '.join(wanted)}).",

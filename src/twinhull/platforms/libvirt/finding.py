@@ -1,0 +1,66 @@
+"""Finding a machine on its site: libvirt's handle of it, its definition, whether it runs."""
+
+from __future__ import annotations
+
+import libvirt
+
+from twinhull.model.errors import NotFound, SiteUnreachable, StillRunning
+from twinhull.model.machine import MachineId, PowerState
+from twinhull.platforms.libvirt.connection import told
+from twinhull.platforms.libvirt.domains import Definition, power_of, read_definition
+from twinhull.platforms.libvirt.place import Place
+
+RETURN_SECONDS = 15.0
+"""How long the end of a capture waits for a libvirtd that went away; what it cannot end then is a leftover."""
+
+
+def find(place: Place, machine_id: MachineId) -> libvirt.virDomain:
+    """Give libvirt's handle of a machine; raises NotFound."""
+    with told(place.site, f"looking for machine {machine_id}"):
+        return place.connection.get().lookupByUUIDString(machine_id)
+
+
+def find_again(place: Place, machine_id: MachineId) -> libvirt.virDomain | None:
+    """The machine by a connection that works, or None where it was removed; waits for a libvirtd that restarts.
+
+    Raises:
+        SiteUnreachable: libvirtd did not come back.
+    """
+    deadline = place.clock.monotonic() + RETURN_SECONDS
+    while True:
+        try:
+            return find(place, machine_id)
+        except NotFound:
+            return None
+        except SiteUnreachable:
+            if place.clock.monotonic() > deadline:
+                raise
+            place.clock.sleep(0.2)
+
+
+def definition_of(place: Place, domain: libvirt.virDomain) -> Definition:
+    """The machine as it is now: the running definition of a running one."""
+    with told(place.site, "reading a machine's definition"):
+        return read_definition(domain.XMLDesc(0))
+
+
+def stored_xml(place: Place, domain: libvirt.virDomain) -> str:
+    """The XML that the machine will be started from, with its secrets."""
+    with told(place.site, "reading a machine's definition"):
+        return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
+
+
+def power(place: Place, domain: libvirt.virDomain) -> PowerState:
+    """Whether a machine runs."""
+    with told(place.site, "asking for a machine's state"):
+        state, reason = domain.state()[:2]
+        return power_of(state, reason, is_active=bool(domain.isActive()))
+
+
+def require_off(place: Place, domain: libvirt.virDomain) -> None:
+    """Refuse to work on the disks of a machine that runs; raises StillRunning."""
+    if not power(place, domain).is_off:
+        raise StillRunning(
+            f"Machine '{domain.name()}' runs on site '{place.site}'; it and its disks were left as they are.",
+            hint="Switch it off first, if it is not needed there.",
+        )

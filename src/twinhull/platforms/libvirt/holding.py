@@ -1,0 +1,160 @@
+"""Working on a machine: its locks and a scratch directory on the site's host, held by a small shell there.
+
+The shell lives as long as the pipe between it and us (through ssh, where the host is another machine). When the pipe
+closes, because we are done, were killed or the network went, it ends what serves disks out of the directory, takes the
+directory away, and lets go of the locks. Only a shell that was itself killed leaves a directory behind: beside each one
+lies ``NAME.label``, which says whose it is, and which a living shell holds locked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from twinhull.model.errors import MachineBusy, SiteError, SiteFull
+from twinhull.model.machine import MachineId
+from twinhull.model.ports import Process
+from twinhull.platforms.contract import Leftover
+from twinhull.platforms.hosts import check
+from twinhull.platforms.libvirt.place import Place
+
+SCRATCH = "scratch directory"
+
+END_SECONDS = 30.0
+"""How long the shell may take to end."""
+
+_REMOVE = """
+remove() {
+  for pid_file in "$1"/*.pid; do
+    [ -s "$pid_file" ] || continue
+    pid=$(cat "$pid_file")
+    # Only the server that this very file speaks of: its command line names it.
+    if tr '\\0' '\\n' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$pid_file"; then kill "$pid"; fi
+  done
+  rm -rf -- "$1" "$1.label"
+}
+"""
+
+_HOLD = (
+    _REMOVE
+    + """
+scratch=$1 machine=$2 owner=$3; shift 3
+lock_file=7
+while [ $# -gt 0 ]; do
+  mkdir -p -- "$(dirname -- "$2")"
+  eval "exec $lock_file>>\\"\\$2\\""
+  # Who only asks whether a lock is held has it for an instant.
+  flock -w 0.5 "$1" $lock_file || { echo "busy $2"; exit 1; }
+  lock_file=$((lock_file + 1)); shift 2
+done
+mkdir -p -m 0711 -- "$(dirname -- "$scratch")"
+exec 6>>"$scratch.label"
+flock -w 0.5 -x 6 || { echo "busy $scratch"; exit 1; }
+make() {
+  rm -rf -- "$scratch" && mkdir -m 0770 -- "$scratch" && echo "$machine" >"$scratch.label" || return
+  [ -z "$owner" ] || chown "$owner" "$scratch"
+}
+complaint=$(make 2>&1) || { echo "failed $complaint" | tr '\\n' ' '; remove "$scratch"; exit 1; }
+echo held
+cat >/dev/null
+remove "$scratch"
+"""
+)
+
+_LEFT = """
+cd "$1" 2>/dev/null || exit 0
+for lock in run/$2.lock run/$2.disks; do
+  [ -e "$lock" ] || continue
+  name=${lock#run/}
+  if flock -n "$lock" true; then echo "idle ${name%.*}"; else echo "busy ${name%.*}"; fi
+done
+for mark in run/$2.lock.freeze; do
+  if [ -e "$mark" ]; then mark=${mark#run/}; echo "frozen ${mark%.lock.freeze}"; fi
+done
+for label in scratch/*.label; do
+  [ -s "$label" ] && flock -n "$label" true || continue
+  name=${label#scratch/}
+  echo "scratch $(cat "$label") ${name%.label}"
+done
+exit 0
+"""
+
+
+@contextmanager
+def holding(
+    place: Place, machine_id: MachineId, label: str, locks: Sequence[tuple[str, str]] = (), owner: str = ""
+) -> Iterator[str]:
+    """Hold locks of a machine and a scratch directory for the length of the context; yields the directory.
+
+    ``locks`` are at most three files of the host, each behind flock's word for how: ``-x`` alone, ``-s`` shared.
+    ``owner`` is the ``UID:GID`` that the directory belongs to, empty for ourselves.
+
+    Raises:
+        MachineBusy: somebody else holds one of them.
+    """
+    # Short, because a unix socket's path has 107 bytes at most.
+    name = f"{machine_id[:8]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+    scratch = f"{place.scratch}/{name}"
+    arguments = [scratch, machine_id, owner, *(word for lock in locks for word in lock)]
+    process = place.host.start(["sh", "-c", _HOLD, "twinhull-hold", *arguments])
+    try:
+        heard = process.stdout.readline().decode(errors="replace").strip() if process.stdout else ""
+        _require_held(place, machine_id, heard)
+        yield scratch
+    finally:
+        _let_go(process)
+
+
+def _let_go(process: Process) -> None:
+    """Close the pipe and wait until the shell has cleaned up."""
+    try:
+        if process.stdin:
+            process.stdin.close()
+        process.wait(END_SECONDS)
+    finally:
+        process.end()
+
+
+def _require_held(place: Place, machine_id: MachineId, heard: str) -> None:
+    word, _, rest = heard.partition(" ")
+    if word == "busy":
+        raise MachineBusy(
+            f"Somebody else works on machine {machine_id} on site '{place.site}' ({rest} is held); nothing was begun.",
+            hint="Wait until it has ended: twinhull runs list.",
+        )
+    if "No space left on device" in rest:
+        raise SiteFull(f"There is no room left on {place.host.name}: {rest}", hint="Free space there.")
+    if word != "held":
+        raise SiteError(f"Machine {machine_id} could not be worked on on {place.host.name}: {rest or 'no reason'}.")
+
+
+@dataclass(slots=True)
+class Traces:
+    """What lies about on a host: machines that somebody works on, or did; their forgotten freezes; directories."""
+
+    busy: set[MachineId] = field(default_factory=set)
+    idle: set[MachineId] = field(default_factory=set)
+    frozen: set[MachineId] = field(default_factory=set)
+    scratch: list[Leftover] = field(default_factory=list)
+
+
+def traces(place: Place, machine_id: MachineId | None) -> Traces:
+    """The traces of all work, or of that on one machine, in one command."""
+    arguments = [place.directory, machine_id or "*"]
+    found = Traces()
+    for line in check(place.host, ["sh", "-c", _LEFT, "twinhull-left", *arguments]).decode().splitlines():
+        kind, _, rest = line.partition(" ")
+        machine, _, name = rest.partition(" ")
+        if kind == "scratch":
+            found.scratch += [Leftover(SCRATCH, name, MachineId(machine))] if machine_id in (None, machine) else []
+        else:
+            {"busy": found.busy, "idle": found.idle, "frozen": found.frozen}[kind].add(MachineId(machine))
+    found.idle -= found.busy  # a machine has two locks
+    return found
+
+
+def remove_scratch(place: Place, name: str) -> None:
+    """Remove a directory that was left, and end the servers that were left in it; safe to repeat."""
+    check(place.host, ["sh", "-c", f'{_REMOVE}remove "$1"', "twinhull-remove", f"{place.scratch}/{name}"])

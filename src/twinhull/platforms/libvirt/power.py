@@ -1,0 +1,90 @@
+"""The power switch of a site."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import libvirt
+
+from twinhull.model.errors import StaleEpoch
+from twinhull.model.machine import MachineId
+from twinhull.platforms.libvirt.connection import told
+from twinhull.platforms.libvirt.finding import find, power
+from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.standings import StandingFiles, check_may_start
+
+POLL_SECONDS = 0.2
+
+
+def start(place: Place, standings: StandingFiles, machine_id: MachineId, epoch: int) -> None:
+    """Switch on, if this site's standing lets this epoch start; the hook at libvirt's switch checks once more."""
+    domain = find(place, machine_id)
+    standing = standings.read(machine_id)
+    if standing:
+        check_may_start(standing, epoch, place.site)
+    if not power(place, domain).is_off:
+        return
+    with told(place.site, f"starting machine {machine_id}"):
+        try:
+            domain.create()
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_HOOK_SCRIPT_FAILED:
+                raise
+            raise StaleEpoch(
+                f"The guard on site '{place.site}' did not let machine {machine_id} start: {error}",
+                hint="twinhull status tells which side holds the machine's epoch.",
+            ) from error
+
+
+def stop(place: Place, machine_id: MachineId, grace_seconds: float, requests: Sequence[int]) -> bool:
+    """Ask the guest to shut down, then switch off; True if the guest did it by itself, or was off.
+
+    ``requests`` are the flags of libvirt's shutdown that are tried, in this order, until one is taken.
+    """
+    domain = find(place, machine_id)
+    if power(place, domain).is_off:
+        return True
+    _ask_to_shut_down(domain, requests)
+    if _wait_off(place, domain, grace_seconds):
+        return True
+    kill(place, machine_id)
+    return False
+
+
+def _ask_to_shut_down(domain: libvirt.virDomain, requests: Sequence[int]) -> None:
+    for flag in requests:
+        try:
+            domain.shutdownFlags(flag)
+        except libvirt.libvirtError:
+            continue
+        return
+
+
+def _wait_off(place: Place, domain: libvirt.virDomain, seconds: float) -> bool:
+    deadline = place.clock.monotonic() + seconds
+    while not power(place, domain).is_off:
+        if place.clock.monotonic() >= deadline:
+            return False
+        place.clock.sleep(POLL_SECONDS)
+    return True
+
+
+def kill(place: Place, machine_id: MachineId) -> None:
+    """Switch off at once; safe to repeat."""
+    domain = find(place, machine_id)
+    with told(place.site, f"switching off machine {machine_id}"):
+        try:
+            domain.destroy()
+        except libvirt.libvirtError:
+            if not power(place, domain).is_off:
+                raise
+
+
+def set_autostart(place: Place, machine_id: MachineId, *, is_on: bool) -> bool:
+    """Whether the host starts the machine when it boots; returns how it was before."""
+    domain = find(place, machine_id)
+    with told(place.site, f"setting the autostart of machine {machine_id}"):
+        before = bool(domain.autostart())
+        if before != is_on:
+            domain.setAutostart(int(is_on))
+    return before

@@ -1,0 +1,105 @@
+"""A site behind libvirt: what of the contract is the same for each of its platforms, handed to who knows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from twinhull.blocks.nbd import NbdDisk
+from twinhull.model.machine import DiskKey, MachineId, PowerState, Standing
+from twinhull.model.ports import Ports
+from twinhull.platforms import guard
+from twinhull.platforms.contract import SiteSettings
+from twinhull.platforms.hosts import check, open_host
+from twinhull.platforms.libvirt import finding, power
+from twinhull.platforms.libvirt.connection import LibvirtConnection
+from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.standings import StandingFiles
+
+
+class LibvirtSite(ABC):
+    """One host's libvirt. ``driver`` is libvirt's name of its driver, in hook directories.
+
+    ``requests`` are the ways to ask a guest to shut down, in the order in which they are tried.
+    """
+
+    def __init__(self, settings: SiteSettings, ports: Ports, driver: str, requests: Sequence[int]) -> None:
+        self.settings = settings
+        self._driver = driver
+        self._requests = requests
+        self._host = open_host(settings.uri, ports)
+        self._connection = LibvirtConnection(settings.name, settings.uri, self._host, ports.clock)
+        self._place = Place(settings.name, self._connection, self._host, ports.clock, settings.directory)
+        self._standings = StandingFiles(self._host, settings.directory)
+
+    def connect(self) -> None:
+        """Meet libvirt, and put the guard at its power switch where there is one; raises SiteUnreachable, SiteInUse."""
+        self._connection.get()
+        hooks = self.settings.hooks_directory
+        is_asking = not self._connection.is_embedded
+        if is_asking and guard.install(self._host, hooks, self._driver, self.settings.directory):
+            check(self._host, ["sh", "-c", _RELOAD, "twinhull-reload"])
+
+    def close(self) -> None:
+        """Close the connection; safe to repeat."""
+        self._connection.close()
+        self._host.close()
+
+    def power(self, machine_id: MachineId) -> PowerState:
+        """Whether it runs."""
+        return finding.power(self._place, finding.find(self._place, machine_id))
+
+    def start(self, machine_id: MachineId, epoch: int) -> None:
+        """Switch on, if the standing here lets this epoch start."""
+        power.start(self._place, self._standings, machine_id, epoch)
+
+    def stop(self, machine_id: MachineId, grace_seconds: float) -> bool:
+        """Ask the guest to shut down, then switch off."""
+        return power.stop(self._place, machine_id, grace_seconds, self._requests)
+
+    def kill(self, machine_id: MachineId) -> None:
+        """Switch off at once."""
+        power.kill(self._place, machine_id)
+
+    def set_autostart(self, machine_id: MachineId, *, is_on: bool) -> bool:
+        """Whether the host starts the machine when it boots."""
+        return power.set_autostart(self._place, machine_id, is_on=is_on)
+
+    def write_disk(self, machine_id: MachineId, key: DiskKey) -> AbstractContextManager[Callable[[], NbdDisk]]:
+        """Open a stopped machine's disk for reading and writing."""
+        return self.open_disk(machine_id, key, is_writable=True)
+
+    def read_disk(self, machine_id: MachineId, key: DiskKey) -> AbstractContextManager[Callable[[], NbdDisk]]:
+        """Open a stopped machine's disk for reading."""
+        return self.open_disk(machine_id, key, is_writable=False)
+
+    @abstractmethod
+    def open_disk(
+        self, machine_id: MachineId, key: DiskKey, *, is_writable: bool
+    ) -> AbstractContextManager[Callable[[], NbdDisk]]:
+        """Open a stopped machine's disk, and keep others away meanwhile, in the platform's own way."""
+
+    def standing(self, machine_id: MachineId) -> Standing | None:
+        """The machine's standing here."""
+        return self._standings.read(machine_id)
+
+    def standings(self) -> Sequence[Standing]:
+        """All of them."""
+        return self._standings.read_all()
+
+    def write_standing(self, standing: Standing) -> None:
+        """Write it, durably and as a whole; raises StaleEpoch where it would lower the epoch that is held."""
+        self._standings.write(standing)
+
+    def remove_standing(self, machine_id: MachineId) -> None:
+        """Forget the machine."""
+        self._standings.remove(machine_id)
+
+
+_RELOAD = """
+for unit in libvirtd virtqemud virtxend; do
+  if systemctl --quiet is-active "$unit" 2>/dev/null; then systemctl reload "$unit"; fi
+done
+exit 0
+"""

@@ -1,0 +1,65 @@
+"""Writing a libvirt definition: what is the same whatever the hypervisor."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from twinhull.model.machine import MachineSpec
+
+
+@dataclass(slots=True)
+class Written:
+    """A definition's XML, and what of the machine could not carry over."""
+
+    xml: str
+    reasons: list[str] = field(default_factory=list)
+
+
+def add_text(parent: ET.Element, name: str, text: str, **attributes: str) -> None:
+    """Add an element with a text."""
+    ET.SubElement(parent, name, attributes).text = text
+
+
+def begin_domain(domain_type: str, spec: MachineSpec) -> ET.Element:
+    """The machine's identity and size."""
+    root = ET.Element("domain", type=domain_type)
+    add_text(root, "name", spec.name)
+    add_text(root, "uuid", spec.machine_id)
+    add_text(root, "memory", str(spec.memory_bytes // 1024), unit="KiB")
+    add_text(root, "vcpu", str(spec.cpu_count))
+    return root
+
+
+def add_behaviour(root: ET.Element) -> None:
+    """The clock, and what becomes of a machine that goes down by itself."""
+    ET.SubElement(root, "clock", offset="utc")
+    for name, what in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
+        add_text(root, name, what)
+
+
+def follow_size(root: ET.Element, spec: MachineSpec) -> None:
+    """Give an existing definition the spec's processors and memory."""
+    for name, text in (("vcpu", str(spec.cpu_count)), ("memory", str(spec.memory_bytes // 1024))):
+        for element in root.findall(name):
+            element.text = text
+            element.attrib.pop("current", None)
+            if name == "memory":
+                element.set("unit", "KiB")
+    for element in root.findall("currentMemory"):
+        root.remove(element)
+
+
+def devices_of(root: ET.Element) -> ET.Element:
+    """The definition's devices."""
+    devices = root.find("devices")
+    return ET.SubElement(root, "devices") if devices is None else devices
+
+
+def remove_disks(devices: ET.Element, targets: Collection[str]) -> None:
+    """Take out the disks of these device names."""
+    for disk in devices.findall("disk"):
+        target = disk.find("target")
+        if target is not None and target.get("dev") in targets:
+            devices.remove(disk)

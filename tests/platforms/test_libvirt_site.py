@@ -1,0 +1,162 @@
+"""What libvirt's platforms have in common, tried on libvirt's own test driver."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+
+from tests.platforms.libvirt_fixtures import CountedSite, xen
+from twinhull.model.errors import MachineBusy, SiteError
+from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec, NicSpec
+from twinhull.model.ports import system_ports
+from twinhull.model.units import MIB
+from twinhull.platforms.conformance import Verdict, run_conformance
+from twinhull.platforms.contract import CaptureRequest, ReplicaRequest
+
+__all__ = ["xen"]
+
+KEY, OTHER = DiskKey("vda"), DiskKey("vdb")
+
+
+@pytest.fixture
+def spec() -> MachineSpec:
+    machine_id = MachineId(str(uuid.uuid4()))
+    disks = (DiskSpec(KEY, 8 * MIB, "scsi"), DiskSpec(OTHER, 4 * MIB))
+    nics = (NicSpec("52:54:00:00:00:01", "bridge:nowhere"),)
+    return MachineSpec(machine_id, "counted", 1, 64 * MIB, disks=disks, nics=nics)
+
+
+@pytest.fixture
+def replica(xen: CountedSite, spec: MachineSpec) -> MachineSpec:
+    """A replica of two disks, made, and nothing counted yet."""
+    xen.site.prepare_replica(ReplicaRequest(spec))
+    xen.words()
+    return spec
+
+
+def test_the_site_passes_the_conformance_kit(xen: CountedSite) -> None:
+    checks = run_conformance(xen.site, system_ports())
+    assert [check for check in checks if check.verdict is Verdict.FAILED] == []
+    # Nothing executes, so nothing serves a running machine's disks.
+    assert [check.name for check in checks if check.verdict is Verdict.UNSUPPORTED] == ["capture running"]
+
+
+def test_an_inventory_is_one_command_whatever_the_number_of_machines(xen: CountedSite, replica: MachineSpec) -> None:
+    assert xen.site.machines()
+    assert xen.words() == ["twinhull-survey"]
+    assert xen.site.machine(replica.machine_id).spec.disks == replica.disks
+    assert xen.words() == ["twinhull-survey"]
+
+
+def test_what_xen_does_not_know_is_kept(xen: CountedSite, replica: MachineSpec) -> None:
+    spec = xen.site.machine(replica.machine_id).spec
+    assert spec.nics == replica.nics
+    assert [disk.bus for disk in spec.disks] == ["scsi", "virtio"]
+
+
+def test_a_replica_that_need_not_change_is_looked_at_once(xen: CountedSite, replica: MachineSpec) -> None:
+    made = xen.site.machine(replica.machine_id).spec
+    xen.words()
+    changes = xen.site.prepare_replica(ReplicaRequest(made))
+    assert not changes.new_disks
+    assert xen.words() == ["twinhull-survey"]
+
+
+def test_a_disk_is_opened_by_two_commands(xen: CountedSite, replica: MachineSpec) -> None:
+    with xen.site.write_disk(replica.machine_id, KEY) as door:
+        door().close()
+    assert xen.words() == ["twinhull-hold", "twinhull-nbd"]
+
+
+def test_a_stopped_machine_is_captured_by_as_few_commands(xen: CountedSite, replica: MachineSpec) -> None:
+    request = CaptureRequest(replica.machine_id, "counted-1")
+    with xen.site.capture(request) as capture:
+        assert [disk.key for disk in capture.disks] == [KEY, OTHER]
+        capture.keep_trackers()
+    assert Counter(xen.words()) == Counter(
+        {"twinhull-hold": 1, "twinhull-survey": 1, "twinhull-track": 1, "twinhull-nbd": 2, "twinhull-info": 1}
+    )
+
+
+def test_leftovers_are_looked_for_by_two_commands(xen: CountedSite, replica: MachineSpec) -> None:
+    assert xen.site.leftovers(replica.machine_id, ()) == []
+    assert xen.words() == ["twinhull-left", "twinhull-info"]
+
+
+def test_an_image_that_is_gone_is_made_anew_and_one_that_cannot_be_read_is_an_error(
+    xen: CountedSite, replica: MachineSpec
+) -> None:
+    image = xen.directory / "replicas" / replica.machine_id / "vdb.qcow2"
+    image.write_bytes(b"no image")
+    with pytest.raises(SiteError, match=r"vdb .* cannot be looked at"):
+        xen.site.prepare_replica(ReplicaRequest(replica))
+    image.unlink()
+    changes = xen.site.prepare_replica(ReplicaRequest(replica))
+    assert changes.new_disks == (OTHER,)
+    assert "is gone: the disk is made anew" in changes.reasons[0]
+
+
+def test_nothing_is_left_when_the_shell_that_holds_is_ended_with_us(xen: CountedSite, replica: MachineSpec) -> None:
+    with xen.site.write_disk(replica.machine_id, KEY):
+        assert [path.suffix for path in sorted((xen.directory / "scratch").iterdir())] == ["", ".label"]
+    assert list((xen.directory / "scratch").iterdir()) == []
+
+
+def test_what_a_killed_shell_leaves_is_found_and_removed(xen: CountedSite, replica: MachineSpec) -> None:
+    with xen.site.write_disk(replica.machine_id, KEY):
+        assert xen.site.leftovers(replica.machine_id, ()) == []
+        _kill_shells(xen)
+    found = xen.site.leftovers(replica.machine_id, ())
+    assert [leftover.kind for leftover in found] == ["scratch directory"]
+    assert [program.name for program in _programs_of(xen)] == ["qemu-nbd"]  # its shell could not end it
+    for leftover in found:
+        xen.site.clean(leftover)
+        xen.site.clean(leftover)
+    assert list((xen.directory / "scratch").iterdir()) == []
+    _wait_until_none(xen)
+
+
+def test_who_works_on_a_machine_keeps_others_away(xen: CountedSite, replica: MachineSpec) -> None:
+    with xen.site.capture(CaptureRequest(replica.machine_id, "first")):
+        assert xen.site.leftovers(replica.machine_id, ()) == []
+        with (
+            pytest.raises(MachineBusy, match="is held"),
+            xen.site.capture(CaptureRequest(replica.machine_id, "second")),
+        ):
+            pass
+        with pytest.raises(MachineBusy):
+            xen.site.arm_trackers(replica.machine_id, "armed")
+
+
+@dataclass(frozen=True)
+class _Program:
+    pid: int
+    name: str
+
+
+def _programs_of(xen: CountedSite) -> list[_Program]:
+    """The programs whose command line names the site's directory."""
+    found = subprocess.run(["pgrep", "-l", "-f", str(xen.directory)], capture_output=True, check=False, text=True)
+    lines = (line.split() for line in found.stdout.splitlines())
+    return [_Program(int(pid), name) for pid, name in lines]
+
+
+def _kill_shells(xen: CountedSite) -> None:
+    shells = [program for program in _programs_of(xen) if program.name == "sh"]
+    assert len(shells) == 2, shells
+    for shell in shells:
+        os.kill(shell.pid, signal.SIGKILL)
+
+
+def _wait_until_none(xen: CountedSite) -> None:
+    deadline = time.monotonic() + 30
+    while _programs_of(xen):
+        assert time.monotonic() < deadline, _programs_of(xen)
+        time.sleep(0.05)
