@@ -5,7 +5,8 @@ import pytest
 from twinhull.model.machine import SiteName
 from twinhull.platforms.conformance import Verdict, run_conformance
 from twinhull.platforms.contract import SiteSettings
-from twinhull.platforms.simulated import SimulatedPlatform, SimulatedSite, SimulatedWorld
+from twinhull.platforms.simulated import SimulatedMachine, SimulatedPlatform, SimulatedSite, SimulatedWorld
+from twinhull.platforms.simulated.handles import CaptureHandle
 
 
 def opened(world: SimulatedWorld) -> SimulatedSite:
@@ -41,6 +42,27 @@ def test_a_site_that_breaks_the_contract_fails_by_name(
     monkeypatch.setattr(site, method, broken)
     failed = [check.name for check in run_conformance(site, world.ports) if check.verdict is Verdict.FAILED]
     assert name in failed
+
+
+def test_a_capture_that_holds_other_bytes_fails_wherever_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = SimulatedWorld()
+    monkeypatch.setattr(CaptureHandle, "read", lambda _, __, length_bytes: bytes(length_bytes))
+    failed = [check.name for check in run_conformance(opened(world), world.ports) if check.verdict is Verdict.FAILED]
+    assert failed == ["capture running", "capture stopped", "track changes", "armed trackers"]
+
+
+def test_a_machine_is_started_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an emulated host a start takes longer than everything else."""
+    world, starts = SimulatedWorld(), []
+    switch_on = SimulatedMachine.switch_on
+
+    def counted(machine: SimulatedMachine) -> None:
+        starts.append(machine)
+        switch_on(machine)
+
+    monkeypatch.setattr(SimulatedMachine, "switch_on", counted)
+    run_conformance(opened(world), world.ports)
+    assert len(starts) == 1
 
 
 def test_a_site_that_goes_away_fails_every_check_and_raises_nothing() -> None:

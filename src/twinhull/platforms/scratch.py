@@ -31,6 +31,8 @@ class Scratch:
         )
         self.is_made = False
         self.captures = 0
+        self.holds: dict[int, bytes] = {}
+        """What was written to the disk, by its offset: whoever reads it must find this."""
 
     def prepare(self, *disks: DiskSpec) -> ReplicaChanges:
         """Make the machine, or make it follow these disks (none: as they are)."""
@@ -55,13 +57,14 @@ class Scratch:
                 disk.flush()
             finally:
                 disk.close()
+        self.holds[offset_bytes] = data
 
-    def read(self, offset_bytes: int, length_bytes: int) -> bytes:
-        """Read the stopped machine's disk."""
+    def read(self, *offsets_bytes: int, length_bytes: int = MIB) -> list[bytes]:
+        """Read the stopped machine's disk at these offsets, opened once: each opening costs, behind ssh."""
         with self.site.read_disk(self.machine_id, KEY) as door:
             disk = door()
             try:
-                return disk.read(offset_bytes, length_bytes)
+                return [disk.read(offset, length_bytes) for offset in offsets_bytes]
             finally:
                 disk.close()
 
