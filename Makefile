@@ -4,24 +4,28 @@
 SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+# tests/conftest.py deals the tests out.
+PYTEST := $(PYTHON) -m pytest -q --numprocesses 2 --no-loadscope-reorder
 # Debian's Python sees Debian's libvirt and libnbd modules, which PyPI does not carry.
 SYSTEM_PYTHON := /usr/bin/python3
 
-.PHONY: demo test check bench bench-repository setup packages images lock clean
+.PHONY: demo test check style bench bench-repository setup packages images lock clean
 
 demo: setup
 	$(PYTHON) -m lab.demo
 
-test: setup check images
-	$(PYTHON) -m pytest -q -m real --durations 15 tests
+test: setup style images
+	$(PYTEST) --durations 15 tests
 
 # A minute or two: style, types, import layers, and the tests that need no hypervisor.
-check: $(VENV)/ready
+check: style
+	$(PYTEST) -m "not real" tests
+
+style: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(PYTHON) -m pytest -q -m "not real" --numprocesses 2 --dist loadscope tests
 
 # What an increment costs, on real hypervisors: one line per figure.
 bench: setup

@@ -16,16 +16,11 @@ import pytest
 from lab.guests import GuestPlan, TinyClient, define, forward, tiny_plan, wait_serial
 from lab.images import TinyImage, tiny_image
 from lab.qemu_host import QemuHost
+from tests.real.xen_fixtures import *  # noqa: F403 - pytest finds fixtures by their names here
 from twinhull.model.machine import MachineId, SiteName
 from twinhull.model.ports import system_ports
 from twinhull.platforms.contract import SiteSettings
 from twinhull.platforms.qemu.site import QemuPlatform, QemuSite
-
-try:
-    from tests.real.xen_fixtures import *  # noqa: F403 - pytest finds fixtures by their names here
-except ModuleNotFoundError as error:
-    if error.name != "tests.real.xen_fixtures":
-        raise
 
 SSH_ADDRESS = "127.0.0.21"
 

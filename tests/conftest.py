@@ -1,0 +1,30 @@
+"""How the tests share a machine of two cores: all that need an emulated Xen host run one after the other, and first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xdist.scheduler import LoadFileScheduling
+
+if TYPE_CHECKING:
+    import pytest
+    from xdist.remote import Producer
+
+XEN_TESTS = "tests/real/test_xen_"
+
+
+class OneXenHost(LoadFileScheduling):
+    """A file's tests stay together, and so do the files that start a Xen host: two would be slower than one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return XEN_TESTS if nodeid.startswith(XEN_TESTS) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneXenHost:
+    """Xdist's hook: whatever ``--dist`` says, tests are dealt out so."""
+    return OneXenHost(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest chain of tests begins first (so tests are to be run with ``--no-loadscope-reorder``)."""
+    items.sort(key=lambda item: not item.nodeid.startswith(XEN_TESTS))
