@@ -153,6 +153,24 @@ def test_plans_are_shown_paused_and_removed(planned: Shell) -> None:
     planned.ok("site", "remove", "there", "--yes")
 
 
+def test_a_site_that_is_removed_says_what_is_left_on_its_host(planned: Shell) -> None:
+    planned.ok("sync", "web1")
+    planned.ok("plan", "remove", "shop", "--yes")
+    said = planned.ok("site", "remove", "there", "--yes").out
+    assert said.splitlines() == ["Forgot there.", "Standings are left on there (machines: 1)."]
+    planned.world.host("here").isolate()
+    left = planned.ok("site", "remove", "here", "--yes", "--json").json["left"]
+    assert "The host of 'here' was left as it is" in left[0]
+    assert planned.ok("site", "list", "--json").json["sites"] == []
+
+
+def test_a_site_can_be_removed_without_a_touch_of_its_host(planned: Shell) -> None:
+    planned.ok("plan", "remove", "shop", "--yes")
+    planned.world.forget_ticks()
+    assert planned.ok("site", "remove", "there", "--yes", "--leave-guard").out == "Forgot there.\n"
+    assert planned.world.ticks == []
+
+
 def test_retention_of_the_plan_is_applied_by_each_sync(two_sites: Shell) -> None:
     two_sites.ok("plan", "create", "few", "-m", "web1", "--from", "here", "--to", "there", "--keep-last", "3")
     for _ in range(5):

@@ -8,17 +8,20 @@ from pathlib import Path
 import pytest
 
 from twinhull.model.errors import UsageError
+from twinhull.model.ports import system_ports
+from twinhull.platforms import guard
 from twinhull.platforms.guard import script
+from twinhull.platforms.hosts import LocalHost
 
 UUID = "11111111-2222-3333-4444-55555555aaaa"
 QEMU = f"<domain type='qemu'>\n<name>web</name>\n<uuid>{UUID.upper()}</uuid>\n<os><type>hvm</type></os></domain>"
 
 
 def _ask(directory: Path, definition: str = QEMU, *words: str, expected: int = 0) -> subprocess.CompletedProcess[str]:
-    guard = directory / "guard"
-    guard.write_bytes(script(str(directory)))
+    hook = directory / "guard"
+    hook.write_bytes(script(str(directory)))
     arguments = words or ("web", "prepare", "begin", "-")
-    done = subprocess.run(["sh", str(guard), *arguments], input=definition, capture_output=True, text=True, check=False)
+    done = subprocess.run(["sh", str(hook), *arguments], input=definition, capture_output=True, text=True, check=False)
     assert done.returncode == expected, done.stderr
     return done
 
@@ -97,3 +100,35 @@ def test_our_bitmaps_are_taken_out_of_an_hvm_machines_image_on_xen_and_no_others
 def test_a_directory_that_a_shell_would_misread_is_refused(directory: str) -> None:
     with pytest.raises(UsageError):
         script(directory)
+
+
+def _withdraw(root: Path) -> list[str]:
+    return guard.withdraw(LocalHost(system_ports()), str(root / "hooks"), "qemu", str(root / "ours"))
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Path:
+    """A host's files with the guard in place."""
+    guard.install(LocalHost(system_ports()), str(tmp_path / "hooks"), "qemu", str(tmp_path / "ours"))
+    (tmp_path / "ours").mkdir()
+    return tmp_path
+
+
+def test_the_guard_goes_where_no_standing_is_left(guarded: Path) -> None:
+    (guarded / "ours" / "replicas" / UUID).mkdir(parents=True)
+    said = [f"Replicas' disks are left in {guarded}/ours/replicas on this machine (machines: 1)."]
+    assert _withdraw(guarded) == said
+    assert _withdraw(guarded) == said
+    assert list((guarded / "hooks" / "qemu.d").iterdir()) == []
+
+
+def test_the_guard_stays_where_a_standing_needs_it(guarded: Path) -> None:
+    _stand(guarded / "ours", '{"role": "replica"}')
+    assert "(machines: 1)" in _withdraw(guarded)[0]
+    assert (guarded / "hooks" / "qemu.d" / guard.NAME).exists()
+
+
+def test_the_guard_of_another_directory_is_left(guarded: Path) -> None:
+    guard.install(LocalHost(system_ports()), str(guarded / "hooks"), "qemu", "/another")
+    assert "guards another directory" in _withdraw(guarded)[0]
+    assert (guarded / "hooks" / "qemu.d" / guard.NAME).exists()

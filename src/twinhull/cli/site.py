@@ -137,12 +137,23 @@ def check(
         raise failed
 
 
-@app.command(epilog=examples("twinhull site remove lab"))
-def remove(context: typer.Context, *, name: SiteArgument, is_yes: YesFlag = False, is_json: JsonFlag = False) -> None:
-    """Forget a site. Nothing on it is touched."""
+@app.command(epilog=examples("twinhull site remove lab", "twinhull site remove lab --leave-guard"))
+def remove(
+    context: typer.Context,
+    *,
+    name: SiteArgument,
+    is_leaving_guard: Annotated[bool, typer.Option("--leave-guard", help="Touch nothing on its host.")] = False,
+    is_yes: YesFlag = False,
+    is_json: JsonFlag = False,
+) -> None:
+    """Forget a site, and take our guard off its host where no machine has a standing any more.
+
+    Machines, replicas and standings are left as they are; what was left is said.
+    """
     door = door_of(context)
     with door.manager() as manager:
-        manager.catalog.site(SiteName(name))
-        door.confirm(f"Forget the site '{name}'? Nothing on it is touched.", is_yes=is_yes)
-        manager.catalog.remove_site(SiteName(name))
-    door.screen.answer({"removed": name}, f"Forgot {name}.")
+        manager.catalog.require_unused(SiteName(name))
+        what = "Nothing on it is touched." if is_leaving_guard else "Its guard goes where no machine needs it any more."
+        door.confirm(f"Forget the site '{name}'? {what}", is_yes=is_yes)
+        left = manager.disconnect(SiteName(name), is_touching_host=not is_leaving_guard)
+    door.screen.answer({"removed": name, "left": left}, f"Forgot {name}.", *left)

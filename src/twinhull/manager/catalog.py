@@ -122,8 +122,8 @@ class Catalog:
         with self._write() as connection, _unique(f"There is a site '{site.name}' already."):
             connection.execute(sa.insert(tables.sites).values(rows.values(site)))
 
-    def remove_site(self, name: SiteName) -> None:
-        """Forget a site; raises NotFound, and UsageError while a plan names it."""
+    def require_unused(self, name: SiteName) -> None:
+        """Refuse to give up a site that is unknown (NotFound) or that a plan names (UsageError)."""
         self.site(name)
         users = [plan.name for plan in self.plans() if name in (plan.source, plan.target)]
         if users:
@@ -131,6 +131,10 @@ class Catalog:
                 f"The site '{name}' is used by the plan '{users[0]}'.",
                 hint=f"Remove the plan first: twinhull plan remove {users[0]}",
             )
+
+    def remove_site(self, name: SiteName) -> None:
+        """Forget a site; raises NotFound, and UsageError while a plan names it."""
+        self.require_unused(name)
         with self._write() as connection:
             connection.execute(sa.delete(tables.sites).where(tables.sites.c.name == name))
             connection.execute(sa.delete(tables.machines).where(tables.machines.c.site == name))

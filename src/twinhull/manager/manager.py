@@ -22,7 +22,7 @@ from twinhull.manager.state import StateDirectory
 from twinhull.manager.status import MachineReport, reports
 from twinhull.manager.vault import Vault
 from twinhull.manager.verifying import Verdict, verify_all, verify_point
-from twinhull.model.errors import AlreadyExists, NotFound
+from twinhull.model.errors import AlreadyExists, NotFound, SiteError
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.model.ports import Ports
 from twinhull.platforms.contract import SiteSettings
@@ -167,6 +167,23 @@ class Manager:
         self.catalog.add_site(settings)
         self.lookout.look([settings.name])
         return machine_count
+
+    def disconnect(self, name: SiteName, *, is_touching_host: bool) -> list[str]:
+        """Forget a site; where its host may be touched, the guard is taken away there that no machine needs any more.
+
+        Returns what was left on the host, or why that is not known. Raises NotFound, UsageError where a plan names it.
+        """
+        self.catalog.require_unused(name)
+        left = self._withdraw(name) if is_touching_host else []
+        self.catalog.remove_site(name)
+        return left
+
+    def _withdraw(self, name: SiteName) -> list[str]:
+        try:
+            with self.pool.lease() as door:
+                return list(door(name).withdraw())
+        except SiteError as error:
+            return [f"The host of '{name}' was left as it is: {error.message}"]
 
     def check_site(self, name: SiteName, *, is_looking_only: bool) -> SiteCheck:
         """Try what the site can do."""

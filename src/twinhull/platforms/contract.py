@@ -343,6 +343,13 @@ class Housekeeping(Protocol):
         """Remove one. Safe to repeat."""
         ...
 
+    def withdraw(self) -> Sequence[str]:
+        """The site is given up: take the guard away, unless a standing here needs it.
+
+        Returns what was left on the host, one sentence each. Safe to repeat.
+        """
+        ...
+
 
 class Site(Inventory, Power, Captures, Replicas, Standings, Housekeeping, Protocol):
     """One connected virtualization environment."""

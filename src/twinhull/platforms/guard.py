@@ -48,11 +48,41 @@ def install(host: Host, hooks_directory: str, driver: str, directory: str) -> bo
     return not had_any
 
 
-def remove(host: Host, hooks_directory: str, driver: str) -> None:
-    """Take the guard away; safe to repeat."""
-    check(host, ["rm", "-f", "--", path(hooks_directory, driver)])
+def withdraw(host: Host, hooks_directory: str, driver: str, directory: str) -> list[str]:
+    """Take the guard away unless a standing needs it; returns what was left on the host, one sentence each.
+
+    A guard of another directory (another site on the same host) is left, too. Safe to repeat.
+    """
+    own = path(hooks_directory, driver)
+    command = ["sh", "-c", _WITHDRAW, "twinhull-withdraw", own, directory]
+    guard, standings, replicas = check(host, command, stdin=script(directory)).decode().split()
+    left = []
+    if guard == "needed":
+        left.append(
+            f"Standings are left in {directory}/standings on {host.name} (machines: {standings}): the guard {own}"
+            " stays, for it keeps them from running on two sites."
+        )
+    elif guard == "other":
+        left.append(f"{own} on {host.name} guards another directory than {directory}: it stays.")
+    if int(replicas):
+        left.append(f"Replicas' disks are left in {directory}/replicas on {host.name} (machines: {replicas}).")
+    return left
 
 
 _COUNT = 'find "$1/$2" "$1/$2.d" -maxdepth 1 -type f 2>/dev/null | wc -l'
 
-__all__ = ["NAME", "install", "is_installed", "path", "remove", "script"]
+_WITHDRAW = """
+guard=gone standings=0 replicas=0
+[ -d "$2/standings" ] && exec 9<"$2/standings" && flock 9
+for standing in "$2"/standings/*.json; do [ -e "$standing" ] && standings=$((standings + 1)); done
+for replica in "$2"/replicas/*/; do [ -d "$replica" ] && replicas=$((replicas + 1)); done
+if [ -e "$1" ]; then
+  if ! cmp -s - "$1"; then guard=other
+  elif [ "$standings" -gt 0 ]; then guard=needed
+  else rm -f -- "$1" || exit
+  fi
+fi
+echo "$guard $standings $replicas"
+"""
+
+__all__ = ["NAME", "install", "is_installed", "path", "script", "withdraw"]

@@ -41,6 +41,11 @@ class LibvirtSite(ABC):
         if is_asking and guard.install(self._host, hooks, self._driver, self.settings.directory):
             check(self._host, ["sh", "-c", _RELOAD, "twinhull-reload"])
 
+    def withdraw(self) -> Sequence[str]:
+        """Take the guard away, unless a standing here needs it; returns what was left on the host."""
+        settings = self.settings
+        return guard.withdraw(self._host, settings.hooks_directory, self._driver, settings.directory)
+
     def close(self) -> None:
         """Close the connection; safe to repeat."""
         self._connection.close()

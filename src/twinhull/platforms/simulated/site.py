@@ -221,6 +221,12 @@ class SimulatedSite:
                 if (held.kind, held.name, held.machine_id) != (leftover.kind, leftover.name, leftover.machine_id)
             ]
 
+    def withdraw(self) -> Sequence[str]:
+        """There is nothing of ours on the host but standings; says how many were left."""
+        with self._call("withdraw"):
+            count = len(self._host.standings)
+            return [f"Standings are left on {self._host.name} (machines: {count})."] if count else []
+
     def _call(self, name: str) -> AbstractContextManager[None]:
         if self._process != self._world.process:
             raise SiteUnreachable(f"This connection to {self._host.name} belonged to a process that is gone.")
