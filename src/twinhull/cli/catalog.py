@@ -5,15 +5,15 @@ from __future__ import annotations
 import typer
 
 from twinhull.cli.door import door_of
-from twinhull.cli.options import JsonFlag, examples
+from twinhull.cli.options import JsonFlag, commands, examples
 
-app = typer.Typer(help="What the manager remembers, and reading it back from sites and points.", rich_markup_mode=None)
+app = commands()
 APPS = {"catalog": app}
 
 
 @app.callback()
 def _group() -> None:
-    """What the manager remembers, and reading it back from sites and points."""
+    """What the manager remembers, and reading it back from sites and points."""  # makes a group of the one command
 
 
 @app.command(epilog=examples("twinhull catalog rebuild"))

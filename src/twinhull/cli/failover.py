@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from twinhull.cli.door import door_of
-from twinhull.cli.options import DryRunFlag, JsonFlag, MachineOrPlanArgument, NoWaitFlag, YesFlag, examples
+from twinhull.cli.options import DryRunFlag, JsonFlag, MachineOrPlanArgument, NoWaitFlag, YesFlag, commands, examples
 from twinhull.cli.outcomes import Manner, carry_out
 from twinhull.model.errors import UsageError
 from twinhull.model.units import parse_duration
 
-failover_app = typer.Typer(rich_markup_mode=None)
-failback_app = typer.Typer(rich_markup_mode=None)
+failover_app = commands()
+failback_app = commands()
 APPS = {"failover": failover_app, "failback": failback_app}
 
 PlannedFlag = Annotated[

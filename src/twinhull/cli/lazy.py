@@ -26,7 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "restore": ("restore", "Bring a point to a site, an NBD export or a file."),
     "serve": ("serve", "Keep every plan within its RPO, until stopped."),
     "runs": ("runs", "What was done, step by step, with times and reasons."),
-    "catalog": ("catalog", "What the manager remembers, and reading it back from sites and points."),
+    "catalog": ("catalog", "What the manager remembers: read it back from the sites."),
 }
 """Each command: the module of this package that has it as ``app``, and what it is for."""
 
@@ -54,4 +54,5 @@ def load(name: str) -> Any:  # noqa: ANN401 - typer's own command classes
     command = get_command(app)
     command.name = name
     command.short_help = text
+    command.help = command.help or text
     return command

@@ -8,14 +8,14 @@ import typer
 
 from twinhull.cli import shapes
 from twinhull.cli.door import door_of
-from twinhull.cli.options import JsonFlag, MachineArgument, examples
+from twinhull.cli.options import JsonFlag, MachineArgument, commands, examples
 from twinhull.model.units import format_bytes
 
 if TYPE_CHECKING:
     from twinhull.manager.overview import Overview, SiteView
     from twinhull.model.machine import MachineStatus
 
-app = typer.Typer(help="Look at the machines of all sites.", rich_markup_mode=None)
+app = commands()
 APPS = {"machine": app}
 
 
@@ -38,7 +38,7 @@ def list_(context: typer.Context, *, is_json: JsonFlag = False) -> None:
         door.screen.document({"machines": machines, "silent_sites": _silent(overview)})
         return
     door.screen.table(
-        ["machine", "site", "power", "role", "cpus", "memory", "disks", "plan", "id"],
+        ["machine", "site", "power", "role", "cpus", "memory", "disks", "plan"],
         [
             [
                 status.spec.name,
@@ -49,7 +49,6 @@ def list_(context: typer.Context, *, is_json: JsonFlag = False) -> None:
                 format_bytes(status.spec.memory_bytes),
                 format_bytes(sum(disk.size_bytes for disk in status.spec.disks)),
                 planned.get(status.spec.machine_id, ""),
-                status.spec.machine_id,
             ]
             for view, status in found
         ],

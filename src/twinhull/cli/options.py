@@ -19,6 +19,11 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
+def commands() -> typer.Typer:
+    """A command, or a group of some. What it is for is said in ``lazy.py``; 'twinhull' itself installs completion."""
+    return typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
 def pairs(words: Sequence[str] | None, *, form: str = "HERE=THERE") -> dict[str, str]:
     """Words of that form as a mapping; raises UsageError."""
     found: dict[str, str] = {}

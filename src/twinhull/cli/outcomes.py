@@ -29,6 +29,7 @@ _TOLD = {
     "stored_bytes": "stored",
     "replica_written_bytes": "written to the replica",
     "written_bytes": "written",
+    "path": "file",
     "new_machine_id": "new machine",
     "freed_bytes": "freed",
     "waiting_bytes": "waits until nobody can need it",
@@ -61,11 +62,13 @@ class Outcomes:
             return
         for run in self.runs:
             tell_run(screen, run)
-        for named, error in self.failures[1:]:
+        if len(self.runs) + len(self.failures) == 1 and self.failures:
+            raise self.failures[0][1]
+        for named, error in self.failures:
             screen.message(f"{named.name}:")
             screen.error(error)
         if self.failures:
-            raise self.failures[0][1]
+            raise Told(self.failures[0][1])
 
     def _failures(self) -> list[Shape]:
         return [
@@ -147,7 +150,9 @@ def tell_run(screen: Screen, run: RunRecord) -> None:
     seconds = (run.ended_at - run.started_at).total_seconds() if run.ended_at else 0.0
     screen.heading(f"{run.machine_name}: {run.kind} done in {format_duration(max(seconds, 0.0))}  ({run.run_id})")
     facts = [
-        (label, value(name, run.result[name])) for name, label in _TOLD.items() if run.result.get(name) is not None
+        (label, value(name, run.result[name]))
+        for name, label in _TOLD.items()
+        if run.result.get(name) not in (None, [])
     ]
     screen.facts([(f"  {label}", text) for label, text in facts])
     for reason in run.reasons:

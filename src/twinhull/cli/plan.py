@@ -8,14 +8,14 @@ import typer
 
 from twinhull.cli import shapes
 from twinhull.cli.door import door_of
-from twinhull.cli.options import JsonFlag, PlanArgument, YesFlag, examples
+from twinhull.cli.options import JsonFlag, PlanArgument, YesFlag, commands, examples
 from twinhull.cli.plan_create import CREATE_EXAMPLES, create
 from twinhull.model.units import format_duration
 
 if TYPE_CHECKING:
     from twinhull.manager.records import Plan
 
-app = typer.Typer(help="Which machines go from where to where, and how often.", rich_markup_mode=None)
+app = commands()
 APPS = {"plan": app}
 
 

@@ -29,7 +29,7 @@ TargetOption = Annotated[
     str, typer.Option("--to", metavar="SITE", autocompletion=completing.sites, help="Where the replicas live.")
 ]
 RpoOption = Annotated[str, typer.Option(metavar="DURATION", help="How much may be lost at most: 30s, 15m, 1h30m.")]
-KeepLastOption = Annotated[int, typer.Option(min=1, help="Keep so many points of each machine.")]
+KeepLastOption = Annotated[int, typer.Option(min=1, metavar="N", help="Keep so many points of each machine.")]
 KeepForOption = Annotated[
     str | None, typer.Option(metavar="DURATION", help="Keep all points of that time before the latest one, too.")
 ]

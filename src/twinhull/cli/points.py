@@ -8,11 +8,11 @@ import typer
 
 from twinhull.cli import shapes
 from twinhull.cli.door import door_of
-from twinhull.cli.options import JsonFlag, OnlyMachineArgument, PointArgument, YesFlag, examples
+from twinhull.cli.options import JsonFlag, OnlyMachineArgument, PointArgument, YesFlag, commands, examples
 from twinhull.model.extents import total_bytes
 from twinhull.model.units import format_bytes
 
-app = typer.Typer(help="Restore points: list, compare, verify, remove.", rich_markup_mode=None)
+app = commands()
 APPS = {"points": app}
 
 
@@ -53,16 +53,15 @@ def list_(
                 str(point.document.spec.get("name", point.machine_id)),
                 f"N-{back}" if back else "N",
                 str(point.sequence),
-                f"{point.captured_at:%Y-%m-%d %H:%M:%S} UTC",
+                f"{point.captured_at:%Y-%m-%d %H:%M:%S}",
                 point.document.consistency.value,
                 point.document.source_site,
                 str(point.document.epoch),
                 format_bytes(sum(disk.root.size_bytes for disk in point.document.disks)),
-                point.id,
             ]
         )
     door.screen.table(
-        ["machine", "name", "number", "captured", "consistency", "from", "epoch", "size", "id"],
+        ["machine", "name", "number", "captured (utc)", "consistency", "from", "epoch", "size"],
         rows,
         empty="There is no restore point yet: twinhull sync MACHINE",
     )

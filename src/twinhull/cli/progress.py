@@ -68,7 +68,7 @@ class _Lively:
         """What the run talks to."""
         from twinhull.manager.wants import Ears  # noqa: PLC0415 - loaded when a run is watched
 
-        return Ears(on_message=self._say, on_step=self._begin_step, on_reason=self._say, on_progress=self._move)
+        return Ears(on_message=self._say, on_step=self._begin_step, on_progress=self._move)
 
     def _say(self, text: str) -> None:
         self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -11,7 +11,7 @@ import typer
 from twinhull.cli import copying
 from twinhull.cli import repair as repairing
 from twinhull.cli.door import Door, door_of
-from twinhull.cli.options import JsonFlag, examples
+from twinhull.cli.options import JsonFlag, commands, examples
 from twinhull.cli.outcomes import Manner, carry_out
 from twinhull.cli.screen import is_terminal
 from twinhull.model.errors import PassphraseMissing, UsageError
@@ -20,7 +20,7 @@ from twinhull.model.units import format_bytes
 if TYPE_CHECKING:
     from twinhull.manager.manager import Manager
 
-app = typer.Typer(help="Where restore points are kept.", rich_markup_mode=None)
+app = commands()
 APPS = {"repository": app}
 
 UrlArgument = Annotated[str, typer.Argument(metavar="URL", help="A directory, or file:///path.")]

@@ -8,12 +8,21 @@ from typing import Annotated
 import typer
 
 from twinhull.cli.door import door_of
-from twinhull.cli.options import DryRunFlag, JsonFlag, NetworkOption, NoWaitFlag, PointArgument, examples, pairs
+from twinhull.cli.options import (
+    DryRunFlag,
+    JsonFlag,
+    NetworkOption,
+    NoWaitFlag,
+    PointArgument,
+    commands,
+    examples,
+    pairs,
+)
 from twinhull.cli.outcomes import Manner, carry_out
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import BootMode, SiteName
 
-app = typer.Typer(rich_markup_mode=None)
+app = commands()
 APPS = {"restore": app}
 
 _FORMATS = ("raw", "qcow2", "vmdk", "vhdx")

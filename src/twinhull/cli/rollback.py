@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from twinhull.cli.door import door_of
-from twinhull.cli.options import DryRunFlag, JsonFlag, MachineArgument, NoWaitFlag, YesFlag, examples
+from twinhull.cli.options import DryRunFlag, JsonFlag, MachineArgument, NoWaitFlag, YesFlag, commands, examples
 from twinhull.cli.outcomes import Manner, carry_out
 
-app = typer.Typer(rich_markup_mode=None)
+app = commands()
 APPS = {"rollback": app}
 
 

@@ -9,7 +9,7 @@ import typer
 
 from twinhull.cli import completing, shapes
 from twinhull.cli.door import Door, door_of
-from twinhull.cli.options import JsonFlag, NoWaitFlag, OnlyMachineArgument, RunArgument, YesFlag, examples
+from twinhull.cli.options import JsonFlag, NoWaitFlag, OnlyMachineArgument, RunArgument, YesFlag, commands, examples
 from twinhull.cli.outcomes import Outcomes, each, value
 from twinhull.cli.progress import watching
 from twinhull.model.errors import UsageError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from twinhull.manager.manager import Manager
     from twinhull.manager.records import RunRecord, StepRecord
 
-app = typer.Typer(help="What was done, step by step, with times and reasons.", rich_markup_mode=None)
+app = commands()
 APPS = {"runs": app}
 
 
@@ -28,11 +28,11 @@ def list_(
     context: typer.Context,
     *,
     machine: OnlyMachineArgument = None,
-    last: Annotated[int, typer.Option(min=1, help="So many, the latest first.")] = 20,
+    last: Annotated[int, typer.Option(min=1, metavar="N", help="So many, the latest first.")] = 20,
     is_unfinished: Annotated[bool, typer.Option("--unfinished", help="Only those with something left to do.")] = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """List runs, the latest first."""
+    """List runs, the latest first. A run's id says when it began, in UTC."""
     door = door_of(context)
     with door.manager() as manager:
         machine_id = manager.names.machine(machine).machine_id if machine else None
@@ -45,12 +45,11 @@ def list_(
         door.screen.document({"runs": [shapes.run(run, is_at_work=at_work[run.run_id]) for run in runs]})
         return
     door.screen.table(
-        ["run", "machine", "started", "took", "state", "by", "why"],
+        ["run", "machine", "took", "state", "by", "why"],
         [
             [
                 run.run_id,
                 run.machine_name,
-                f"{run.started_at:%Y-%m-%d %H:%M:%S} UTC",
                 _took(run),
                 _state(run, is_at_work=at_work[run.run_id]),
                 run.origin,

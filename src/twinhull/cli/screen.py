@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
 from twinhull.model.errors import TwinhullError
+
+_GAP = 2
+"""Blanks between two columns."""
 
 Shape = Mapping[str, object]
 """What ``--json`` prints: plain data. Its keys are part of the product's promises to scripts."""
@@ -30,19 +34,26 @@ class Screen:
         _write(sys.stdout, json.dumps(shape, indent=self.indent, ensure_ascii=False))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
-        """Columns for people, unshortened, so that they can be searched; ``empty`` is said where there are no rows."""
+        """Columns for people, unshortened, so that they can be searched; ``empty`` is said where there are no rows.
+
+        At a terminal that is too narrow for them their cells are folded, so that columns stay columns.
+        """
         if not rows:
             self.line(empty)
             return
         widths = [max(len(row[column]) for row in (headers, *rows)) for column in range(len(headers))]
+        if is_terminal(sys.stdout) and _width(widths) > shutil.get_terminal_size().columns:
+            _write(sys.stdout, _folded(headers, rows, shutil.get_terminal_size().columns))
+            return
         _write(sys.stdout, _bold(_columns([header.upper() for header in headers], widths), sys.stdout))
         for row in rows:
             _write(sys.stdout, _columns(row, widths))
 
     def facts(self, facts: Sequence[tuple[str, str]]) -> None:
-        """Names and values below one another."""
-        width = max((len(name) for name, _ in facts), default=0)
-        for name, value in facts:
+        """Names and values below one another, without those that have no value."""
+        told = [(name, value) for name, value in facts if value]
+        width = max((len(name) for name, _ in told), default=0)
+        for name, value in told:
             first, *others = value.split("\n")
             _write(sys.stdout, f"{name:<{width}}  {first}".rstrip())
             for other in others:
@@ -108,7 +119,29 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def _columns(row: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+    return (" " * _GAP).join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _width(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _folded(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
+    from rich.console import Console  # noqa: PLC0415 - loaded at a narrow terminal only
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
+    for column, header in enumerate(headers):
+        # Words, and ids above all, stay whole.
+        words = [word for row in (headers, *rows) for word in row[column].split()]
+        table.add_column(header.upper(), overflow="fold", min_width=max(map(len, words), default=0))
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console(width=width, color_system="standard" if _is_coloured(sys.stdout) else None)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n"))
 
 
 def _bold(text: str, stream: TextIO) -> str:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinhull.cli.door import door_of
-from twinhull.cli.options import JsonFlag, examples
+from twinhull.cli.options import JsonFlag, commands, examples
 from twinhull.model.units import parse_duration
 
 if TYPE_CHECKING:
     from threading import Event
     from types import FrameType
 
-app = typer.Typer(rich_markup_mode=None)
+app = commands()
 APPS = {"serve": app}
 
 
@@ -29,8 +29,8 @@ APPS = {"serve": app}
 def serve(
     context: typer.Context,
     *,
-    max_runs: Annotated[int, typer.Option(min=1, help="So many machines at once.")] = 4,
-    max_runs_per_site: Annotated[int, typer.Option(min=1, help="So many of them on one site.")] = 4,
+    max_runs: Annotated[int, typer.Option(min=1, metavar="N", help="So many machines at once.")] = 4,
+    max_runs_per_site: Annotated[int, typer.Option(min=1, metavar="N", help="So many of them on one site.")] = 4,
     look: Annotated[str, typer.Option(metavar="DURATION", help="How often sites are looked at.")] = "15s",
     grace: Annotated[
         str,

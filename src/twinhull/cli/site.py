@@ -8,12 +8,12 @@ import typer
 
 from twinhull.cli import shapes
 from twinhull.cli.door import door_of
-from twinhull.cli.options import JsonFlag, SiteArgument, YesFlag, examples, pairs
+from twinhull.cli.options import JsonFlag, SiteArgument, YesFlag, commands, examples, pairs
 from twinhull.model.machine import SiteName
 from twinhull.model.units import format_duration
 from twinhull.platforms.contract import SiteSettings
 
-app = typer.Typer(help="Connect virtualization environments, and see what they can do.", rich_markup_mode=None)
+app = commands()
 APPS = {"site": app}
 
 

@@ -8,8 +8,9 @@ import typer
 
 from twinhull.cli import shapes
 from twinhull.cli.door import Door, door_of
-from twinhull.cli.options import JsonFlag, examples
+from twinhull.cli.options import JsonFlag, commands, examples
 from twinhull.model.errors import UsageError
+from twinhull.model.machine import Role
 from twinhull.model.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from twinhull.manager.manager import Manager
     from twinhull.manager.status import MachineReport
 
-app = typer.Typer(rich_markup_mode=None)
+app = commands()
 APPS = {"status": app}
 
 _CLEAR = "\x1b[2J\x1b[H"
@@ -61,7 +62,7 @@ def _show(door: Door, manager: Manager) -> None:
         door.screen.document(document)
         return
     door.screen.table(
-        ["machine", "plan", "health", "runs on", "epoch", "lag", "rpo", "latest point", "replica"],
+        ["machine", "plan", "health", "runs on", "epoch", "lag", "rpo", "point", "replica"],
         [_row(report) for report in found.reports],
         empty="No machine is in a plan yet: twinhull plan create NAME --machine MACHINE --from SITE --to SITE",
     )
@@ -97,7 +98,8 @@ def _replica(side: Side) -> str:
     if standing.is_dirty:
         return f"{side.site}: dirty"
     at = f"at {_short(standing.point_id)}" if standing.point_id else "at no point"
-    return f"{side.site}: {standing.role.value} {at}"
+    role = "" if standing.role is Role.REPLICA else f"{standing.role.value} "
+    return f"{side.site}: {role}{at}"
 
 
 def _short(point_id: str) -> str:

@@ -102,7 +102,8 @@ def raise_unless_done(run: RunRecord) -> RunRecord:
     if run.state.is_unfinished:
         raise RunUnfinished(
             f"The run {run.run_id} stopped where the only way is forward: {run.error}",
-            hint=f"{run.hint} Then go on with 'twinhull runs resume {run.run_id}'.".strip(),
+            hint=f"{run.hint} When that is mended, go on with 'twinhull runs resume {run.run_id}'; if it cannot be, "
+            f"give it up as it stands with 'twinhull runs abandon {run.run_id}'.".strip(),
         )
     raise failures.decode({"kind": run.error_kind, "message": run.error, "hint": run.hint})
 

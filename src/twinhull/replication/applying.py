@@ -45,7 +45,7 @@ def apply_disk(context: Context, door: DiskDoor, name: str, root: DiskRoot, know
         with closing(in_order(writer.pieces(places), writer.put, context.workers)) as results:
             for piece in results:
                 applied.count(piece)
-                context.on_progress(Progress("apply", name, applied.written_bytes))
+                context.on_progress(Progress("apply", name, piece.end_bytes, root.size_bytes))
         handles.flush()
         return applied
 
