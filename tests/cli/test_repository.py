@@ -49,3 +49,21 @@ def test_a_copy_heals_a_repository(planned: Shell, tmp_path: Path) -> None:
     answer = planned.ok("repository", "repair", "--from", str(tmp_path / "second"), "--json").json
     assert len(answer["repaired"]) == 2
     assert answer["is_good"]
+
+
+def test_keys_are_rotated_and_everything_goes_on(planned: Shell, tmp_path: Path) -> None:
+    planned.ok("sync", "web1")
+    phrase = tmp_path / "new-phrase"
+    phrase.write_text("battery staple\n")
+    old, new = str(tmp_path / "phrase"), str(phrase)
+    paper = planned.ok("repository", "keys", "recovery", "--json").json["recovery_key"]
+    rotated = planned.ok("repository", "keys", "rotate", "--new-passphrase-file", new, "--yes", "--json").json
+    assert rotated["key_number"] == 2
+    planned.ok("sync", "web1")
+    planned.ok("points", "verify", "web1:N-1")
+    assert planned("--passphrase-file", old, "points", "list").code == 33
+    (tmp_path / "paper").write_text(paper)
+    assert planned("--passphrase-file", str(tmp_path / "paper"), "points", "list").code == 33
+    planned.ok("repository", "keys", "change-passphrase", "--new-passphrase-file", old)
+    assert len(planned.ok("points", "list", "--json").json["points"]) == 2
+    assert planned("--passphrase-file", new, "points", "list").code == 33

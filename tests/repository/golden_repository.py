@@ -12,7 +12,7 @@ from pathlib import Path
 from twinhull.repository import open_store
 from twinhull.repository.envelope import FORMAT_VERSION
 
-from .world import CHUNK, DATABASE, capture, document, made, noise, ports, write_disk
+from .world import CHEAP, CHUNK, DATABASE, PASSPHRASE, capture, document, made, noise, ports, write_disk
 
 ROOT = Path(__file__).parent / "golden" / f"version-{FORMAT_VERSION}"
 ONE = noise("golden", CHUNK) + bytes(70 * CHUNK) + b"compresses " * 1000 + b"end"
@@ -26,6 +26,7 @@ def main() -> None:
     repository = made(open_store(str(ROOT)), ports(seed=f"golden {FORMAT_VERSION}"))
     with repository.writer() as writer:
         first = writer.publish(document({"vda": write_disk(writer, ONE), "vdb": write_disk(writer, SMALL)}))
+    repository.rotate_keys(PASSPHRASE, PASSPHRASE, CHEAP)
     capture(repository, TWO, (first, ONE))
     repository.hold_point(first.id, "golden")
     repository.remove_point(capture(repository, SMALL, machine_id=DATABASE).id)

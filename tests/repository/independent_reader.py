@@ -30,7 +30,7 @@ class IndependentReader:
         self.config: dict[str, Any] = json.loads(line)
         assert self.config["format"] == "twinhull repository"
         assert self.config["version"] == 1
-        self.key = self._unwrap(passphrase)
+        self.ring = self._unwrap(passphrase)
         assert hmac.new(self.derive("config"), line, hashlib.sha256).hexdigest() == seal.decode()
         self.chunk_size: int = self.config["chunk_size_bytes"]
         self.places: dict[bytes, tuple[Path, str, int, int]] = {}
@@ -52,6 +52,9 @@ class IndependentReader:
             table = self._unseal(path, 3, "index")
             count, packs, replaced, _ = struct.unpack_from("<IIII", table)
             base = 16 + 40 * packs + 32 * replaced
+            for pack_id, pack_kind, key_number, size in struct.iter_unpack("<32sBxHI", table[16 : 16 + 40 * packs]):
+                data = (self.root / "pack" / pack_id.hex()[:2] / f"pack-{pack_id.hex()}").read_bytes()
+                assert (data[10], self.key_number(data), len(data)) == (pack_kind, key_number, size)
             rows = [struct.unpack_from("<32sIII", table, base + 44 * number) for number in range(count)]
             assert rows == sorted(rows)
             for chunk_id, number, offset, length in rows:
@@ -89,7 +92,7 @@ class IndependentReader:
         path, found_kind, offset, length = self.places[chunk_id]
         assert found_kind == kind
         data = path.read_bytes()
-        cipher = AESGCM(self.derive(f"{kind} pack", data[16:48]))
+        cipher = AESGCM(self.derive(f"{kind} pack", data[16:48], self.key_number(data)))
         payload = cipher.decrypt(offset.to_bytes(12, "big"), data[offset : offset + length], None)
         content = payload[1:] if payload[0] == 0 else zstandard.decompress(payload[1:])
         assert payload[0] in (0, 1)
@@ -99,21 +102,27 @@ class IndependentReader:
     def _read_footer(self, path: Path) -> None:
         data = path.read_bytes()
         kind = {1: "data", 2: "node"}[data[10]]
-        assert data[:10] + data[11:16] == b"TWINHULL\x01\x00" + bytes(5)
+        assert data[:10] + data[11:12] + data[14:16] == b"TWINHULL\x01\x00" + bytes(3)
         assert path.name == f"pack-{data[16:48].hex()}"
         length, end = struct.unpack("<I8s", data[-12:])
         assert end == b"PACK-END"
-        cipher = AESGCM(self.derive(f"{kind} pack", data[16:48]))
+        cipher = AESGCM(self.derive(f"{kind} pack", data[16:48], self.key_number(data)))
         footer = cipher.decrypt(b"\xff" * 12, data[-12 - length : -12], data[:48] + data[-12:])
         for chunk_id, offset, size in struct.iter_unpack("<32sII", footer):
             self.places[chunk_id] = (path, kind, offset, size)
 
     def _unseal(self, path: Path, kind: int, purpose: str) -> bytes:
         data = path.read_bytes()
-        assert data[:16] == b"TWINHULL\x01\x00" + bytes([kind]) + bytes(5)
-        return AESGCM(self.derive(purpose, data[16:48])).decrypt(bytes(12), data[48:], data[:48] + path.name.encode())
+        assert data[:12] + data[14:16] == b"TWINHULL\x01\x00" + bytes([kind]) + bytes(3)
+        cipher = AESGCM(self.derive(purpose, data[16:48], self.key_number(data)))
+        return cipher.decrypt(bytes(12), data[48:], data[:48] + path.name.encode())
 
-    def _unwrap(self, passphrase: str) -> bytes:
+    def key_number(self, data: bytes) -> int:
+        (number,) = struct.unpack_from("<H", data, 12)
+        assert 1 <= number <= len(self.ring)
+        return int(number)
+
+    def _unwrap(self, passphrase: str) -> list[bytes]:
         (path,) = self.root.glob("key/key-*")
         raw = json.loads(path.read_bytes().splitlines()[0])
         stretched = Argon2id(
@@ -124,8 +133,9 @@ class IndependentReader:
             memory_cost=raw["memory_kib"],
         ).derive(passphrase.encode())
         repository_id = str(self.config["repository_id"]).encode()
-        return AESGCM(stretched).decrypt(bytes(12), bytes.fromhex(raw["wrapped_key"]), repository_id)
+        ring = AESGCM(stretched).decrypt(bytes(12), bytes.fromhex(raw["wrapped_keys"]), repository_id)
+        return [ring[at : at + 32] for at in range(0, len(ring), 32)]
 
-    def derive(self, purpose: str, salt: bytes = b"") -> bytes:
+    def derive(self, purpose: str, salt: bytes = b"", number: int = 1) -> bytes:
         info = f"twinhull 1 {purpose}".encode()
-        return HKDF(algorithm=SHA256(), length=32, salt=salt or bytes(32), info=info).derive(self.key)
+        return HKDF(algorithm=SHA256(), length=32, salt=salt or bytes(32), info=info).derive(self.ring[number - 1])

@@ -263,9 +263,9 @@ def _runs(count: int) -> settings:
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = _runs(120)
+TestAnyOrder.settings = _runs(60)
 TestAnyOrderInADirectory = AnyOrderInADirectory.TestCase
-TestAnyOrderInADirectory.settings = _runs(20)
+TestAnyOrderInADirectory.settings = _runs(12)
 
 
 @pytest.fixture
@@ -274,5 +274,5 @@ def bucket(s3_endpoint: str) -> None:
 
 
 TestAnyOrderInABucket = AnyOrderInABucket.TestCase
-TestAnyOrderInABucket.settings = _runs(10)
+TestAnyOrderInABucket.settings = _runs(5)
 pytest.mark.usefixtures("bucket")(TestAnyOrderInABucket)

@@ -55,7 +55,7 @@ def test_an_export_leaves_nothing_behind(repository: Repository) -> None:
         assert export.socket.exists()
         assert directory.stat().st_mode & 0o077 == 0
         arguments = Path(f"/proc/{export.pid}/cmdline").read_bytes() + Path(f"/proc/{export.pid}/environ").read_bytes()
-        assert repository.keys.repository_key.hex().encode() not in arguments
+        assert repository.keys.ring[0].hex().encode() not in arguments
     export.close()
     assert not directory.exists()
     with pytest.raises(ProcessLookupError):

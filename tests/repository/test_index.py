@@ -16,7 +16,7 @@ from twinhull.repository.packs import Entry, PackInfo
 
 from .world import CHUNK, capture, content_of, made, noise, opened
 
-PACK = PackInfo(PackId(b"p" * 32), ChunkKind.DATA, 1000)
+PACK = PackInfo(PackId(b"p" * 32), ChunkKind.DATA, 1000, 1)
 
 
 def _id(number: int) -> ChunkId:

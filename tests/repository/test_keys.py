@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
 import pytest
 
 from twinhull.model.errors import UsageError
-from twinhull.repository import MemoryStore, Repository, WrongPassphrase
+from twinhull.repository import KeysRotated, MemoryStore, Repository, RepositoryDamaged, WrongPassphrase
+from twinhull.repository.keys import Keys
 
-from .world import CHEAP, CHUNK, PASSPHRASE, capture, content_of, made, noise, opened, ports
+from .misbehaving import CrashedError, FailingStore, Fault, crash_after, crash_before
+from .world import (
+    CHEAP,
+    CHUNK,
+    DATABASE,
+    PASSPHRASE,
+    capture,
+    content_of,
+    document,
+    made,
+    noise,
+    opened,
+    ports,
+    write_disk,
+)
 
 DISK = noise("disk", 5 * CHUNK)
 
@@ -65,3 +83,167 @@ def test_a_damaged_key_is_told_and_does_not_shut_out_the_others() -> None:
     with pytest.raises(WrongPassphrase, match=first):
         opened(store)
     assert [finding.object_name for finding in _open(store, paper).verify().findings] == [first]
+
+
+NEW = "battery staple"
+
+
+def _rotated(store: MemoryStore, new: str = PASSPHRASE) -> tuple[Repository, bytes]:
+    """A repository whose keys were rotated, and the key that it had before."""
+    repository = made(store)
+    capture(repository, DISK)
+    before = repository.keys.ring[0]
+    repository.rotate_keys(PASSPHRASE, new, CHEAP)
+    return repository, before
+
+
+@pytest.mark.parametrize("new", [PASSPHRASE, NEW])
+def test_after_a_rotation_old_and_new_points_are_read(new: str) -> None:
+    store = MemoryStore()
+    repository, _ = _rotated(store, new)
+    (first,) = repository.points()
+    second = capture(repository, DISK + b"grown", (first, DISK))
+    later = _open(store, new)
+    assert [content_of(later, point) for point in (first, second)] == [DISK, DISK + b"grown"]
+    assert later.verify(read_data=True).is_good
+    third = capture(later, noise("third", 3 * CHUNK))
+    assert content_of(repository, third) == noise("third", 3 * CHUNK)
+    repository.remove_point(first.id)
+    repository.collect(grace_seconds=0, is_alone=True)
+    assert content_of(_open(store, new), second) == DISK + b"grown"
+
+
+def test_equal_content_is_stored_once_across_a_rotation() -> None:
+    store = MemoryStore()
+    repository, _ = _rotated(store)
+    before = len(list(store.list("pack-")))
+    capture(repository, DISK, machine_id=DATABASE)
+    assert len(list(store.list("pack-"))) == before
+
+
+def test_who_has_the_key_of_before_reads_nothing_that_came_after() -> None:
+    store = MemoryStore()
+    repository, before = _rotated(store)
+    names = set(store.objects)
+    secret = capture(repository, noise("secret", 5 * CHUNK))
+    thief = Repository(store, repository.config, Keys([before]), ports(seed="thief"))
+    told: list[object] = []
+    assert [point.sequence for point in thief.points(on_damage=lambda point_id, _: told.append(point_id))] == [1]
+    assert told == [secret.id]
+    for name in set(store.objects) - names:
+        number = int.from_bytes(store.objects[name][12:14], "little")
+        assert number == 2, name
+
+
+def test_every_other_passphrase_is_shut_out_and_told_why() -> None:
+    store = MemoryStore()
+    repository = made(store)
+    paper = repository.add_recovery_key(CHEAP)
+    stolen = dict(store.objects)
+    repository.rotate_keys(PASSPHRASE, NEW, CHEAP)
+    for shut_out in (PASSPHRASE, paper):
+        with pytest.raises(WrongPassphrase):
+            _open(store, shut_out)
+    store.objects |= {name: data for name, data in stolen.items() if name.startswith("key-")}
+    for shut_out in (PASSPHRASE, paper):
+        with pytest.raises(WrongPassphrase, match="before the last rotation"):
+            _open(store, shut_out)
+    assert _open(store, NEW).points() == []
+
+
+def test_only_who_knows_the_passphrase_rotates() -> None:
+    store = MemoryStore()
+    repository = made(store)
+    before = dict(store.objects)
+    with pytest.raises(WrongPassphrase):
+        repository.rotate_keys("wrong", NEW, CHEAP)
+    assert store.objects == before
+
+
+def test_a_process_of_before_a_rotation_changes_nothing_and_is_told() -> None:
+    store = MemoryStore()
+    made(store)
+    old = opened(store)
+    opened(store, seed="other").rotate_keys(PASSPHRASE, PASSPHRASE, CHEAP)
+    before = dict(store.objects)
+    attempts: list[Callable[[], object]] = [
+        lambda: capture(old, DISK),
+        lambda: old.collect(grace_seconds=0, is_alone=True),
+        old.verify,
+        lambda: old.change_passphrase(PASSPHRASE, NEW, CHEAP),
+        lambda: old.add_recovery_key(CHEAP),
+        lambda: old.rotate_keys(PASSPHRASE, NEW, CHEAP),
+    ]
+    for attempt in attempts:
+        with pytest.raises(KeysRotated, match="rotated since"):
+            attempt()
+    assert store.objects == before
+
+
+def test_a_writer_at_work_during_a_rotation_publishes() -> None:
+    store = MemoryStore()
+    repository = made(store)
+    with repository.writer() as writer:
+        root = write_disk(writer, DISK)
+        opened(store, seed="other").rotate_keys(PASSPHRASE, PASSPHRASE, CHEAP)
+        point = writer.publish(document({"vda": root}))
+    assert content_of(opened(store, seed="later"), point) == DISK
+
+
+class _Overtaken(FailingStore[MemoryStore]):
+    """Another rotation comes first, between the new key's object and its putting into force."""
+
+    def create(self, name: str, parts: Sequence[bytes]) -> None:
+        if name.startswith("rotation-"):
+            opened(self.inner, seed="faster").rotate_keys(PASSPHRASE, NEW, CHEAP)
+        super().create(name, parts)
+
+
+def test_of_two_rotations_at_once_one_wins_and_nothing_is_lost() -> None:
+    store = MemoryStore()
+    point = capture(made(store), DISK)
+    slower = opened(_Overtaken(store), seed="slower")
+    with pytest.raises(KeysRotated):
+        slower.rotate_keys(PASSPHRASE, "third", CHEAP)
+    winner = _open(store, NEW)
+    assert content_of(winner, point) == DISK
+    assert len(list(store.list("key-"))) == 1
+    with pytest.raises(WrongPassphrase):
+        _open(store, "third")
+
+
+@pytest.mark.parametrize("fault", [crash_before, crash_after])
+@pytest.mark.parametrize("new", [PASSPHRASE, NEW])
+def test_a_rotation_cut_short_anywhere_leaves_one_key_in_force(fault: Fault, new: str) -> None:
+    for cut in range(4):
+        store = MemoryStore()
+        point = capture(made(store), DISK)
+        with suppress(CrashedError):
+            opened(FailingStore(store, cut, fault), seed="cut").rotate_keys(PASSPHRASE, new, CHEAP)
+        last = _whichever_opens(store, [new, PASSPHRASE], "after")
+        later = capture(last, noise("later", CHUNK))
+        again = _whichever_opens(store, [PASSPHRASE, new], "again")
+        assert [content_of(again, each) for each in (point, later)] == [DISK, noise("later", CHUNK)]
+        assert again.verify(read_data=True).is_good
+
+
+def _whichever_opens(store: MemoryStore, passphrases: list[str], seed: str) -> Repository:
+    for passphrase in passphrases:
+        with suppress(WrongPassphrase):
+            return Repository.open(store, passphrase, ports=ports(seed=f"{seed} {passphrase}"))
+    pytest.fail("no passphrase opens it")
+
+
+def test_a_lost_or_damaged_rotation_shuts_nobody_out() -> None:
+    store = MemoryStore()
+    repository, _ = _rotated(store)
+    point = capture(repository, noise("new", CHUNK))
+    (name,) = [name for name in store.objects if name.startswith("rotation-")]
+    whole = store.objects[name]
+    store.objects[name] = whole[:-1] + b"?"
+    assert content_of(opened(store, seed="damaged"), point) == noise("new", CHUNK)
+    with pytest.raises(RepositoryDamaged, match="in force"):
+        capture(opened(store, seed="careful"), DISK)
+    store.delete(name)
+    capture(opened(store, seed="lost"), DISK)
+    assert opened(store, seed="healed").verify(read_data=True).is_good

@@ -45,8 +45,11 @@ where the two differ. The format is in [repository-format.md](repository-format.
 {next(ROOT.glob("key/key-*")).read_text().strip()}
 ```
 
-Argon2id of the passphrase unwraps the repository key `{reader.key.hex()}`.
-From it come, among others, the keys for
+Argon2id of the passphrase unwraps the ring of repository keys:
+
+{chr(10).join(f"{number}. `{key.hex()}`" for number, key in enumerate(reader.ring, 1))}
+
+From the first one come, among others, the keys for
 
 | purpose | key |
 |---|---|
@@ -62,7 +65,8 @@ Its object begins with the header
 {_dump(point_path.read_bytes()[:48])}
 ```
 
-whose last 32 bytes are the salt of its key, `{reader.derive("point", point_path.read_bytes()[16:48]).hex()}`.
+which names repository key 1, and whose last 32 bytes are the salt of the object's own key,
+`{reader.derive("point", point_path.read_bytes()[16:48]).hex()}`.
 Opened, it says
 
 ```json

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinhull.cli import copying
+from twinhull.cli import copying, keys
 from twinhull.cli import repair as repairing
 from twinhull.cli.door import Door, door_of
 from twinhull.cli.options import JsonFlag, commands, examples
@@ -127,6 +127,7 @@ def collect(context: typer.Context, *, is_json: JsonFlag = False) -> None:
         carry_out(door, manager, [manager.desk.collect()], Manner())
 
 
+app.add_typer(keys.app, name="keys")
 app.command(epilog=copying.EXAMPLES)(copying.copy)
 app.command(epilog=repairing.EXAMPLES)(repairing.repair)
 

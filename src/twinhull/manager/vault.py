@@ -85,6 +85,22 @@ class Vault:
         self._remember(url, passphrase if is_keeping else None)
         return repository
 
+    def change_passphrase(self, repository: Repository, new_file: Path) -> None:
+        """Let the passphrase in that file open the repository from now on; raises as the repository does."""
+        new = read_secret(new_file)
+        repository.change_passphrase(self.passphrase(), new)
+        self._replace_kept(new)
+
+    def rotate_keys(self, repository: Repository, new_file: Path | None) -> None:
+        """Rotate the keys, to be opened by the passphrase in that file or by that of now; raises as the repository."""
+        new = self.passphrase_in(new_file)
+        repository.rotate_keys(self.passphrase(), new)
+        self._replace_kept(new)
+
+    def _replace_kept(self, passphrase: str) -> None:
+        if self.state.passphrase.exists():
+            write_private(self.state.passphrase, passphrase.encode() + b"\n")
+
     def _remember(self, url: str, passphrase: str | None) -> None:
         if passphrase:
             write_private(self.state.passphrase, passphrase.encode() + b"\n")

@@ -30,6 +30,7 @@ The doors of this room (import them from here; the modules below are its own bus
     copy_points(repository, other)                                  # what the other one lacks: CopyVerdicts
     repair(repository, [RepositoryHealer(other), DiskHealer(…)])    # RepairReport: repaired, lost
     repository.change_passphrase(old, new)   repository.add_recovery_key()   # str, to be printed
+    repository.rotate_keys(old, new)                                # what comes is sealed under a new key
     repository.close()                                              # or use it as a context manager
 
 All of it may be used from several threads, one ``DiskWriter`` by one thread.
@@ -37,11 +38,12 @@ All of it may be used from several threads, one ``DiskWriter`` by one thread.
 
 from twinhull.repository.catalog import Removal
 from twinhull.repository.collect import CollectReport
-from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, KdfCost
+from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES
 from twinhull.repository.copying import CopyVerdict, copy_points
 from twinhull.repository.disk import PointDiskReader
 from twinhull.repository.errors import (
     ChunkLost,
+    KeysRotated,
     PointConflict,
     RepositoryDamaged,
     RepositoryError,
@@ -55,6 +57,7 @@ from twinhull.repository.errors import (
 from twinhull.repository.export import DiskExport, export_disk
 from twinhull.repository.healing import DiskHealer, Healer, RepositoryHealer
 from twinhull.repository.ids import ChunkId, parse_point_id
+from twinhull.repository.key_objects import KdfCost
 from twinhull.repository.points import DiskRoot, Point, PointDisk, PointDocument
 from twinhull.repository.reader import Reader
 from twinhull.repository.repair import RepairReport, repair
@@ -86,6 +89,7 @@ __all__ = [
     "Finding",
     "Healer",
     "KdfCost",
+    "KeysRotated",
     "LimitedStore",
     "MemoryStore",
     "ObjectInfo",

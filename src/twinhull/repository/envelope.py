@@ -1,12 +1,13 @@
 """The envelope of every sealed object: a plain header, then authenticated ciphertext.
 
-The header names the format's version and the object's kind, and carries the 32 random bytes from which the object's own
-key is derived. A key seals one object, so that no nonce can meet the same key twice.
+The header names the format's version and the object's kind, and carries which repository key and which 32 random
+bytes the object's own key is derived from. A key seals one object, so that no nonce can meet the same key twice.
 """
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from enum import IntEnum
 
 from cryptography.exceptions import InvalidTag
@@ -16,7 +17,7 @@ from twinhull.repository.keys import Keys
 
 MAGIC = b"TWINHULL"
 FORMAT_VERSION = 1
-HEADER = struct.Struct("<8sHB5x32s")
+HEADER = struct.Struct("<8sHBxH2x32s")
 TAG_BYTES = 16
 SALT_BYTES = 32
 _NONCE = bytes(12)
@@ -33,6 +34,7 @@ class ObjectKind(IntEnum):
     HOLD = 6
     COLLECTION = 7
     VERIFICATION = 8
+    ROTATION = 9
 
     @property
     def purpose(self) -> str:
@@ -40,16 +42,23 @@ class ObjectKind(IntEnum):
         return self.name.lower().replace("_", " ")
 
 
-def header(kind: ObjectKind, salt: bytes) -> bytes:
-    """The 48 bytes at the beginning of an object."""
-    return HEADER.pack(MAGIC, FORMAT_VERSION, kind, salt)
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The 48 bytes at the beginning of an object: under which key it is sealed, and the salt of its own key."""
+
+    kind: ObjectKind
+    salt: bytes
+    key_number: int
+
+    def __bytes__(self) -> bytes:
+        return HEADER.pack(MAGIC, FORMAT_VERSION, self.kind, self.key_number, self.salt)
 
 
-def parse_header(data: bytes, kind: ObjectKind, name: str) -> bytes:
-    """The salt in an object's header; raises RepositoryDamaged, RepositoryVersionTooNew."""
+def parse_header(keys: Keys, data: bytes, kind: ObjectKind, name: str) -> Header:
+    """An object's header; raises RepositoryDamaged, RepositoryVersionTooNew."""
     if len(data) < HEADER.size:
         raise RepositoryDamaged(f"The object '{name}' is cut short: {len(data)} bytes are left of it.")
-    magic, version, found, salt = HEADER.unpack_from(data)
+    magic, version, found, key_number, salt = HEADER.unpack_from(data)
     if magic != MAGIC:
         raise RepositoryDamaged(f"The object '{name}' does not begin as an object of a repository does.")
     if version > FORMAT_VERSION:
@@ -57,22 +66,29 @@ def parse_header(data: bytes, kind: ObjectKind, name: str) -> bytes:
             f"The object '{name}' has format version {version}; this Twinhull reads up to {FORMAT_VERSION}.",
             hint="Use a newer Twinhull.",
         )
-    if version != FORMAT_VERSION or found != kind or data[: HEADER.size] != header(kind, salt):
+    head = Header(kind, bytes(salt), key_number)
+    if version != FORMAT_VERSION or found != kind or data[: HEADER.size] != bytes(head):
         raise RepositoryDamaged(f"The object '{name}' has a header that does not fit its name.")
-    return bytes(salt)
+    if not 1 <= key_number <= keys.number:
+        raise RepositoryDamaged(
+            f"The object '{name}' is sealed under key {key_number}, and {keys.number} are known here.",
+            hint="If the keys were rotated since the repository was opened, open it again.",
+        )
+    return head
 
 
 def seal(keys: Keys, kind: ObjectKind, name: str, salt: bytes, content: bytes) -> bytes:
     """An object of ``content``; ``salt`` are 32 random bytes, fresh for each object."""
-    head = header(kind, salt)
-    return head + keys.cipher(kind.purpose, salt).encrypt(_NONCE, content, head + name.encode())
+    number = keys.number
+    head = bytes(Header(kind, salt, number))
+    return head + keys.cipher(kind.purpose, salt, number).encrypt(_NONCE, content, head + name.encode())
 
 
 def unseal(keys: Keys, kind: ObjectKind, name: str, data: bytes) -> bytes:
     """The content of an object, if it is what was sealed under this name; raises RepositoryDamaged."""
-    salt = parse_header(data, kind, name)
-    head = data[: HEADER.size]
+    head = parse_header(keys, data, kind, name)
+    cipher = keys.cipher(kind.purpose, head.salt, head.key_number)
     try:
-        return keys.cipher(kind.purpose, salt).decrypt(_NONCE, data[HEADER.size :], head + name.encode())
+        return cipher.decrypt(_NONCE, data[HEADER.size :], bytes(head) + name.encode())
     except (InvalidTag, ValueError):
         raise RepositoryDamaged(f"The object '{name}' is not what was written under that name.") from None

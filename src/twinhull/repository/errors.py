@@ -14,7 +14,8 @@ The tree (exit code)::
         │   ├── ObjectExists (36)
         │   └── StoreFull (37)            no room left
         ├── PointConflict (38)            another writer has published first
-        └── WriterOverdue (39)            a capture took longer than collection waits
+        ├── WriterOverdue (39)            a capture took longer than collection waits
+        └── KeysRotated (43)              the repository has a newer key than this process knows
 """
 
 from __future__ import annotations
@@ -88,3 +89,9 @@ class WriterOverdue(RepositoryError):
     """A capture took longer than collection waits for it, so its point was not published."""
 
     exit_code = 39
+
+
+class KeysRotated(RepositoryError):
+    """The repository's keys were rotated since this process opened it."""
+
+    exit_code = 43

@@ -35,7 +35,7 @@ class ExportOrder:
     path: list[str]
     store_url: str
     repository_id: str
-    repository_key: str
+    repository_keys: list[str]
     chunk_size_bytes: int
     size_bytes: int
     root: str | None
@@ -122,7 +122,7 @@ def _order(repository: Repository, root: DiskRoot, directory: Path) -> ExportOrd
         path=sys.path,
         store_url=repository.store.url,
         repository_id=repository.id,
-        repository_key=repository.keys.repository_key.hex(),
+        repository_keys=[key.hex() for key in repository.keys.ring],
         chunk_size_bytes=repository.chunk_size_bytes,
         size_bytes=root.size_bytes,
         root=root.node.hex() if root.node else None,

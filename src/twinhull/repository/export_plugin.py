@@ -41,7 +41,7 @@ def config_complete() -> None:
     from twinhull.repository.keys import Keys  # noqa: PLC0415
 
     config = Config(order["repository_id"], order["chunk_size_bytes"])
-    keys = Keys(bytes.fromhex(order["repository_key"]))
+    keys = Keys([bytes.fromhex(key) for key in order["repository_keys"]])
     repository = Repository(open_store(order["store_url"]), config, keys, system_ports())
     node = ChunkId(bytes.fromhex(order["root"])) if order["root"] else None
     _chunk_size_bytes = config.chunk_size_bytes

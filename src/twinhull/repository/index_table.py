@@ -3,7 +3,7 @@
 Content of the sealed object::
 
     entry count u32 | pack count u32 | replaced count u32 | 0 u32
-    packs     (40 bytes each): pack id 32 | kind u8 | 0 3 | size u32
+    packs     (40 bytes each): pack id 32 | kind u8 | 0 u8 | key number u16 | size u32
     replaced  (32 bytes each): the salt in the name of an index object that this one makes superfluous
     entries   (44 bytes each), sorted by chunk id: chunk id 32 | pack number u32 | offset u32 | length u32
 
@@ -29,7 +29,7 @@ MAX_TABLE_ENTRIES = 1 << 18
 """The most entries in one index object: it is sealed as a whole, and this bounds the memory for that to some 12 MiB."""
 
 _COUNTS = struct.Struct("<IIII")
-_PACK = struct.Struct("<32sB3xI")
+_PACK = struct.Struct("<32sBxHI")
 _ENTRY = struct.Struct("<32sIII")
 _REPLACED_BYTES = 32
 
@@ -54,7 +54,7 @@ def encode_table(places: Iterable[Place], replaced: Sequence[bytes] = ()) -> byt
         raise ValueError("too many entries for one index object")
     rows.sort()
     counts = _COUNTS.pack(len(rows), len(packs), len(replaced), 0)
-    table = (_PACK.pack(pack.pack_id, pack.kind, pack.size_bytes) for pack in packs)
+    table = (_PACK.pack(pack.pack_id, pack.kind, pack.key_number, pack.size_bytes) for pack in packs)
     return b"".join([counts, *table, *replaced, *rows])
 
 
@@ -71,8 +71,8 @@ class IndexTable:
             if len(content) != base + count * _ENTRY.size:
                 raise RepositoryDamaged(f"The index '{name}' has another length than it says.")
             self.packs = tuple(
-                PackInfo(PackId(pack_id), ChunkKind(kind), size)
-                for pack_id, kind, size in _PACK.iter_unpack(content[_COUNTS.size : packs_end])
+                PackInfo(PackId(pack_id), ChunkKind(kind), size, key_number)
+                for pack_id, kind, key_number, size in _PACK.iter_unpack(content[_COUNTS.size : packs_end])
             )
         except (struct.error, ValueError) as error:
             raise RepositoryDamaged(f"The index '{name}' holds no table: {error}.") from error

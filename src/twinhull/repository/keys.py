@@ -1,9 +1,14 @@
-"""The repository's keys: one random repository key, everything else is derived from it by HKDF-SHA256."""
+"""The repository's keys: a ring of random repository keys, everything else is derived from them by HKDF-SHA256.
+
+New objects are sealed under the newest key of the ring; each object says under which one it is. Chunk ids and the
+config stay with the first one for ever: ids that changed would tear all content in two.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from functools import lru_cache
 
 from blake3 import blake3
@@ -14,24 +19,38 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from twinhull.repository.ids import ChunkId, ChunkKind
 
 KEY_BYTES = 32
+MAX_KEYS = 0xFFFF
+"""As many as an object's header can tell apart."""
 _CACHED_CIPHERS = 256
 
 
 class Keys:
-    """Everything that the repository key opens."""
+    """Everything that the repository keys open. Safe for threads."""
 
-    def __init__(self, repository_key: bytes) -> None:
-        if len(repository_key) != KEY_BYTES:
-            raise ValueError("a repository key has 32 bytes")
-        self.repository_key = repository_key
+    def __init__(self, ring: Sequence[bytes]) -> None:
+        """Take the keys in the order in which they were made."""
+        if not 1 <= len(ring) <= MAX_KEYS or any(len(key) != KEY_BYTES for key in ring):
+            raise ValueError(f"a ring holds 1 to {MAX_KEYS} keys of {KEY_BYTES} bytes each")
+        self.ring = tuple(ring)
         self._id_keys = {kind: self.derive(f"id {kind.name.lower()}") for kind in ChunkKind}
         self._config_key = self.derive("config")
         self.cipher = lru_cache(_CACHED_CIPHERS)(self._cipher)
 
-    def derive(self, purpose: str, salt: bytes = b"") -> bytes:
+    @property
+    def number(self) -> int:
+        """Under which key new objects are sealed; keys are counted from 1."""
+        return len(self.ring)
+
+    def add(self, key: bytes) -> None:
+        """Seal new objects under one more key."""
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"a repository key has {KEY_BYTES} bytes")
+        self.ring = (*self.ring, key)
+
+    def derive(self, purpose: str, salt: bytes = b"", number: int = 1) -> bytes:
         """The key for one purpose; ``salt`` tells apart the objects of that purpose."""
         info = f"twinhull 1 {purpose}".encode()
-        return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=salt or None, info=info).derive(self.repository_key)
+        return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=salt or None, info=info).derive(self.ring[number - 1])
 
     def chunk_id(self, kind: ChunkKind, content: bytes | memoryview) -> ChunkId:
         """The id of a chunk's plain content."""
@@ -41,5 +60,5 @@ class Keys:
         """The HMAC-SHA256 of the config's first line, in hexadecimal."""
         return hmac.new(self._config_key, config, hashlib.sha256).hexdigest()
 
-    def _cipher(self, purpose: str, salt: bytes) -> AESGCM:
-        return AESGCM(self.derive(purpose, salt))
+    def _cipher(self, purpose: str, salt: bytes, number: int) -> AESGCM:
+        return AESGCM(self.derive(purpose, salt, number))

@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 
 from twinhull.model.units import MIB
 from twinhull.repository import compression
-from twinhull.repository.envelope import HEADER, TAG_BYTES, ObjectKind, header, parse_header
+from twinhull.repository.envelope import HEADER, TAG_BYTES, Header, ObjectKind, parse_header
 from twinhull.repository.errors import RepositoryDamaged
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.keys import Keys
@@ -50,11 +50,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class PackInfo:
-    """A pack by name, what kind of chunks it holds, and its size as an object."""
+    """A pack by name, what kind of chunks it holds, its size as an object, and the key that it is sealed under."""
 
     pack_id: PackId
     kind: ChunkKind
     size_bytes: int
+    key_number: int
 
     @property
     def name(self) -> str:
@@ -83,8 +84,9 @@ def object_kind(kind: ChunkKind) -> ObjectKind:
 
 def seal_pack(keys: Keys, kind: ChunkKind, pack_id: PackId, chunks: Sequence[tuple[ChunkId, bytes]]) -> SealedPack:
     """A pack of encoded chunks (id, payload in plain)."""
-    cipher = keys.cipher(object_kind(kind).purpose, pack_id)
-    parts = [header(object_kind(kind), pack_id)]
+    number = keys.number
+    cipher = keys.cipher(object_kind(kind).purpose, pack_id, number)
+    parts = [bytes(Header(object_kind(kind), pack_id, number))]
     entries = []
     offset = HEADER.size
     for chunk_id, payload in chunks:
@@ -96,7 +98,7 @@ def seal_pack(keys: Keys, kind: ChunkKind, pack_id: PackId, chunks: Sequence[tup
     trailer = _TRAILER.pack(len(table) + TAG_BYTES, _END)
     parts += [cipher.encrypt(_FOOTER_NONCE, table, parts[0] + trailer), trailer]
     size = offset + len(table) + TAG_BYTES + _TRAILER.size
-    return SealedPack(PackInfo(pack_id, kind, size), parts, entries)
+    return SealedPack(PackInfo(pack_id, kind, size, number), parts, entries)
 
 
 def open_chunk(keys: Keys, pack: PackInfo, entry: Entry, sealed: bytes, max_content_bytes: int) -> bytes:
@@ -104,11 +106,11 @@ def open_chunk(keys: Keys, pack: PackInfo, entry: Entry, sealed: bytes, max_cont
 
     A data chunk has exactly ``max_content_bytes``, a tree node at most that.
     """
-    cipher = keys.cipher(object_kind(pack.kind).purpose, pack.pack_id)
     try:
+        cipher = keys.cipher(object_kind(pack.kind).purpose, pack.pack_id, pack.key_number)
         payload = cipher.decrypt(_nonce(entry.offset_bytes), sealed, None)
         content = compression.decode(payload, max_content_bytes)
-    except (InvalidTag, ValueError):
+    except (InvalidTag, ValueError, IndexError):  # the last one: of a key that is not known here
         raise _damaged_chunk(pack, entry) from None
     is_short = pack.kind is ChunkKind.DATA and len(content) != max_content_bytes
     if is_short or keys.chunk_id(pack.kind, content) != entry.chunk_id:
@@ -121,7 +123,7 @@ def read_footer(keys: Keys, store: Store, pack_id: PackId) -> tuple[PackInfo, li
     name = pack_name(pack_id)
     size = store.size(name)
     head = store.read_range(name, 0, HEADER.size)
-    kind = _kind_of(head, pack_id, name)
+    kind, number = _kind_of(keys, head, pack_id, name)
     tail_offset = size - _TRAILER.size
     if tail_offset < HEADER.size:
         raise RepositoryDamaged(f"The pack '{name}' is cut short.")
@@ -131,7 +133,7 @@ def read_footer(keys: Keys, store: Store, pack_id: PackId) -> tuple[PackInfo, li
     if end != _END or footer_offset < HEADER.size:
         raise RepositoryDamaged(f"The pack '{name}' does not end as a pack does.")
     sealed = store.read_range(name, footer_offset, footer_bytes)
-    cipher = keys.cipher(object_kind(kind).purpose, pack_id)
+    cipher = keys.cipher(object_kind(kind).purpose, pack_id, number)
     try:
         table = cipher.decrypt(_FOOTER_NONCE, sealed, head + trailer)
     except (InvalidTag, ValueError):
@@ -139,15 +141,17 @@ def read_footer(keys: Keys, store: Store, pack_id: PackId) -> tuple[PackInfo, li
     entries = list(_entries(table))
     if not _fits(entries, footer_offset):
         raise RepositoryDamaged(f"The footer of the pack '{name}' does not fit its payloads.")
-    return PackInfo(pack_id, kind, size), entries
+    return PackInfo(pack_id, kind, size, number), entries
 
 
-def _kind_of(head: bytes, pack_id: PackId, name: str) -> ChunkKind:
+def _kind_of(keys: Keys, head: bytes, pack_id: PackId, name: str) -> tuple[ChunkKind, int]:
+    """What a pack holds, and the number of the key that it is sealed under."""
     is_nodes = head[_KIND_AT : _KIND_AT + 1] == bytes([ObjectKind.NODE_PACK])
     kind = ChunkKind.NODE if is_nodes else ChunkKind.DATA
-    if parse_header(head, object_kind(kind), name) != pack_id:
+    parsed = parse_header(keys, head, object_kind(kind), name)
+    if parsed.salt != pack_id:
         raise RepositoryDamaged(f"The pack '{name}' carries another pack's name inside.")
-    return kind
+    return kind, parsed.key_number
 
 
 def _entries(table: bytes) -> Iterator[Entry]:

@@ -14,18 +14,10 @@ from twinhull.repository.chunks import Chunks
 from twinhull.repository.collect import GRACE_SECONDS, Collector, CollectReport
 from twinhull.repository.collection_state import AnyOf, condemned_packs
 from twinhull.repository.compaction import rewrite_index
-from twinhull.repository.config import (
-    DEFAULT_CHUNK_SIZE_BYTES,
-    Config,
-    KdfCost,
-    add_passphrase,
-    change_passphrase,
-    create_config,
-    new_recovery_key,
-    open_config,
-)
+from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, Config, create_config, open_config
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
+from twinhull.repository.key_objects import KdfCost, KeyObjects, new_recovery_key
 from twinhull.repository.keys import Keys
 from twinhull.repository.packs import pack_name
 from twinhull.repository.points import DiskRoot, Point
@@ -73,8 +65,9 @@ class Repository:
 
         Raises RepositoryMissing, RepositoryVersionTooNew, WrongPassphrase, RepositoryDamaged, StoreError.
         """
-        config, keys = open_config(store, passphrase)
-        return cls(store, config, keys, ports or system_ports())
+        world = ports or system_ports()
+        config, keys = open_config(store, passphrase, world.randomness)
+        return cls(store, config, keys, world)
 
     def __enter__(self) -> Self:
         return self
@@ -97,23 +90,30 @@ class Repository:
         return self.config.chunk_size_bytes
 
     def change_passphrase(self, old: str, new: str, cost: KdfCost | None = None) -> None:
-        """Let ``new`` open the repository instead of ``old``; raises WrongPassphrase. Nothing else is written anew."""
-        change_passphrase(
-            self.store, self.config, self.keys, old, new, cost=cost or KdfCost(), randomness=self._ports.randomness
-        )
+        """Let ``new`` open the repository instead of ``old``; raises WrongPassphrase, KeysRotated.
+
+        Nothing else is written anew.
+        """
+        self._key_objects(cost).change_passphrase(self.keys, old, new)
+
+    def rotate_keys(self, old: str, new: str, cost: KdfCost | None = None) -> None:
+        """Seal all that is written from now on under a new key, which only ``new`` (it may be ``old``) opens.
+
+        What is stored stays readable. Recovery keys of before open nothing any more. Raises WrongPassphrase,
+        KeysRotated where another process was faster.
+        """
+        self._key_objects(cost).rotate(self.keys, old, new)
 
     def add_recovery_key(self, cost: KdfCost | None = None) -> str:
         """Make one more key, to be printed and locked away: it opens the repository wherever a passphrase does."""
         recovery_key = new_recovery_key(self._ports.randomness)
-        add_passphrase(
-            self.store,
-            self.config,
-            self.keys,
-            recovery_key,
-            cost=cost or KdfCost(),
-            randomness=self._ports.randomness,
-        )
+        objects = self._key_objects(cost)
+        objects.require_current(self.keys)
+        objects.add(self.keys, recovery_key)
         return recovery_key
+
+    def _key_objects(self, cost: KdfCost | None = None) -> KeyObjects:
+        return KeyObjects(self.store, self.id, self._ports.randomness, cost or KdfCost())
 
     def writer(self, level: int = DEFAULT_LEVEL) -> Writer:
         """Begin a new point; see ``Writer``."""
@@ -130,6 +130,7 @@ class Repository:
             self.store.delete(pack_name(pack_id))
 
     def _writer(self, level: int, damaged: Collection[PackId]) -> Writer:
+        self._key_objects().require_current(self.keys)
         started = self._ports.clock.monotonic()  # before anything is read that the writer will build on
         context = WriterContext(
             store=self.store,
@@ -199,6 +200,7 @@ class Repository:
         longest ago, so that samples add up to everything. Findings are in the report; only the store's own failures
         are raised.
         """
+        self._key_objects().require_current(self.keys)
         verifier = Verifier(
             self.store,
             self.keys,
@@ -231,6 +233,7 @@ class Repository:
         before: only then may the grace be shorter than twice the time that a writer may take, even 0. Raises
         RepositoryDamaged, with nothing removed, where it cannot be known what the points use.
         """
+        self._key_objects().require_current(self.keys)
         collector = Collector(
             store=self.store,
             keys=self.keys,

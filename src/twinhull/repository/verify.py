@@ -16,18 +16,27 @@ from twinhull.model.machine import PointId
 from twinhull.model.ports import Randomness
 from twinhull.repository.catalog import Catalog
 from twinhull.repository.chunks import Chunks
-from twinhull.repository.config import CONFIG_NAME, check_signed
+from twinhull.repository.config import CONFIG_NAME
 from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
 from twinhull.repository.errors import ObjectExists, ObjectMissing, RepositoryError, StoreError
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
 from twinhull.repository.index_table import Place
+from twinhull.repository.key_objects import check_signed
 from twinhull.repository.keys import Keys
 from twinhull.repository.marking import Marks, chunk_ids_of, mark_disks
 from twinhull.repository.packs import PackInfo, open_chunk, pack_name, read_footer
 from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.store.contract import Store
 from twinhull.repository.tree import MAX_NODE_BYTES, Shape
+
+_DOCUMENTS = (
+    ObjectKind.REMOVAL,
+    ObjectKind.HOLD,
+    ObjectKind.COLLECTION,
+    ObjectKind.VERIFICATION,
+    ObjectKind.ROTATION,
+)
 
 OnPack = Callable[[int, int], None]
 """Told after each pack: how many were read, and how many there are to read."""
@@ -119,7 +128,7 @@ class Verifier:
                 check_signed(self.store, self.keys, name)
             except RepositoryError as error:
                 bad.add(name, error)
-        for kind in (ObjectKind.REMOVAL, ObjectKind.HOLD, ObjectKind.COLLECTION, ObjectKind.VERIFICATION):
+        for kind in _DOCUMENTS:
             for info in self.store.list(f"{kind.purpose}-"):
                 try:
                     unseal(self.keys, kind, info.name, self.store.read(info.name))
