@@ -46,11 +46,13 @@ def test_help_loads_no_command_and_no_engine() -> None:
 
 
 def _commands() -> list[tuple[str, ...]]:
-    found: list[tuple[str, ...]] = []
-    for name in COMMANDS:
-        command = load(name)
-        found += [(name, sub) for sub in getattr(command, "commands", {})] or [(name,)]
-    return found
+    return [words for name in COMMANDS for words in _below((name,), load(name))]
+
+
+def _below(words: tuple[str, ...], command: object) -> list[tuple[str, ...]]:
+    """A command itself, or those of a group, and of the groups in it."""
+    subs: dict[str, object] = getattr(command, "commands", {})
+    return [found for name, sub in subs.items() for found in _below((*words, name), sub)] or [words]
 
 
 @pytest.mark.parametrize("words", _commands(), ids=" ".join)

@@ -10,11 +10,7 @@ import typer
 from twinhull.cli.door import door_of
 from twinhull.cli.options import JsonFlag, YesFlag, examples
 
-app = typer.Typer(
-    help="Who can open the repository: passphrase, recovery keys, rotation.",
-    epilog=examples("twinhull repository keys recovery", "twinhull repository keys rotate"),
-    rich_markup_mode=None,
-)
+app = typer.Typer(help="Who can open the repository: passphrase, recovery keys, rotation.", rich_markup_mode=None)
 
 NewPassphraseOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="The new passphrase is this file's first line.", dir_okay=False)
