@@ -8,6 +8,7 @@ import subprocess
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -101,6 +102,27 @@ def test_an_image_that_is_gone_is_made_anew_and_one_that_cannot_be_read_is_an_er
     changes = xen.site.prepare_replica(ReplicaRequest(replica))
     assert changes.new_disks == (OTHER,)
     assert "is gone: the disk is made anew" in changes.reasons[0]
+
+
+@pytest.fixture
+def strict_umask() -> Iterator[None]:
+    """A host on which root's files are for root alone."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("strict_umask")
+def test_another_user_s_qemu_gets_to_its_images_and_nobody_else(xen: CountedSite, spec: MachineSpec) -> None:
+    xen.directory.parent.chmod(0o755)
+    xen.site.prepare_replica(ReplicaRequest(spec))
+    image = xen.directory / "replicas" / spec.machine_id / "vda.qcow2"
+    assert image.stat().st_mode & 0o777 == 0o600  # and it is given to QEMU's user
+    with xen.site.write_disk(spec.machine_id, KEY):
+        scratch = [path for path in (xen.directory / "scratch").iterdir() if path.is_dir()]
+        assert scratch[0].stat().st_mode & 0o777 == 0o770
+    for path in [image.parent, image.parent.parent, scratch[0].parent, xen.directory]:
+        assert path.stat().st_mode & 0o001, f"{path} cannot be passed through"
 
 
 def test_nothing_is_left_when_the_shell_that_holds_is_ended_with_us(xen: CountedSite, replica: MachineSpec) -> None:

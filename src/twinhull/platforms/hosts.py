@@ -78,6 +78,7 @@ def read_file(host: Host, path: str) -> bytes | None:
 
 _WRITE = """
 set -e
+umask 022
 mkdir -p -- "$(dirname -- "$1")"
 cat > "$1.new"
 chmod "$2" "$1.new"

@@ -19,6 +19,7 @@ _LIST = 'cd "$1" 2>/dev/null || exit 0; for f in *.json; do [ -f "$f" ] && cat "
 _PAST, _UNREADABLE = 45, 46
 _RAISE = """
 set -e
+umask 022
 directory=$(dirname -- "$1")
 mkdir -p -- "$directory"
 new=$(mktemp -- "$1.XXXXXX")

@@ -40,6 +40,7 @@ remove() {
 _HOLD = (
     _REMOVE
     + """
+umask 022
 scratch=$1 machine=$2 owner=$3; shift 3
 lock_file=7
 while [ $# -gt 0 ]; do

@@ -58,10 +58,12 @@ done
 
 _CREATE = """
 set -e
+umask 022
 owner=$1; shift
 mkdir -p -m 0711 -- "$(dirname -- "$1")"
 while [ $# -gt 0 ]; do
   qemu-img create -q -f qcow2 -- "$1.new" "$2"
+  chmod 0600 "$1.new"
   [ -z "$owner" ] || chown "$owner" "$1.new"
   sync "$1.new"
   mv -- "$1.new" "$1"

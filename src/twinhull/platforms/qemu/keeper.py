@@ -23,6 +23,7 @@ THAW_SECONDS = 20
 RELEASE_SECONDS = 5.0
 
 _SHELL = """
+umask 022
 lock=$1 uri=$2 machine=$3 seconds=$4
 mkdir -p -- "$(dirname -- "$lock")"
 exec 9>>"$lock"

@@ -182,6 +182,11 @@ class RunningCaptures:
                 f"Another program's backup of machine '{name}' is under way on site '{self._site}'.",
                 hint="Wait for its end, or look at it with: virsh backup-dumpxml",
             ) from error
+        if "Permission denied" in str(error):
+            raise SiteError(
+                f"QEMU may not use {subject.scratch} on site '{self._site}' for a capture of machine '{name}': {error}",
+                hint="Let AppArmor or SELinux allow it, as docs/platforms/qemu.md says for hosts that confine QEMU.",
+            ) from error
         with told(self._site, f"beginning a backup of machine '{name}'"):
             raise error
 
