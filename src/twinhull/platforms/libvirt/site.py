@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Protocol
 
 from twinhull.blocks.nbd import NbdDisk
 from twinhull.model.machine import DiskKey, MachineId, PowerState, Standing
 from twinhull.model.ports import Ports
 from twinhull.platforms import guard
-from twinhull.platforms.contract import SiteSettings
+from twinhull.platforms.contract import (
+    Capture,
+    CaptureRequest,
+    Captures,
+    Leftover,
+    ReplicaChanges,
+    ReplicaRequest,
+    SiteSettings,
+)
 from twinhull.platforms.hosts import check, open_host
 from twinhull.platforms.libvirt import finding, power
 from twinhull.platforms.libvirt.connection import LibvirtConnection
@@ -18,11 +27,40 @@ from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.standings import StandingFiles
 
 
+class Replicas(Protocol):
+    """A platform's way of making the powered-off twin."""
+
+    def prepare(self, request: ReplicaRequest) -> ReplicaChanges:
+        """Create the replica, or make it follow."""
+        ...
+
+    def remove(self, machine_id: MachineId) -> None:
+        """Remove a replica that we made, its disks and its standing; safe to repeat."""
+        ...
+
+
+class Leftovers(Protocol):
+    """A platform's way of finding what killed processes left."""
+
+    def find(self, machine_id: MachineId | None, kept_trackers: Sequence[str]) -> Sequence[Leftover]:
+        """All of ours that belongs to nobody alive; of one machine, where one is named."""
+        ...
+
+    def clean(self, leftover: Leftover) -> None:
+        """Remove one; safe to repeat."""
+        ...
+
+
 class LibvirtSite(ABC):
     """One host's libvirt. ``driver`` is libvirt's name of its driver, in hook directories.
 
-    ``requests`` are the ways to ask a guest to shut down, in the order in which they are tried.
+    ``requests`` are the ways to ask a guest to shut down, in the order in which they are tried. Each platform brings
+    its own captures, replicas and leftovers.
     """
+
+    _captures: Captures
+    _replicas: Replicas
+    _leftovers: Leftovers
 
     def __init__(self, settings: SiteSettings, ports: Ports, driver: str, requests: Sequence[int]) -> None:
         self.settings = settings
@@ -84,6 +122,30 @@ class LibvirtSite(ABC):
         self, machine_id: MachineId, key: DiskKey, *, is_writable: bool
     ) -> AbstractContextManager[Callable[[], NbdDisk]]:
         """Open a stopped machine's disk, and keep others away meanwhile, in the platform's own way."""
+
+    def capture(self, request: CaptureRequest) -> AbstractContextManager[Capture]:
+        """Capture a machine, running or stopped; raises MachineBusy, NotFound, NotSupportedHere, SiteFull."""
+        return self._captures.capture(request)
+
+    def arm_trackers(self, machine_id: MachineId, capture_id: str) -> Mapping[DiskKey, str]:
+        """Leave trackers on a stopped machine; raises StillRunning."""
+        return self._captures.arm_trackers(machine_id, capture_id)
+
+    def prepare_replica(self, request: ReplicaRequest) -> ReplicaChanges:
+        """Create the replica, or make it follow the spec; raises SiteFull, NotSupportedHere, StillRunning."""
+        return self._replicas.prepare(request)
+
+    def remove_replica(self, machine_id: MachineId) -> None:
+        """Remove a replica that we made; safe to repeat."""
+        self._replicas.remove(machine_id)
+
+    def leftovers(self, machine_id: MachineId | None, kept_trackers: Sequence[str]) -> Sequence[Leftover]:
+        """All of ours that belongs to nobody alive."""
+        return self._leftovers.find(machine_id, kept_trackers)
+
+    def clean(self, leftover: Leftover) -> None:
+        """Remove one; safe to repeat."""
+        self._leftovers.clean(leftover)
 
     def standing(self, machine_id: MachineId) -> Standing | None:
         """The machine's standing here."""

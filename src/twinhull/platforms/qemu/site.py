@@ -15,16 +15,11 @@ from twinhull.model.machine import DiskKey, MachineId, MachineStatus
 from twinhull.model.ports import Ports
 from twinhull.platforms.contract import (
     Capability,
-    CaptureRequest,
-    Leftover,
-    ReplicaChanges,
-    ReplicaRequest,
     SiteSettings,
     Support,
 )
 from twinhull.platforms.libvirt.connection import qemu_identity, told
 from twinhull.platforms.libvirt.domains import read_definition
-from twinhull.platforms.libvirt.opened import OpenedCapture
 from twinhull.platforms.libvirt.replicas import open_disk
 from twinhull.platforms.libvirt.site import LibvirtSite
 from twinhull.platforms.qemu import screen
@@ -44,8 +39,6 @@ _APPARMOR_RULES = ("/etc/apparmor.d/local/abstractions/libvirt-qemu", "/etc/appa
 """Where an administrator adds what every QEMU may use; the first is the place for it on Debian."""
 
 _NEEDED_PROGRAMS = ("qemu-img", "qemu-nbd", "flock", "virsh")
-
-
 _SHUTDOWN_REQUESTS = (libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT, libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
 
 
@@ -153,36 +146,12 @@ class QemuSite(LibvirtSite):
         """The console as PNG."""
         return screen.screenshot(self._place, machine_id)
 
-    def capture(self, request: CaptureRequest) -> AbstractContextManager[OpenedCapture]:
-        """Capture a machine, running or stopped."""
-        return self._captures.capture(request)
-
-    def arm_trackers(self, machine_id: MachineId, capture_id: str) -> Mapping[DiskKey, str]:
-        """Leave trackers on a stopped machine."""
-        return self._captures.arm_trackers(machine_id, capture_id)
-
-    def prepare_replica(self, request: ReplicaRequest) -> ReplicaChanges:
-        """Create the replica, or make it follow the spec."""
-        return self._replicas.prepare(request)
-
-    def remove_replica(self, machine_id: MachineId) -> None:
-        """Remove a replica that we made."""
-        self._replicas.remove(machine_id)
-
     def open_disk(
         self, machine_id: MachineId, key: DiskKey, *, is_writable: bool
     ) -> AbstractContextManager[Callable[[], NbdDisk]]:
         """Open a stopped machine's disk; QEMU's image lock keeps others, and the machine itself, away meanwhile."""
         owner = qemu_identity(self._connection.get())
         return open_disk(self._place, machine_id, key, is_writable=is_writable, owner=owner)
-
-    def leftovers(self, machine_id: MachineId | None, kept_trackers: Sequence[str]) -> Sequence[Leftover]:
-        """All of ours that belongs to nobody alive."""
-        return self._leftovers.find(machine_id, kept_trackers)
-
-    def clean(self, leftover: Leftover) -> None:
-        """Remove one."""
-        self._leftovers.clean(leftover)
 
 
 class QemuPlatform:

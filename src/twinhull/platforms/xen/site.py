@@ -13,15 +13,10 @@ from twinhull.model.machine import BootMode, DiskKey, MachineId, MachineStatus
 from twinhull.model.ports import Ports
 from twinhull.platforms.contract import (
     Capability,
-    CaptureRequest,
-    Leftover,
-    ReplicaChanges,
-    ReplicaRequest,
     Site,
     SiteSettings,
     Support,
 )
-from twinhull.platforms.libvirt.opened import OpenedCapture
 from twinhull.platforms.libvirt.replicas import open_disk
 from twinhull.platforms.libvirt.site import LibvirtSite
 from twinhull.platforms.xen import console, machines
@@ -98,36 +93,12 @@ class XenSite(LibvirtSite):
         """Raises NotSupportedHere."""
         return console.screenshot(self._place, machine_id)
 
-    def capture(self, request: CaptureRequest) -> AbstractContextManager[OpenedCapture]:
-        """Capture a machine, running or stopped; raises MachineBusy, NotFound, NotSupportedHere, SiteFull."""
-        return self._captures.capture(request)
-
-    def arm_trackers(self, machine_id: MachineId, capture_id: str) -> Mapping[DiskKey, str]:
-        """Leave trackers on a stopped machine; raises StillRunning."""
-        return self._captures.arm_trackers(machine_id, capture_id)
-
-    def prepare_replica(self, request: ReplicaRequest) -> ReplicaChanges:
-        """Create the replica, or make it follow the spec; raises SiteFull, NotSupportedHere, StillRunning."""
-        return self._replicas.prepare(request)
-
-    def remove_replica(self, machine_id: MachineId) -> None:
-        """Remove a replica that we made; safe to repeat."""
-        self._replicas.remove(machine_id)
-
     def open_disk(
         self, machine_id: MachineId, key: DiskKey, *, is_writable: bool
     ) -> AbstractContextManager[Callable[[], NbdDisk]]:
         """Open a stopped machine's disk; while it is open, the guard does not let the machine start."""
         locks = [("-s", self._place.disks_lock(machine_id))]
         return open_disk(self._place, machine_id, key, is_writable=is_writable, locks=locks)
-
-    def leftovers(self, machine_id: MachineId | None, kept_trackers: Sequence[str]) -> Sequence[Leftover]:
-        """All that carries our label and belongs to nothing that is alive."""
-        return self._leftovers.find(machine_id, kept_trackers)
-
-    def clean(self, leftover: Leftover) -> None:
-        """Remove one; safe to repeat."""
-        self._leftovers.clean(leftover)
 
 
 def _boot_mode(settings: SiteSettings) -> BootMode:
