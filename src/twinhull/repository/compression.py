@@ -12,6 +12,10 @@ _MIN_GAIN_SHIFT = 5
 """A chunk stays plain unless zstd saves a thirty-second of it: below that, reading it costs more than it spares."""
 
 
+_LEVEL_1 = {"hash_log": 15, "min_match": 5}
+"""For inputs of a chunk's size zstd's level 1 has small tables; with these it stores 2 % less (docs/adr/0005)."""
+
+
 class _Contexts(local):
     """zstd's contexts serve one thread at a time, and are dear to make."""
 
@@ -27,7 +31,9 @@ def encode(content: bytes | memoryview, level: int) -> bytes:
     """The payload for a chunk's content."""
     compressor = _contexts.compressors.get(level)
     if compressor is None:
-        compressor = zstandard.ZstdCompressor(level=level, write_checksum=False, write_content_size=True)
+        tuning = _LEVEL_1 if level == 1 else {}
+        parameters = zstandard.ZstdCompressionParameters.from_level(level, **tuning)
+        compressor = zstandard.ZstdCompressor(compression_params=parameters)
         _contexts.compressors[level] = compressor
     packed = compressor.compress(content)
     if len(packed) > len(content) - (len(content) >> _MIN_GAIN_SHIFT):
