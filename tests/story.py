@@ -63,6 +63,9 @@ class TickingStore:
         self._world.tick("store delete")
         self._inner.delete(name)
 
+    def locked_until(self, name: str) -> datetime | None:
+        return self._inner.locked_until(name)
+
     def sweep(self) -> int:
         return self._inner.sweep()
 

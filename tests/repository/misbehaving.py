@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from random import Random
 from threading import Lock
 from typing import Generic, TypeVar
@@ -85,6 +86,9 @@ class FailingStore(Generic[Inner]):
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         return self.inner.list(prefix)
 
+    def locked_until(self, name: str) -> datetime | None:
+        return self.inner.locked_until(name)
+
     def sweep(self) -> int:
         return self.inner.sweep()
 
@@ -137,6 +141,9 @@ class SlowStore:
         with self._late():
             found = list(self._inner.list(prefix))
         return iter(found)
+
+    def locked_until(self, name: str) -> datetime | None:
+        return self._inner.locked_until(name)
 
     def sweep(self) -> int:
         return self._inner.sweep()

@@ -85,8 +85,8 @@ class Catalog:
             if numbering.expected not in (None, sequence):
                 raise _conflict(machine_id, numbering.expected)
             point = Point(sequence, document)
-            sealed = self._sealed(ObjectKind.POINT, _object_name("point", point.id), encode_point(point))
-            if self._create(_object_name("point", point.id), sealed):
+            sealed = self._sealed(ObjectKind.POINT, object_name("point", point.id), encode_point(point))
+            if self._create(object_name("point", point.id), sealed):
                 return point, len(sealed)
             if numbering.exact:
                 raise _conflict(machine_id, numbering.exact)
@@ -106,7 +106,7 @@ class Catalog:
         if self._exists("hold", wanted):
             raise SafetyError(f"The point {wanted} is held, and was not removed.", hint="Release it first.")
         content = {"removed_at": self._ports.clock.now().astimezone(UTC).isoformat(), "reason": reason}
-        name = _object_name("removal", wanted)
+        name = object_name("removal", wanted)
         self._create(name, self._sealed(ObjectKind.REMOVAL, name, json.dumps(content).encode()))
 
     def take_back(self, wanted: PointId) -> Point:
@@ -116,14 +116,14 @@ class Catalog:
             raise NotFound(f"The point {wanted} is not on its way out.")
         point = self._read(wanted)
         self._refuse_final(wanted)
-        self._store.delete(_object_name("removal", wanted))
+        self._store.delete(object_name("removal", wanted))
         self._refuse_final(wanted)  # a collection that began meanwhile looks for the removal after it has said so
         return point
 
     def forget(self, wanted: PointId) -> None:
         """Delete a point whose removal is final, unless that was taken back at the last moment."""
         if self._exists("removal", wanted):
-            self._store.delete(_object_name("point", wanted))
+            self._store.delete(object_name("point", wanted))
 
     def forget_traces(self) -> None:
         """Delete the removals and holds of points that are gone, but keep the removal of a machine's highest number."""
@@ -132,10 +132,10 @@ class Catalog:
         for found in gone:
             machine_id, sequence = parse_point_id(found)
             if sequence < self.next_sequence(machine_id) - 1:
-                self._store.delete(_object_name("removal", found))
+                self._store.delete(object_name("removal", found))
         for found in self._ids("hold", None):
             if found not in points:
-                self._store.delete(_object_name("hold", found))
+                self._store.delete(object_name("hold", found))
 
     def removals(self) -> list[Removal]:
         """The points on their way out."""
@@ -144,12 +144,12 @@ class Catalog:
     def hold(self, wanted: PointId, reason: str) -> None:
         """Keep a point from every retention and removal; no error where it is held already."""
         self.point(wanted)
-        name = _object_name("hold", wanted)
+        name = object_name("hold", wanted)
         self._create(name, self._sealed(ObjectKind.HOLD, name, json.dumps({"reason": reason}).encode()))
 
     def release(self, wanted: PointId) -> None:
         """Hold the point no more."""
-        self._store.delete(_object_name("hold", wanted))
+        self._store.delete(object_name("hold", wanted))
 
     def held(self) -> set[PointId]:
         """The points that are held."""
@@ -177,7 +177,7 @@ class Catalog:
                 continue
 
     def _read(self, wanted: PointId) -> Point:
-        name = _object_name("point", wanted)
+        name = object_name("point", wanted)
         try:
             point = decode_point(unseal(self._keys, ObjectKind.POINT, name, self._store.read(name)), name)
         except ObjectMissing:
@@ -188,7 +188,7 @@ class Catalog:
 
     def _removal(self, wanted: PointId) -> Removal | None:
         """A point's removal, None where it was taken back since the listing, or where the point is gone."""
-        name = _object_name("removal", wanted)
+        name = object_name("removal", wanted)
         if not self._exists("point", wanted):
             return None
         try:
@@ -242,13 +242,14 @@ class Catalog:
 
     def _exists(self, kind: str, wanted: PointId) -> bool:
         try:
-            self._store.size(_object_name(kind, wanted))
+            self._store.size(object_name(kind, wanted))
         except ObjectMissing:
             return False
         return True
 
 
-def _object_name(kind: str, wanted: PointId) -> str:
+def object_name(kind: str, wanted: PointId) -> str:
+    """The name of a point's object of some kind: ``point``, ``removal``, ``hold``."""
     machine_id, sequence = parse_point_id(wanted)
     return f"{kind}-{machine_id}-{sequence:08d}"
 

@@ -14,7 +14,7 @@ from twinhull.model.errors import UsageError
 from twinhull.model.machine import PointId
 from twinhull.model.ports import Ports
 from twinhull.model.units import format_bytes, format_duration
-from twinhull.repository.catalog import Catalog
+from twinhull.repository.catalog import Catalog, object_name
 from twinhull.repository.chunks import Chunks
 from twinhull.repository.collection_state import CollectionState, last_number, latest_state, store_state
 from twinhull.repository.compaction import copy_out, packs_to_empty, rewrite_index
@@ -25,7 +25,7 @@ from twinhull.repository.index import Index
 from twinhull.repository.keys import Keys
 from twinhull.repository.packing import Packer
 from twinhull.repository.stats import StatsCounter
-from twinhull.repository.store.contract import Store
+from twinhull.repository.store.contract import NEVER, Store
 from twinhull.repository.usage import Usage, measure_usage
 from twinhull.repository.writer import SESSION_LIMIT_SECONDS
 
@@ -47,6 +47,8 @@ class CollectReport:
     packs_waiting: int = 0
     bytes_waiting: int = 0
     packs_copied: int = 0
+    locked_until: datetime | None = None
+    """Until when the store's object lock keeps some of what waits; None where it keeps nothing."""
     reasons: tuple[str, ...] = ()
 
 
@@ -70,6 +72,30 @@ class _Waits:
         return seconds >= self.grace_seconds
 
 
+@dataclass(slots=True)
+class _Locks:
+    """What the store itself keeps from being deleted, and how long the longest of it."""
+
+    store: Store
+    count: int = 0
+    latest: datetime | None = None
+
+    def holds(self, name: str) -> bool:
+        until = self.store.locked_until(name)
+        if until:
+            self.count += 1
+            self.latest = max(until, self.latest or until)
+        return until is not None
+
+    def reason(self) -> str:
+        end = (
+            "for good, by a legal hold,"
+            if self.latest == NEVER
+            else f"until {self.latest:%Y-%m-%d %H:%M} UTC at the latest"
+        )
+        return f"The store's object lock keeps {self.count} objects {end} that would have been deleted now."
+
+
 @dataclass(frozen=True, slots=True)
 class Collector:
     """One repository's collection."""
@@ -89,7 +115,9 @@ class Collector:
         started = self.ports.clock.now(), self.ports.clock.monotonic()
         waits = self._waits(started[0], grace_seconds)
         removals = waits.removals([removal.point_id for removal in self.catalog.removals()])
-        final = tuple(point for point, seconds in removals.items() if waits.is_over(seconds))
+        locks = _Locks(self.store)
+        over = [point for point, seconds in removals.items() if waits.is_over(seconds)]
+        final = tuple(point for point in over if not locks.holds(object_name("point", point)))
         usage = self._usage(waits.last, final)
         if self._clock_jumped(*started):
             return CollectReport(reasons=("The clock jumped during this run, so nothing was removed.",))
@@ -101,9 +129,10 @@ class Collector:
             store_state(self.store, self.keys, state, self.ports.randomness.token(SALT_BYTES))
         except ObjectExists:
             return CollectReport(reasons=("Another collection was faster; this one left everything to it.",))
-        expired = {pack_id for pack_id, seconds in packs.items() if waits.is_over(seconds)}
+        over_packs = {pack_id for pack_id, seconds in packs.items() if waits.is_over(seconds)}
+        expired = {pack_id for pack_id in over_packs if not locks.holds(usage.packs[pack_id].name)}
         self._carry_out(state, expired, usage)
-        return _report(state, expired, usage, len(emptied))
+        return _report(state, expired, usage, len(emptied), locks)
 
     def _waits(self, now: datetime, grace_seconds: float) -> _Waits:
         """The last run's decisions; where they cannot be read, everything begins to wait anew."""
@@ -167,7 +196,9 @@ def _check_grace(grace_seconds: float, *, is_alone: bool) -> None:
         )
 
 
-def _report(state: CollectionState, expired: Collection[PackId], usage: Usage, copied_count: int) -> CollectReport:
+def _report(
+    state: CollectionState, expired: Collection[PackId], usage: Usage, copied_count: int, locks: _Locks
+) -> CollectReport:
     freed = sum(usage.packs[pack_id].size_bytes for pack_id in expired)
     waiting = [usage.packs[pack_id].size_bytes for pack_id in state.packs if pack_id not in expired]
     reasons = [f"The point {point_id} is gone: its removal has waited out its grace." for point_id in state.final]
@@ -177,6 +208,8 @@ def _report(state: CollectionState, expired: Collection[PackId], usage: Usage, c
         )
     if waiting:
         reasons.append(f"{len(waiting)} packs wait ({format_bytes(sum(waiting))}): no point uses them now.")
+    if locks.count:
+        reasons.append(locks.reason())
     return CollectReport(
         points_gone=state.final,
         packs_deleted=len(expired),
@@ -184,5 +217,6 @@ def _report(state: CollectionState, expired: Collection[PackId], usage: Usage, c
         packs_waiting=len(waiting),
         bytes_waiting=sum(waiting),
         packs_copied=copied_count,
+        locked_until=locks.latest,
         reasons=tuple(reasons),
     )

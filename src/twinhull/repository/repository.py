@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
 from twinhull.model.extents import Extent
 from twinhull.model.machine import MachineId, PointId
 from twinhull.model.ports import Ports, system_ports
-from twinhull.repository.catalog import Catalog, OnDamage, Removal
+from twinhull.repository.catalog import Catalog, OnDamage, Removal, object_name
 from twinhull.repository.chunks import Chunks
 from twinhull.repository.collect import GRACE_SECONDS, Collector, CollectReport
 from twinhull.repository.collection_state import AnyOf, condemned_packs
@@ -176,6 +177,10 @@ class Repository:
     def restore_point(self, wanted: PointId) -> Point:
         """Take a removal back; raises NotFound where it is too late, or where there is none."""
         return self._catalog.take_back(wanted)
+
+    def locked_until(self, wanted: PointId) -> datetime | None:
+        """Until when the store's object lock keeps the point, whatever is removed; None where it does not."""
+        return self.store.locked_until(object_name("point", wanted))
 
     def removed_points(self) -> list[Removal]:
         """The points that can still be taken back."""

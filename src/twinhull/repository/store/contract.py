@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from twinhull.model.errors import UsageError
 
 _NAME = re.compile(r"[a-z]+(-[0-9a-f]+)*", re.ASCII)
 MAX_NAME_LENGTH = 128
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,13 @@ class Store(Protocol):
 
     def delete(self, name: str) -> None:
         """Make the object go, durably; no error where there is none."""
+        ...
+
+    def locked_until(self, name: str) -> datetime | None:
+        """Until when the store itself keeps the object, whoever deletes it (object lock); None where it does not.
+
+        NEVER where nobody has said when that ends (a legal hold). It is told by the store's own clock.
+        """
         ...
 
     def sweep(self) -> int:

@@ -12,6 +12,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from twinhull.model.ports import Randomness, SystemRandomness
@@ -85,6 +86,11 @@ class DirectoryStore:
             except FileNotFoundError:
                 return
             _sync_directory(path.parent)
+
+    def locked_until(self, name: str) -> datetime | None:
+        """See ``Store.locked_until``: directories know no such thing."""
+        checked_name(name)
+        return None
 
     def sweep(self) -> int:
         """See ``Store.sweep``: the partial files of writers that are gone."""

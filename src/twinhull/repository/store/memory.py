@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from threading import Lock
 
 from twinhull.repository.errors import ObjectExists, ObjectMissing
@@ -14,6 +15,8 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.locks: dict[str, datetime] = {}
+        """Object locks, for tests."""
         self._lock = Lock()
 
     @property
@@ -54,6 +57,10 @@ class MemoryStore:
         """See ``Store.delete``."""
         with self._lock:
             self.objects.pop(name, None)
+
+    def locked_until(self, name: str) -> datetime | None:
+        """See ``Store.locked_until``."""
+        return self.locks.get(name)
 
     def sweep(self) -> int:
         """See ``Store.sweep``: nothing is ever half-created here."""

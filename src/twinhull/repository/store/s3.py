@@ -10,19 +10,29 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import S3Store as Bucket
 
 from twinhull.repository.errors import ObjectExists, ObjectMissing, StoreError
-from twinhull.repository.store.contract import ObjectInfo, checked_name
+from twinhull.repository.store.contract import NEVER, ObjectInfo, checked_name
 
 CONNECT_SECONDS = "10s"
 REQUEST_SECONDS = "300s"
 RETRY_SECONDS = 180.0
 MAX_RETRIES = 8
+FIRST_BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 15.0
+"""What fails for the moment (5xx, lost connections) is tried again by the library, waiting twice as long each time."""
+LOOK_SECONDS = 60.0
+SIGNED_FOR = timedelta(minutes=5)
 _MISSING = (NotFoundError, FileNotFoundError)
 """The library says it in both ways."""
 
@@ -48,20 +58,27 @@ class S3Store:
 
     def __init__(self, address: BucketAddress) -> None:
         self.address = address
-        is_signed = "AWS_ACCESS_KEY_ID" in os.environ
+        self._is_signed = "AWS_ACCESS_KEY_ID" in os.environ
         options = {"endpoint": address.endpoint} if address.endpoint else {}
         self._bucket = Bucket(
             address.bucket,
             prefix=address.prefix or None,
             region=address.region,
             conditional_put="etag",
-            skip_signature=not is_signed,
+            skip_signature=not self._is_signed,
             client_options={
                 "allow_http": address.endpoint.startswith("http://"),
                 "connect_timeout": CONNECT_SECONDS,
                 "timeout": REQUEST_SECONDS,
             },
-            retry_config={"max_retries": MAX_RETRIES, "retry_timeout": timedelta(seconds=RETRY_SECONDS)},
+            retry_config={
+                "max_retries": MAX_RETRIES,
+                "retry_timeout": timedelta(seconds=RETRY_SECONDS),
+                "backoff": {
+                    "init_backoff": timedelta(seconds=FIRST_BACKOFF_SECONDS),
+                    "max_backoff": timedelta(seconds=MAX_BACKOFF_SECONDS),
+                },
+            },
             **options,  # type: ignore[arg-type] # the binding's own option names
         )
 
@@ -125,6 +142,21 @@ class S3Store:
             except _MISSING:
                 return
 
+    def locked_until(self, name: str) -> datetime | None:
+        """See ``Store.locked_until``: what object lock says of the object's present version."""
+        if not self._is_signed:  # nobody asks anonymously for what only its owner may know
+            return None
+        url = obstore.sign(self._bucket, "HEAD", _key(name), SIGNED_FOR)
+        try:
+            with urlopen(Request(url, method="HEAD"), timeout=LOOK_SECONDS) as answer:  # noqa: S310 - made above
+                return _lock_in(answer.headers)
+        except HTTPError as error:
+            if error.code == HTTPStatus.NOT_FOUND:
+                return None
+            raise StoreError(f"Could not ask {self.url} for the lock of '{name}': {error}.") from error
+        except OSError as error:
+            raise StoreError(f"Could not ask {self.url} for the lock of '{name}': {error}.") from error
+
     def sweep(self) -> int:
         """See ``Store.sweep``: a put is whole or nothing, and leaves nothing beside."""
         return 0
@@ -138,6 +170,17 @@ class S3Store:
             raise ObjectMissing(f"There is no object '{name}' in {self.url}.") from None
         except BaseError as error:
             raise StoreError(f"Could not {action} '{name}' in {self.url}: {str(error).splitlines()[0]}") from error
+
+
+def _lock_in(headers: Message) -> datetime | None:
+    """What the answer says of the object's lock, unless that is over by the server's clock."""
+    if headers.get("x-amz-object-lock-legal-hold", "").upper() == "ON":
+        return NEVER
+    text, date = headers.get("x-amz-object-lock-retain-until-date"), headers.get("date")
+    if not text:
+        return None
+    until = datetime.fromisoformat(text)
+    return None if date and parsedate_to_datetime(date) >= until else until
 
 
 def _key(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from threading import Lock
 
 from twinhull.model.ports import Clock
@@ -37,6 +38,9 @@ class _Around:
 
     def delete(self, name: str) -> None:
         self._inner.delete(name)
+
+    def locked_until(self, name: str) -> datetime | None:
+        return self._inner.locked_until(name)
 
     def sweep(self) -> int:
         return self._inner.sweep()
