@@ -118,8 +118,9 @@ def standing(scratch: Scratch) -> None:
     site.write_standing(written)
     require(site.standing(scratch.machine_id) == written, f"It reads as {site.standing(scratch.machine_id)}.")
     require(written in site.standings(), "The list of standings lacks it.")
-    status = site.machine(scratch.machine_id)
-    require(status.standing in (None, written), f"The inventory tells another standing: {status.standing}.")
+    listed = next(status for status in site.machines() if status.spec.machine_id == scratch.machine_id)
+    for status in (listed, site.machine(scratch.machine_id)):
+        require(status.standing == written, f"The inventory tells another standing: {status.standing}.")
     lower = replace(written, epoch=_EPOCH - 1)
     require_refusal(lambda: site.write_standing(lower), (StaleEpoch,), "Lowering the epoch")
     require(site.standing(scratch.machine_id) == written, "A refused standing was written all the same.")

@@ -211,7 +211,7 @@ class Inventory(Protocol):
     """Looking at machines."""
 
     def machines(self) -> Sequence[MachineStatus]:
-        """All machines of the site, by name. Does not ask guest agents."""
+        """All machines of the site, by name, each with its standing. Does not ask guest agents."""
         ...
 
     def machine(self, machine_id: MachineId) -> MachineStatus:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from twinhull.model.codec import spec_from_json
 from twinhull.model.errors import AlreadyExists, DataError, NotFound, StaleEpoch, StillRunning
-from twinhull.model.machine import BootMode, DiskKey, MachineSpec, MachineStatus, Role, SiteName, Standing
+from twinhull.model.machine import BootMode, DiskKey, MachineId, MachineSpec, MachineStatus, Role, SiteName, Standing
 from twinhull.model.steps import JsonValue
 from twinhull.platforms.contract import ReplicaRequest, Site
 from twinhull.replication.applying import Applied, apply_disk, places_between, verify_disk
@@ -78,6 +78,12 @@ def find(site: Site, machine_id: str) -> MachineStatus | None:
     return next((status for status in site.machines() if status.spec.machine_id == machine_id), None)
 
 
+def find_with_standing(site: Site, machine_id: MachineId) -> tuple[MachineStatus | None, Standing | None]:
+    """The machine's status and standing on a site, in one look where the machine is there."""
+    status = find(site, machine_id)
+    return status, status.standing if status else site.standing(machine_id)
+
+
 class _Bringing:
     def __init__(self, context: Context, order: ReplicaOrder) -> None:
         self._context = context
@@ -89,8 +95,7 @@ class _Bringing:
         self._reasons: list[str] = []
 
     def run(self) -> Brought:
-        status = find(self._site, self._machine_id)
-        standing = self._site.standing(self._machine_id)
+        status, standing = find_with_standing(self._site, self._machine_id)
         self._require_ours(status, standing)
         self._note(*clean_leftovers(self._site, self._machine_id, standing.trackers.values() if standing else ()))
         points = {point.id: point for point in self._context.points(self._machine_id)}

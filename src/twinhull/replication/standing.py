@@ -10,7 +10,7 @@ from twinhull.model.errors import HostKeyChanged, LoginRefused, SiteUnreachable
 from twinhull.model.machine import MachineId, SiteName
 from twinhull.replication.bases import highest_epoch
 from twinhull.replication.context import Context
-from twinhull.replication.replica import find
+from twinhull.replication.replica import find_with_standing
 
 SILENCE = (SiteUnreachable, HostKeyChanged, LoginRefused)
 """What a site that does not answer us looks like."""
@@ -47,7 +47,7 @@ def correct(context: Context, situation: Situation) -> list[str]:
 
 def _side(context: Context, machine_id: MachineId, name: SiteName) -> Side:
     try:
-        site = context.site(name)
-        return Side(name, True, site.standing(machine_id), find(site, machine_id))  # noqa: FBT003 - it answers
+        status, standing = find_with_standing(context.site(name), machine_id)
+        return Side(name, True, standing, status)  # noqa: FBT003 - it answers
     except SILENCE as error:
         return Side(name, False, reason=error.message)  # noqa: FBT003 - it does not
