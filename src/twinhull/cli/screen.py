@@ -15,6 +15,9 @@ from twinhull.model.errors import TwinhullError
 _GAP = 2
 """Blanks between two columns."""
 
+_LONGEST_WHOLE = 30
+"""Words of up to so many letters stay whole where a table is folded: a run's id among them."""
+
 Shape = Mapping[str, object]
 """What ``--json`` prints: plain data. Its keys are part of the product's promises to scripts."""
 
@@ -133,9 +136,9 @@ def _folded(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -
 
     table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
     for column, header in enumerate(headers):
-        # Words, and ids above all, stay whole.
         words = [word for row in (headers, *rows) for word in row[column].split()]
-        table.add_column(header.upper(), overflow="fold", min_width=max(map(len, words), default=0))
+        whole = min(max(map(len, words), default=0), _LONGEST_WHOLE)
+        table.add_column(header.upper(), overflow="fold", min_width=whole)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console = Console(width=width, color_system="standard" if _is_coloured(sys.stdout) else None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +15,9 @@ from twinhull.model.units import parse_duration
 if TYPE_CHECKING:
     from threading import Event
     from types import FrameType
+
+    from twinhull.cli.screen import Screen
+    from twinhull.model.ports import Clock
 
 app = commands()
 APPS = {"serve": app}
@@ -55,7 +57,7 @@ def serve(
         server = Server(
             manager,
             Limits(max_runs, max_runs_per_site),
-            _teller(is_json=is_json),
+            _teller(door.screen, manager.ports.clock),
             look_seconds=parse_duration(look),
             grace_seconds=parse_duration(grace),
         )
@@ -63,20 +65,15 @@ def serve(
             server.serve()
 
 
-def _teller(*, is_json: bool) -> Callable[[str, dict[str, object]], None]:
-    import structlog  # noqa: PLC0415 - loaded by serve alone
-
-    renderer = (
-        structlog.processors.JSONRenderer() if is_json else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
-    )
-    log = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stdout),
-        processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), renderer],
-    )
-
+def _teller(screen: Screen, clock: Clock) -> Callable[[str, dict[str, object]], None]:
     def tell(word: str, facts: dict[str, object]) -> None:
-        log.msg(word, **facts)
-        sys.stdout.flush()
+        now = clock.now()
+        about = facts.get("machine") or facts.get("site") or ""
+        run = f" ({facts['run']})" if facts.get("run") else ""
+        screen.answer(
+            {"timestamp": now.isoformat(), "event": word, **facts},
+            f"{now:%Y-%m-%d %H:%M:%S} UTC  {word:<9}  {about}{': ' if about else ''}{facts['reason']}{run}",
+        )
 
     return tell
 

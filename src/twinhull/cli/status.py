@@ -15,7 +15,7 @@ from twinhull.model.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
     from twinhull.cluster.situation import Side
-    from twinhull.manager.manager import Manager
+    from twinhull.manager.manager import Manager, Status
     from twinhull.manager.status import MachineReport
 
 app = commands()
@@ -40,17 +40,24 @@ def status(
     if is_watching and is_json:
         raise UsageError("--watch shows pictures for people.", hint="Call 'twinhull status --json' again and again.")
     with door.manager() as manager:
-        if not is_watching:
-            _show(door, manager)
-            return
+        if is_watching:
+            _watch(door, manager, parse_duration(every))
+        else:
+            _show(door, manager, manager.status())
+
+
+def _watch(door: Door, manager: Manager, every_seconds: float) -> None:
+    try:
         while True:
+            found = manager.status()
             door.screen.line(_CLEAR + f"{manager.ports.clock.now():%Y-%m-%d %H:%M:%S} UTC")
-            _show(door, manager)
-            manager.ports.clock.sleep(parse_duration(every))
+            _show(door, manager, found)
+            manager.ports.clock.sleep(every_seconds)
+    except KeyboardInterrupt:
+        return  # that is how one stops watching
 
 
-def _show(door: Door, manager: Manager) -> None:
-    found = manager.status()
+def _show(door: Door, manager: Manager, found: Status) -> None:
     if door.screen.is_json:
         document = {
             "machines": [shapes.report(report) for report in found.reports],

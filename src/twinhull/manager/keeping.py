@@ -38,4 +38,4 @@ class Keeper:
 def _tell(removed_count: int, point_count: int, jump: str) -> str:
     if jump:
         return f"No point was removed: {jump}"
-    return f"{removed_count} of {point_count} points removed" if removed_count else f"{point_count} points kept"
+    return f"{removed_count} of {point_count} points removed" if removed_count else f"all {point_count} kept"

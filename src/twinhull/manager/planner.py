@@ -227,8 +227,10 @@ def _collect_or_wait(facts: RepositoryFacts) -> Decision:
         return _wait(facts, f"Nothing is collected for now: {facts.jump}")
     has_waiting = bool(facts.removed_count or facts.waiting_bytes)
     due_in = (_COLLECT_SECONDS if has_waiting else _SWEEP_SECONDS) - facts.since_collect_seconds
-    reason = f"{_waiting(facts)}; it was looked at {format_duration(facts.since_collect_seconds)} ago."
-    return _wait(facts, reason, due_in) if due_in > 0 else _do(facts, Act.COLLECT, reason)
+    if due_in > 0:
+        return _wait(facts, f"{_waiting(facts)}; it is looked at in {format_duration(due_in)}.", due_in)
+    since = format_duration(facts.since_collect_seconds)
+    return _do(facts, Act.COLLECT, f"{_waiting(facts)}; it was not looked at for {since}.")
 
 
 def _waiting(facts: RepositoryFacts) -> str:

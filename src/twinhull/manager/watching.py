@@ -58,8 +58,8 @@ class SiteWatch:
         return Overview({name: watched.view for name, watched in self._sites.items() if watched.view})
 
     def facts(self) -> Mapping[SiteName, SiteFacts]:
-        """Whether each site answers; one that was never heard of does not yet."""
-        return {name: self._fact(watched) for name, watched in self._sites.items()}
+        """Whether each site answers, without those that are being looked at for the first time."""
+        return {name: self._fact(watched) for name, watched in self._sites.items() if self._is_known(watched)}
 
     def seen_at(self, site: SiteName) -> float:
         """When, by the monotonic clock, the look began that brought what is known of the site; 0 for never."""
@@ -86,10 +86,14 @@ class SiteWatch:
     def _is_due(self, watched: _Watched) -> bool:
         return watched.view is None or self.clock.monotonic() - watched.began_at >= self.look_seconds
 
+    def _is_known(self, watched: _Watched) -> bool:
+        return bool(watched.view) or self._waited_seconds(watched) > _PATIENCE_SECONDS
+
+    def _waited_seconds(self, watched: _Watched) -> float:
+        return self.clock.monotonic() - watched.began_at if watched.looking else 0.0
+
     def _fact(self, watched: _Watched) -> SiteFacts:
-        waited = self.clock.monotonic() - watched.began_at
-        if watched.looking and waited > _PATIENCE_SECONDS:
+        waited = self._waited_seconds(watched)
+        if not watched.view or waited > _PATIENCE_SECONDS:
             return SiteFacts(is_reachable=False, reason=f"it has not answered for {waited:.0f} s.")
-        if not watched.view:
-            return SiteFacts(is_reachable=False, reason="it has not been looked at yet.")
         return SiteFacts(watched.view.is_reachable, watched.view.reason)
