@@ -137,8 +137,11 @@ def remove(context: typer.Context, *, point: PointArgument, is_yes: YesFlag = Fa
         name = found.document.spec.get("name", found.machine_id)
         door.confirm(f"Remove the point {found.sequence} of {name}, of {found.captured_at:%F %T} UTC?", is_yes=is_yes)
         manager.repository.remove_point(found.id)
+        locked = manager.repository.locked_until(found.id)
+    kept = f"\nThe store's object lock keeps its data until {locked:%F %R} UTC at least." if locked else ""
     door.screen.answer(
-        {"removed": found.id}, f"Removed {found.id}. Take it back with: twinhull points take-back {found.id}"
+        {"removed": found.id, "locked_until": locked and locked.isoformat()},
+        f"Removed {found.id}. Take it back with: twinhull points take-back {found.id}{kept}",
     )
 
 
