@@ -48,6 +48,20 @@ def test_the_main_story(planned: Shell) -> None:
     assert "may not start the machine there any more" in report["reason"]
 
 
+def test_the_way_home_from_a_site_that_was_lost_and_came_back(planned: Shell) -> None:
+    planned.ok("sync", "web1")
+    planned.world.host("here").isolate()
+    planned.ok("failover", "web1", "--unplanned", "--yes")
+    planned.world.host("here").return_()
+    assert "'twinhull serve' puts that right, or the machine's next run." in planned.ok("status").out
+    preview = planned.ok("failback", "web1", "--dry-run").out
+    assert "First put right: here holds epoch 1 of the machine, and the current one is 2" in preview
+    assert "Make here the primary in epoch 3" in preview
+    planned.ok("failback", "web1", "--yes")
+    report = _report(planned)
+    assert (report["runs_on"], report["epoch"], report["health"]) == ("here", 3, "protected")
+
+
 def test_what_was_done_can_be_read_step_by_step(planned: Shell) -> None:
     planned.ok("sync", "web1")
     run = planned.ok("runs", "list", "--json").json["runs"][0]

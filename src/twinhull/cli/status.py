@@ -82,7 +82,8 @@ def _show(door: Door, manager: Manager, found: Status) -> None:
 
 
 def _row(report: MachineReport) -> list[str]:
-    where = report.runs_on or "nowhere"
+    is_all_known = all(side.is_reachable for side in report.situation.sides)
+    where = report.runs_on or ("nowhere" if is_all_known else "unknown")
     return [
         report.machine.name,
         report.plan.name,

@@ -94,7 +94,7 @@ def _judge(
     silent = next((side for side in situation.sides if not side.is_reachable), None)
     wrong = corrections(situation)
     if wrong:
-        return Health.CONFLICT, wrong[0].reason
+        return Health.CONFLICT, f"{wrong[0].reason} 'twinhull serve' puts that right, or the machine's next run."
     if latest is None or lag is None:
         return Health.UNPROTECTED, "There is no restore point yet." + (f" {silent.reason}" if silent else "")
     if silent:

@@ -37,10 +37,10 @@ def look_at_both(context: Context, facts: Facts) -> Facts:
 
 def require_possible(request: FailoverRequest, situation: Situation) -> None:
     """Refuse what cannot be, or what has been already; raises UsageError, SiteUnreachable, StaleEpoch, NotFound."""
-    source, target = situation.side(request.source), situation.side(request.target)
-    if target.standing and target.standing.role is Role.PRIMARY:
+    source, holder = situation.side(request.source), primary(situation)
+    if holder and holder.site == request.target:
         raise UsageError(
-            f"{request.target} is the machine's primary already (epoch {target.standing.epoch}).",
+            f"{request.target} is the machine's primary already (epoch {current_epoch(situation)}).",
             hint="'twinhull failback' is the way home.",
         )
     if request.is_planned and not source.is_reachable:
