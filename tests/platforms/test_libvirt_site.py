@@ -82,7 +82,7 @@ def test_a_stopped_machine_is_captured_by_as_few_commands(xen: CountedSite, repl
         assert [disk.key for disk in capture.disks] == [KEY, OTHER]
         capture.keep_trackers()
     assert Counter(xen.words()) == Counter(
-        {"twinhull-hold": 1, "twinhull-survey": 1, "twinhull-track": 1, "twinhull-nbd": 2, "twinhull-info": 1}
+        {"twinhull-hold": 1, "twinhull-survey": 1, "twinhull-track": 1, "twinhull-nbd": 2, "twinhull-untrack": 1}
     )
 
 

@@ -22,7 +22,7 @@ from twinhull.platforms.libvirt.place import Place
 
 SCRATCH = "scratch directory"
 
-END_SECONDS = 30.0
+END_SECONDS = 60.0
 """How long the shell may take to end."""
 
 _REMOVE = """

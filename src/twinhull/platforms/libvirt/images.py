@@ -47,10 +47,11 @@ done
 _DROP = (
     _TRACKERS
     + """
-doomed=$1; shift
+which=$1 names=$2; shift 2
 for image; do
   for name in $(trackers "$image"); do
-    case " $doomed " in *" $name "*) qemu-img bitmap --remove -f qcow2 -- "$image" "$name" || exit 1;; esac
+    case " $names " in *" $name "*) it=these;; *) it=others;; esac
+    [ "$it" != "$which" ] || qemu-img bitmap --remove -f qcow2 -- "$image" "$name" || exit 1
   done
 done
 """
@@ -150,10 +151,20 @@ def add_tracker(host: Host, images: Sequence[ImageFile], name: str) -> None:
 
 
 def drop_trackers(host: Host, images: Sequence[ImageFile], names: Collection[str]) -> None:
-    """Take trackers out of the images; safe to repeat."""
+    """Take these trackers out of the images; safe to repeat."""
+    if names:
+        _drop(host, images, "these", names)
+
+
+def drop_other_trackers(host: Host, images: Sequence[ImageFile], kept: str) -> None:
+    """Take every tracker of ours but that one out of the images; safe to repeat."""
+    _drop(host, images, "others", [kept])
+
+
+def _drop(host: Host, images: Sequence[ImageFile], which: str, names: Collection[str]) -> None:
     paths = [image.path for image in images if image.can_track]
-    if paths and names:
-        check(host, ["sh", "-c", _DROP, "twinhull-untrack", " ".join(sorted(names)), *paths])
+    if paths:
+        check(host, ["sh", "-c", _DROP, "twinhull-untrack", which, " ".join(sorted(names)), *paths])
 
 
 def create(host: Host, sizes: Mapping[str, int], owner: str) -> None:

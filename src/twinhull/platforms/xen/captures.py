@@ -10,7 +10,7 @@ from twinhull.model.machine import DiskKey, MachineId
 from twinhull.platforms.contract import CaptureRequest
 from twinhull.platforms.libvirt.finding import definition_of, find, power, require_off
 from twinhull.platforms.libvirt.holding import holding
-from twinhull.platforms.libvirt.images import add_tracker, drop_trackers, exact_sizes, tracker_name, trackers_in
+from twinhull.platforms.libvirt.images import add_tracker, drop_other_trackers, exact_sizes, tracker_name
 from twinhull.platforms.libvirt.opened import OpenedCapture
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.libvirt.stopped import stopped_capture
@@ -67,7 +67,6 @@ class XenCaptures:
                     " tracker was left.",
                 )
             disks = definition_of(self._place, domain).disks
-            older = trackers_in(host, disks) - {name}
             add_tracker(host, disks, name)
-            drop_trackers(host, disks, older)
+            drop_other_trackers(host, disks, name)
         return {image.key: name for image in disks if image.can_track}

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from twinhull.model.errors import NotFound
 from twinhull.model.machine import MachineId
 from twinhull.platforms.contract import Leftover
+from twinhull.platforms.libvirt.domains import ImageFile
 from twinhull.platforms.libvirt.finding import definition_of, find, power
 from twinhull.platforms.libvirt.holding import SCRATCH, holding, remove_scratch, traces
-from twinhull.platforms.libvirt.images import drop_trackers, trackers_in
+from twinhull.platforms.libvirt.images import drop_other_trackers, drop_trackers, trackers_in
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.xen.monitor import Monitors, drop_bitmaps, end_all, our_things, tracker_names
 from twinhull.platforms.xen.qmp import QemuGone
@@ -40,7 +41,7 @@ class Leftovers:
         found = []
         try:
             if self._is_off(machine_id):
-                names = set() if kept is None else self._trackers_of_stopped(machine_id)
+                names = set() if kept is None else trackers_in(self._place.host, self._images(machine_id))
             elif self._monitors.has_one(machine_id):
                 with self._monitors.talking(machine_id) as qmp:
                     found = [Leftover(IN_QEMU, name, machine_id) for name in our_things(qmp)]
@@ -62,7 +63,7 @@ class Leftovers:
 
     def _clean_machine(self, leftover: Leftover, machine_id: MachineId) -> None:
         if leftover.kind == TRACKER:
-            self._drop_trackers(machine_id, {leftover.name})
+            self._drop_tracker(machine_id, leftover.name)
         elif leftover.kind == IN_QEMU:
             locks = [("-x", self._place.capture_lock(machine_id))]
             with holding(self._place, machine_id, IN_QEMU, locks):
@@ -72,23 +73,24 @@ class Leftovers:
 
     def settle_trackers(self, machine_id: MachineId, name: str, *, is_kept: bool) -> None:
         """A capture has ended: of its tracker and the older ones, what shall stay stays."""
-        if self._is_off(machine_id):
-            known = self._trackers_of_stopped(machine_id)
-            self._drop_trackers(machine_id, known - {name} if is_kept else known & {name})
-            return
-        with self._monitors.talking(machine_id) as qmp:
-            known = tracker_names(qmp)
-            drop_bitmaps(qmp, known - {name} if is_kept else known & {name})
-
-    def _drop_trackers(self, machine_id: MachineId, names: set[str]) -> None:
         if not self._is_off(machine_id):
             with self._monitors.talking(machine_id) as qmp:
-                drop_bitmaps(qmp, names)
-            return
-        drop_trackers(self._place.host, definition_of(self._place, find(self._place, machine_id)).disks, names)
+                known = tracker_names(qmp)
+                drop_bitmaps(qmp, known - {name} if is_kept else known & {name})
+        elif is_kept:
+            drop_other_trackers(self._place.host, self._images(machine_id), name)
+        else:
+            drop_trackers(self._place.host, self._images(machine_id), {name})
 
-    def _trackers_of_stopped(self, machine_id: MachineId) -> set[str]:
-        return trackers_in(self._place.host, definition_of(self._place, find(self._place, machine_id)).disks)
+    def _drop_tracker(self, machine_id: MachineId, name: str) -> None:
+        if not self._is_off(machine_id):
+            with self._monitors.talking(machine_id) as qmp:
+                drop_bitmaps(qmp, {name})
+            return
+        drop_trackers(self._place.host, self._images(machine_id), {name})
+
+    def _images(self, machine_id: MachineId) -> Sequence[ImageFile]:
+        return definition_of(self._place, find(self._place, machine_id)).disks
 
     def _is_off(self, machine_id: MachineId) -> bool:
         return power(self._place, find(self._place, machine_id)).is_off
