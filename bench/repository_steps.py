@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from twinhull.model.extents import pieces
@@ -28,10 +29,10 @@ def _publish(writer: Writer, root: DiskRoot) -> None:
     print(json.dumps(asdict(writer.stats)))
 
 
-def capture(directory: str, disk: str) -> None:
+def capture(directory: str, disk: str, level: int = 1) -> None:
     """A full capture of a file into a new repository."""
     repository = Repository.create(open_store(directory), PASSPHRASE, cost=KdfCost(1, 1, 8))
-    with repository.writer() as writer, Path(disk).open("rb") as source:
+    with repository.writer(level) as writer, Path(disk).open("rb") as source:
         target = writer.disk(os.fstat(source.fileno()).st_size)
         offset = 0
         while piece := source.read(PIECE_BYTES):
@@ -114,6 +115,7 @@ def hash_only(_directory: str, disk: str) -> None:
 if __name__ == "__main__":
     steps = {
         "capture": capture,
+        "capture-level-3": partial(capture, level=3),
         "compare": compare,
         "tracked": tracked,
         "restore": restore,
