@@ -62,6 +62,21 @@ def test_the_way_home_from_a_site_that_was_lost_and_came_back(planned: Shell) ->
     assert (report["runs_on"], report["epoch"], report["health"]) == ("here", 3, "protected")
 
 
+def test_a_failover_that_cannot_start_can_be_given_up_and_brought_home(two_sites: Shell) -> None:
+    two_sites.ok("plan", "create", "p", "-m", "web1", "--from", "here", "--to", "there", "--network", "lan=nowhere")
+    two_sites.ok("sync", "web1")
+    stopped = two_sites("failover", "web1", "--yes")
+    assert stopped.code == 42
+    run_id = two_sites.ok("runs", "list", "--unfinished", "--json").json["runs"][0]["id"]
+    assert f"twinhull runs resume {run_id}" in stopped.err
+    assert f"twinhull runs abandon {run_id}" in stopped.err
+    assert two_sites("failback", "web1", "--yes").code == 42
+    two_sites.ok("runs", "abandon", run_id, "--yes")
+    two_sites.ok("failback", "web1", "--yes")
+    report = _report(two_sites)
+    assert (report["runs_on"], report["is_running"], report["epoch"]) == ("here", True, 3)
+
+
 def test_what_was_done_can_be_read_step_by_step(planned: Shell) -> None:
     planned.ok("sync", "web1")
     run = planned.ok("runs", "list", "--json").json["runs"][0]
