@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from twinhull.model.errors import SiteError
 from twinhull.model.machine import SiteName
 from twinhull.platforms.conformance import Verdict, run_conformance
 from twinhull.platforms.contract import SiteSettings
@@ -63,6 +64,20 @@ def test_a_machine_is_started_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SimulatedMachine, "switch_on", counted)
     run_conformance(opened(world), world.ports)
     assert len(starts) == 1
+
+
+def test_capabilities_are_asked_once_and_may_fail_like_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, asked = SimulatedWorld(), []
+
+    def fail(_: SimulatedSite) -> None:
+        asked.append(1)
+        raise SiteError("not now")
+
+    monkeypatch.setattr(SimulatedSite, "capabilities", fail)
+    checks = run_conformance(opened(world), world.ports)
+    assert asked == [1]
+    assert (checks[0].name, checks[0].verdict) == ("capabilities", Verdict.FAILED)
+    assert "not now" in checks[0].reason
 
 
 def test_a_site_that_goes_away_fails_every_check_and_raises_nothing() -> None:

@@ -9,14 +9,14 @@ removes on every way out. What a site says it cannot do is not tried, and told w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from twinhull.model.errors import NotSupportedHere, TwinhullError
 from twinhull.model.ports import Ports
 from twinhull.platforms.conformance_checks import CHECKS, Nonconforming, Trial
-from twinhull.platforms.contract import Capability, Site
+from twinhull.platforms.contract import Capability, Site, Support
 from twinhull.platforms.scratch import Scratch
 
 
@@ -48,15 +48,20 @@ def run_conformance(site: Site, ports: Ports, on_check: Callable[[Check], None] 
         on_check(check)
 
     try:
+        capabilities: dict[Capability, Support] = {}
+        # Asked once: a site may have to try things to find out.
+        asked = _timed("capabilities", ports, lambda: capabilities.update(site.capabilities()))
+        if asked.verdict is not Verdict.PASSED:
+            note(asked)
         for trial in CHECKS:
-            note(_try(trial, site, scratch, ports))
+            note(_try(trial, capabilities, scratch, ports))
     finally:
         note(_timed("leave nothing behind", ports, lambda: _leave_nothing(site, scratch)))
     return results
 
 
-def _try(trial: Trial, site: Site, scratch: Scratch, ports: Ports) -> Check:
-    missing = [reason for needed in trial.needs if (reason := _missing(site, needed))]
+def _try(trial: Trial, capabilities: Mapping[Capability, Support], scratch: Scratch, ports: Ports) -> Check:
+    missing = [reason for needed in trial.needs if (reason := _missing(capabilities, needed))]
     if missing:
         return Check(trial.name, Verdict.UNSUPPORTED, 0.0, missing[0])
     if trial.is_on_scratch and not scratch.is_made:
@@ -78,8 +83,8 @@ def _timed(name: str, ports: Ports, act: Callable[[], None]) -> Check:
     return Check(name, verdict, round(ports.clock.monotonic() - started, 3), reason)
 
 
-def _missing(site: Site, capability: Capability) -> str:
-    support = site.capabilities().get(capability)
+def _missing(capabilities: Mapping[Capability, Support], capability: Capability) -> str:
+    support = capabilities.get(capability)
     if support is None:
         return f"The site does not say whether it can do '{capability}'."
     return "" if support.is_supported else support.reason or f"The site says that it cannot: {capability}."
