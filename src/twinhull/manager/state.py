@@ -37,6 +37,11 @@ class StateDirectory:
         """The file (0600) that keeps the repository's passphrase, where the user wanted it kept."""
         return self.path / "passphrase"
 
+    @property
+    def cache(self) -> Path:
+        """Where pieces of a repository that is far away are kept; it may be deleted at any time."""
+        return self.path / "cache"
+
     def machine_lock(self, machine_id: MachineId) -> Path:
         """The lock that whoever works on the machine or its replicas holds."""
         return self.lock(f"machine-{machine_id}")

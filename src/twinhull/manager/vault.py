@@ -15,7 +15,7 @@ from twinhull.manager.catalog import Catalog
 from twinhull.manager.state import StateDirectory, read_secret, write_private
 from twinhull.model.errors import NotFound, PassphraseMissing
 from twinhull.model.ports import Ports, Randomness
-from twinhull.repository import Repository
+from twinhull.repository import CachedStore, DirectoryStore, Repository
 from twinhull.repository.store.locate import open_store
 
 PASSPHRASE_VARIABLE = "TWINHULL_PASSPHRASE"  # noqa: S105 - the name of a variable
@@ -71,7 +71,9 @@ class Vault:
 
     def open(self) -> Repository:
         """The repository; raises RepositoryMissing, WrongPassphrase, RepositoryVersionTooNew, StoreError."""
-        return Repository.open(open_store(self.address()), self.passphrase(), ports=self.ports)
+        store = open_store(self.address())
+        near = None if isinstance(store, DirectoryStore) else CachedStore(store, self.state.cache)
+        return Repository.open(store, self.passphrase(), ports=self.ports, near=near)
 
     def create(self, url: str, passphrase: str, *, is_keeping: bool) -> Repository:
         """Make a repository and remember it; ``is_keeping`` keeps the passphrase, so that ``serve`` needs nobody."""

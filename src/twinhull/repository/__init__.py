@@ -65,6 +65,7 @@ from twinhull.repository.repository import Repository
 from twinhull.repository.retention import RetentionRules, Verdict
 from twinhull.repository.retention import decide as decide_retention
 from twinhull.repository.stats import WriterStats
+from twinhull.repository.store.cached import CachedStore
 from twinhull.repository.store.check import StoreFinding, check_store
 from twinhull.repository.store.contract import ObjectInfo, Store
 from twinhull.repository.store.directory import DirectoryStore
@@ -77,6 +78,7 @@ from twinhull.repository.writer import DiskWriter, Writer
 __all__ = [
     "DEFAULT_CHUNK_SIZE_BYTES",
     "AppendOnlyStore",
+    "CachedStore",
     "ChunkId",
     "ChunkLost",
     "CollectReport",

@@ -44,6 +44,7 @@ def repair(repository: Repository, healers: Sequence[Healer] = ()) -> RepairRepo
     healed: Counter[str] = Counter()
     if bad or before.lost_points:
         with repository.repairer(bad) as writer:
+            repository.index.recover()
             _keep_the_rest(repository, bad, writer)
             for point in repository.all_points():
                 if point.id in before.lost_points:

@@ -35,13 +35,14 @@ DEFAULT_LEVEL = 1
 class Repository:
     """Restore points in a store. Safe for threads; make one with ``create`` or ``open``."""
 
-    def __init__(self, store: Store, config: Config, keys: Keys, ports: Ports) -> None:
+    def __init__(self, store: Store, config: Config, keys: Keys, ports: Ports, near: Store | None = None) -> None:
+        """``near`` is the same store through a cache: the index and the chunks are read through it."""
         self.store = store
         self.config = config
         self.keys = keys
         self._ports = ports
-        self.index = Index(store, keys, ports.randomness)
-        self.chunks = Chunks(store, keys, self.index, config.chunk_size_bytes)
+        self.index = Index(near or store, keys, ports.randomness)
+        self.chunks = Chunks(near or store, keys, self.index, config.chunk_size_bytes)
         self._catalog = Catalog(store, keys, ports)
         self.index.refresh()
 
@@ -61,14 +62,16 @@ class Repository:
         return cls(store, config, keys, world)
 
     @classmethod
-    def open(cls, store: Store, passphrase: str, *, ports: Ports | None = None) -> Repository:
-        """Open the repository in a store.
+    def open(
+        cls, store: Store, passphrase: str, *, ports: Ports | None = None, near: Store | None = None
+    ) -> Repository:
+        """Open the repository in a store; ``near`` is the same store through a cache.
 
         Raises RepositoryMissing, RepositoryVersionTooNew, WrongPassphrase, RepositoryDamaged, StoreError.
         """
         world = ports or system_ports()
         config, keys = open_config(store, passphrase, world.randomness)
-        return cls(store, config, keys, world)
+        return cls(store, config, keys, world, near)
 
     def __enter__(self) -> Self:
         return self
@@ -206,16 +209,21 @@ class Repository:
         are raised.
         """
         self._key_objects().require_current(self.keys)
+        # Nothing that is known already, in memory or nearby, says anything of what the store holds now.
+        index = Index(self.store, self.keys, self._ports.randomness)
         verifier = Verifier(
             self.store,
             self.keys,
-            self.index,
-            self.chunks,
+            index,
+            Chunks(self.store, self.keys, index, self.chunk_size_bytes),
             self._catalog,
             self._ports.randomness,
             self.chunk_size_bytes,
         )
-        return verifier.verify(read_data=read_data, sample=sample, on_pack=on_pack)
+        try:
+            return verifier.verify(read_data=read_data, sample=sample, on_pack=on_pack)
+        finally:
+            index.close()
 
     def retain(
         self, machine_id: MachineId, rules: RetentionRules, *, is_dry_run: bool = False, clock_jumped: bool = False

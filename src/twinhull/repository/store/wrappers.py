@@ -1,4 +1,7 @@
-"""What can be put around any store: no changes, no deletions, a limit on bandwidth."""
+"""What can be put around any store: no changes, no deletions, a limit on bandwidth; and, in ``cached``, a cache.
+
+Trying again what failed for the moment is no wrapper: the S3 library does that (``s3``), and a directory's kernel.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from twinhull.repository.errors import StoreError
 from twinhull.repository.store.contract import ObjectInfo, Store
 
 
-class _Around:
+class Around:
     """Passes everything on."""
 
     def __init__(self, inner: Store) -> None:
@@ -19,34 +22,43 @@ class _Around:
 
     @property
     def url(self) -> str:
+        """See ``Store.url``."""
         return self._inner.url
 
     def create(self, name: str, parts: Sequence[bytes]) -> None:
+        """See ``Store.create``."""
         self._inner.create(name, parts)
 
     def read(self, name: str) -> bytes:
+        """See ``Store.read``."""
         return self._inner.read(name)
 
     def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """See ``Store.read_range``."""
         return self._inner.read_range(name, offset_bytes, length_bytes)
 
     def size(self, name: str) -> int:
+        """See ``Store.size``."""
         return self._inner.size(name)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See ``Store.list``."""
         return self._inner.list(prefix)
 
     def delete(self, name: str) -> None:
+        """See ``Store.delete``."""
         self._inner.delete(name)
 
     def locked_until(self, name: str) -> datetime | None:
+        """See ``Store.locked_until``."""
         return self._inner.locked_until(name)
 
     def sweep(self) -> int:
+        """See ``Store.sweep``."""
         return self._inner.sweep()
 
 
-class AppendOnlyStore(_Around):
+class AppendOnlyStore(Around):
     """Refuses to delete: what everyday syncs need, and all that they should have."""
 
     def delete(self, name: str) -> None:
@@ -67,7 +79,7 @@ class ReadOnlyStore(AppendOnlyStore):
         raise StoreError(f"'{name}' ({count} bytes) was not written: {self.url} is open for reading only.")
 
 
-class LimitedStore(_Around):
+class LimitedStore(Around):
     """Moves no more than so many bytes a second, over all threads, in either direction."""
 
     def __init__(self, inner: Store, bytes_per_second: float, clock: Clock) -> None:
