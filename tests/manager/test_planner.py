@@ -77,7 +77,11 @@ def test_a_sync_compares_everything_after_a_week_of_trackers() -> None:
         (RepositoryFacts(DAY_SECONDS + 1, 0, 1024), Act.COLLECT, "0 removed points and 1.0 KiB wait"),
         (RepositoryFacts(DAY_SECONDS - 1, 3), Act.WAIT, "; it is looked at in 1.00 s."),
         (RepositoryFacts(DAY_SECONDS + 1), Act.WAIT, "Nothing is known to wait"),
-        (RepositoryFacts(7 * DAY_SECONDS + 1), Act.COLLECT, "what killed captures may have left; it was not looked at for 7 d"),
+        (
+            RepositoryFacts(7 * DAY_SECONDS + 1),
+            Act.COLLECT,
+            "what killed captures may have left; it was not looked at for 7 d",
+        ),
         (RepositoryFacts(9 * DAY_SECONDS, 3, jump="the clock leapt."), Act.WAIT, "for now: the clock leapt."),
         (RepositoryFacts(9 * DAY_SECONDS, 3, at_work="collect c1"), Act.WAIT, "collect c1 is at work."),
         (RepositoryFacts(0, unfinished="collect-1"), Act.RESUME, "collect-1 was left unfinished."),

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
-from tests.manager.world import HERE, make_setup
-from twinhull.manager import sites
+from tests.manager.world import HERE, THERE, make_setup
+from twinhull.manager import overview, sites
 from twinhull.model.errors import SiteUnreachable
+from twinhull.model.machine import MachineStatus
 from twinhull.platforms.simulated import SimulatedSite
 
 SOURCES = Path(sites.__file__).parents[1]
@@ -54,6 +56,27 @@ def test_many_threads_open_a_site_once(tmp_path: Path, monkeypatch: pytest.Monke
         for thread in threads:
             thread.join()
         assert set(map(id, found)) == {id(keeper(HERE))}
+
+
+def test_a_site_that_hangs_is_told_and_holds_up_no_look_at_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch)
+    monkeypatch.setattr(overview, "PATIENCE_SECONDS", 0.3)
+    is_over = Event()
+    machines = SimulatedSite.machines
+
+    def hang(site: SimulatedSite) -> Sequence[MachineStatus]:
+        if site.settings.name == THERE:
+            is_over.wait(60)
+        return machines(site)
+
+    monkeypatch.setattr(SimulatedSite, "machines", hang)
+    with setup.manager() as manager:
+        report = manager.status().reports[0]
+        assert [side.is_reachable for side in report.situation.sides] == [True, False]
+        assert report.situation.side(THERE).reason == "it has not answered for 0 s."
+        is_over.set()
 
 
 def test_the_platform_is_guessed_from_the_uri() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from twinhull.cluster.situation import Side, Situation
@@ -14,6 +14,9 @@ from twinhull.model.errors import TwinhullError
 from twinhull.model.machine import MachineId, MachineStatus, SiteName, Standing
 from twinhull.model.ports import Clock
 from twinhull.platforms.contract import SiteSettings
+
+PATIENCE_SECONDS = 60.0
+"""A site that has not answered for so long counts as silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,12 @@ class Overview:
             yield from view.machines
 
 
+def _view(settings: SiteSettings, answer: Future[SiteView]) -> SiteView:
+    if answer.done():
+        return answer.result()
+    return SiteView(settings, is_reachable=False, reason=f"it has not answered for {PATIENCE_SECONDS:.0f} s.")
+
+
 class Lookout:
     """Looks around, and remembers in the catalog what it saw."""
 
@@ -69,13 +78,20 @@ class Lookout:
         self._pool = pool
         self._clock = clock
 
+    def look_at(self, site: SiteName) -> SiteView:
+        """Ask one site, however long it takes; a site that fails is told, not raised."""
+        return self._ask(self._catalog.site(site))
+
     def look(self, sites: Iterable[SiteName] | None = None) -> Overview:
-        """Ask these sites (None: all) at the same time; a site that fails is told, not raised."""
+        """Ask these sites (None: all) at the same time; a site that fails, or hangs for long, is told, not raised."""
         asked = [self._catalog.site(name) for name in dict.fromkeys(sites)] if sites else list(self._catalog.sites())
         if not asked:
             return Overview({})
-        with ThreadPoolExecutor(max_workers=len(asked), thread_name_prefix="look") as threads:
-            return Overview({view.settings.name: view for view in threads.map(self._ask, asked)})
+        threads = ThreadPoolExecutor(max_workers=len(asked), thread_name_prefix="look")
+        asking = {settings.name: (settings, threads.submit(self._ask, settings)) for settings in asked}
+        threads.shutdown(wait=False)
+        wait((answer for _, answer in asking.values()), timeout=PATIENCE_SECONDS)
+        return Overview({name: _view(settings, answer) for name, (settings, answer) in asking.items()})
 
     def _ask(self, settings: SiteSettings) -> SiteView:
         try:

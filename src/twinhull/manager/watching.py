@@ -7,13 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from twinhull.manager.catalog import Catalog
-from twinhull.manager.overview import Lookout, Overview, SiteView
+from twinhull.manager.overview import PATIENCE_SECONDS, Lookout, Overview, SiteView
 from twinhull.manager.planner import SiteFacts
 from twinhull.model.machine import SiteName
 from twinhull.model.ports import Clock
 
-_PATIENCE_SECONDS = 60.0
-"""A site that has not answered for so long counts as silent."""
 _MOST_SITES = 64
 
 
@@ -71,7 +69,7 @@ class SiteWatch:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _look(self, name: SiteName, watched: _Watched) -> SiteView:
-        view = self.lookout.look([name]).sites[name]
+        view = self.lookout.look_at(name)
         if watched.was_reachable != view.is_reachable:
             watched.was_reachable = view.is_reachable
             self.on_change(view)
@@ -87,13 +85,13 @@ class SiteWatch:
         return watched.view is None or self.clock.monotonic() - watched.began_at >= self.look_seconds
 
     def _is_known(self, watched: _Watched) -> bool:
-        return bool(watched.view) or self._waited_seconds(watched) > _PATIENCE_SECONDS
+        return bool(watched.view) or self._waited_seconds(watched) > PATIENCE_SECONDS
 
     def _waited_seconds(self, watched: _Watched) -> float:
         return self.clock.monotonic() - watched.began_at if watched.looking else 0.0
 
     def _fact(self, watched: _Watched) -> SiteFacts:
         waited = self._waited_seconds(watched)
-        if not watched.view or waited > _PATIENCE_SECONDS:
+        if not watched.view or waited > PATIENCE_SECONDS:
             return SiteFacts(is_reachable=False, reason=f"it has not answered for {waited:.0f} s.")
         return SiteFacts(watched.view.is_reachable, watched.view.reason)
