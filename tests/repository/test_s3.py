@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
 
-from twinhull.repository import open_store
+import pytest
 
+from twinhull.repository import StoreError, open_store
+
+from .flaky_proxy import flaky_way_to
 from .world import CHUNK, WEB, capture, content_of, document, made, noise, opened, write_disk
 
 ONE = noise("one", 30 * CHUNK) + bytes(100 * CHUNK) + b"end"
@@ -50,3 +54,23 @@ def test_writers_of_one_machine_in_a_bucket(s3_endpoint: str, tmp_path: Path) ->
     points = reader.points(WEB)
     assert [point.sequence for point in points] == [1, 2, 3, 4]
     assert {content_of(reader, point) for point in points} == {noise(number, 3 * CHUNK) for number in range(4)}
+
+
+def test_what_fails_for_the_moment_is_tried_again(s3_endpoint: str, tmp_path: Path) -> None:
+    with flaky_way_to(s3_endpoint) as server:
+        repository = made(open_store(f"s3://twinhull/{tmp_path.name}?endpoint={server.endpoint}"))
+        first = capture(repository, ONE)
+        second = capture(repository, TWO, (first, ONE))
+        repository.remove_point(first.id)
+        assert repository.collect(grace_seconds=0, is_alone=True).points_gone == (first.id,)
+        assert content_of(repository, second) == TWO
+        assert repository.verify(read_data=True).is_good
+        assert {"PUT", "GET"} <= set(server.lost_answers)
+
+
+def test_what_fails_for_good_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        address = nobody.getsockname()
+    store = open_store(f"s3://twinhull/x?endpoint=http://{address[0]}:{address[1]}")
+    with pytest.raises(StoreError, match="Could not read 'config'"):
+        store.read("config")
