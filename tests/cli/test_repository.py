@@ -67,3 +67,12 @@ def test_keys_are_rotated_and_everything_goes_on(planned: Shell, tmp_path: Path)
     planned.ok("repository", "keys", "change-passphrase", "--new-passphrase-file", old)
     assert len(planned.ok("points", "list", "--json").json["points"]) == 2
     assert planned("--passphrase-file", new, "points", "list").code == 33
+
+
+def test_a_store_is_tried_out(shell: Shell, tmp_path: Path) -> None:
+    checked = shell.ok("store", "check", str(tmp_path / "new"), "--json").json
+    assert all(finding["holds"] for finding in checked["findings"])
+    assert len(checked["findings"]) > 5
+    (tmp_path / "blocked").write_text("no directory")
+    broken = shell("store", "check", str(tmp_path / "blocked"))
+    assert broken.code == 36

@@ -44,7 +44,11 @@ def change_passphrase(
 
 
 @app.command(epilog=examples("twinhull repository keys recovery"))
-def recovery(context: typer.Context, *, is_json: JsonFlag = False) -> None:
+def recovery(
+    context: typer.Context,
+    *,
+    is_json: JsonFlag = False,
+) -> None:
     """Make one more key, for paper: it opens the repository wherever the passphrase does. It is shown once."""
     door = door_of(context)
     with door.manager() as manager:
@@ -81,7 +85,7 @@ def rotate(
         door.confirm("Rotate the keys? Recovery keys that were made before will open nothing.", is_yes=is_yes)
         manager.vault.rotate_keys(repository, new_passphrase_file)
         number = repository.keys.number
-    if is_json:
-        door.screen.document({"key_number": number})
-        return
-    door.screen.line(f"Key {number} is in force. Restart 'twinhull serve': it goes no further with the old one.")
+    door.screen.answer(
+        {"key_number": number},
+        f"Key {number} is in force. Restart 'twinhull serve': it goes no further with the old one.",
+    )

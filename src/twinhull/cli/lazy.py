@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "site": ("site", "Connect virtualization environments, and see what they can do."),
     "machine": ("machine", "Look at the machines of all sites."),
     "repository": ("repository", "Where restore points are kept."),
+    "store": ("store", "Is this place safe for a repository?"),
     "plan": ("plan", "Which machines go from where to where, and how often."),
     "sync": ("sync", "Capture a machine, and bring its replica to that point."),
     "status": ("status", "Where each machine runs, and how far its replica lags."),

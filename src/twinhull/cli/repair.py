@@ -10,7 +10,6 @@ import typer
 
 from twinhull.cli.door import door_of
 from twinhull.cli.options import JsonFlag, examples, pairs
-from twinhull.cli.screen import Told
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import DiskKey, SiteName
 
@@ -67,15 +66,9 @@ def repair(
         for name in sites or ():
             healing.ask_site(site(SiteName(name)))
         report = repair_repository(manager.repository, healing.healers)
-    damage = damage_of(report.after)
-    if is_json:
-        shape = {"repaired": report.repaired, "lost": report.lost, "reasons": report.reasons}
-        door.screen.document({**shape, "is_good": report.after.is_good})
-    else:
-        for line in report.reasons:
-            door.screen.line(line)
-        door.screen.line(f"{len(report.repaired)} points are whole again, {len(report.lost)} are damaged.")
-        for point_id in report.lost:
-            door.screen.line(f"damaged: {point_id}")
-    if damage:
-        raise Told(damage) if is_json else damage
+    counts = f"{len(report.repaired)} points are whole again, {len(report.lost)} are damaged."
+    lost = [f"damaged: {point_id}" for point_id in report.lost]
+    shape = {"repaired": report.repaired, "lost": report.lost, "reasons": report.reasons}
+    door.screen.judge(
+        {**shape, "is_good": report.after.is_good}, [*report.reasons, counts, *lost], damage_of(report.after)
+    )
