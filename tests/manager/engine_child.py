@@ -97,9 +97,9 @@ def main(state_path: str, work: str, verb: str, kind: str, fault: str = "") -> i
         if verb == "start":
             now = datetime.now(UTC)
             run = RunRecord(RUN, kind, MACHINE, "m", "test", {"greeting": "hello"}, RunState.RUNNING, now)
-            execution = engine.start(run, Leash(RUN), opened, on_over=lock.release)
+            execution = engine.start(run, Leash(RUN), opened)
         else:
-            execution = engine.resume(catalog.run(RUN), Leash(RUN), opened, on_over=lock.release)
+            execution = engine.resume(catalog.run(RUN), Leash(RUN), opened)
         assert execution.is_over(60)
         try:
             print(  # noqa: T201 - the test reads it
@@ -112,6 +112,7 @@ def main(state_path: str, work: str, verb: str, kind: str, fault: str = "") -> i
             return error.exit_code
         return 0
     finally:
+        lock.release()
         engine.close()
         catalog.close()
 

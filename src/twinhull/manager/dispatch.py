@@ -114,7 +114,7 @@ class Dispatcher:
     def _finish(self, run: RunRecord, ears: Ears) -> RunRecord:
         ears.on_message(f"Going on with {run.run_id}, which was left unfinished.")
         leash = self._leash(run, ears)
-        execution = self.engine.resume(run, leash, lambda _: self._context(leash, ears), on_over=_nothing)
+        execution = self.engine.resume(run, leash, lambda _: self._context(leash, ears))
         try:
             return self._see_through(execution, ears)
         except RunUnfinished:
@@ -136,7 +136,7 @@ class Dispatcher:
             started_at=self.ports.clock.now(),
         )
         leash = self._leash(run, ears)
-        execution = self.engine.start(run, leash, lambda _: self._context(leash, ears), on_over=_nothing)
+        execution = self.engine.start(run, leash, lambda _: self._context(leash, ears))
         return self._see_through(execution, ears)
 
     def _see_through(self, execution: Execution, ears: Ears) -> RunRecord:
@@ -199,7 +199,3 @@ def _wait(execution: Execution, ears: Ears) -> None:
 def _wait_quietly(execution: Execution) -> None:
     while not execution.is_over(_WAIT_SECONDS):
         continue
-
-
-def _nothing() -> None:
-    """The lock is released by whoever took it."""

@@ -9,10 +9,9 @@ from twinhull.manager.orders import Desk
 from twinhull.manager.wants import Want, unfinished_before
 from twinhull.model.machine import PointId, RunId
 from twinhull.model.ports import Clock
-from twinhull.recovery.plans import plan_failover, plan_reconcile, plan_restore, plan_rollback, plan_sync
+from twinhull.recovery.plans import plan_failover, plan_restore, plan_rollback, plan_sync
 from twinhull.replication.requests import (
     FailoverRequest,
-    ReconcileRequest,
     Request,
     RestoreRequest,
     RollbackRequest,
@@ -50,6 +49,4 @@ class Previewer:
                 return plan_failover(request, situation, points, self.clock.now())
             case RollbackRequest():
                 return plan_rollback(request, situation, points)
-            case ReconcileRequest():
-                return plan_reconcile(situation)
         raise TypeError(f"{type(request).__name__} has no preview")

@@ -138,33 +138,22 @@ class Engine(Generic[Context]):
         self._work: dict[str, _Work[Context]] = {}
         self._launching = ThreadLock()
 
-    def start(
-        self, run: RunRecord, leash: Leash, open_context: ContextMaker[Context], *, on_over: Callable[[], None]
-    ) -> Execution:
-        """Begin a run; ``on_over`` is called when it is over, in whatever way. The caller holds the machine's lock."""
+    def start(self, run: RunRecord, leash: Leash, open_context: ContextMaker[Context]) -> Execution:
+        """Begin a run. The caller holds its lock until it is over."""
         self._launch()
         execution = self._prepare(run, leash, open_context)
         self._journal.begin(run)
-        with SetWorkflowID(run.run_id):
-            handle = DBOS.start_workflow(_perform, run.run_id, run.kind, json.dumps(dict(run.request)))
-        self._watch(execution, handle, on_over)
-        return execution
+        return self._watch(execution, _begin(run))
 
-    def resume(
-        self, run: RunRecord, leash: Leash, open_context: ContextMaker[Context], *, on_over: Callable[[], None]
-    ) -> Execution:
+    def resume(self, run: RunRecord, leash: Leash, open_context: ContextMaker[Context]) -> Execution:
         """Go on with a run that was killed or stopped; its finished steps are not repeated."""
         self._launch()
         execution = self._prepare(run, leash, open_context)
         self._journal.go_on(run.run_id)
         if DBOS.get_workflow_status(run.run_id) is None:
             # Killed between the journal's first line and the engine's: nothing has begun.
-            with SetWorkflowID(run.run_id):
-                handle = DBOS.start_workflow(_perform, run.run_id, run.kind, json.dumps(dict(run.request)))
-        else:
-            handle = DBOS.resume_workflow(run.run_id, queue_name=self._queue)
-        self._watch(execution, handle, on_over)
-        return execution
+            return self._watch(execution, _begin(run))
+        return self._watch(execution, DBOS.resume_workflow(run.run_id, queue_name=self._queue))
 
     def forget(self, run_id: RunId) -> None:
         """Drop the engine's record of a run that the user gave up."""
@@ -223,15 +212,15 @@ class Engine(Generic[Context]):
             self._work[run.run_id] = _Work(execution, context, cleanup.pop_all())
         return execution
 
-    def _watch(self, execution: Execution, handle: WorkflowHandle[Any], on_over: Callable[[], None]) -> None:
-        Thread(target=self._see_off, args=(execution, handle, on_over), name=execution.run.run_id, daemon=True).start()
+    def _watch(self, execution: Execution, handle: WorkflowHandle[Any]) -> Execution:
+        Thread(target=self._see_off, args=(execution, handle), name=execution.run.run_id, daemon=True).start()
+        return execution
 
-    def _see_off(self, execution: Execution, handle: WorkflowHandle[Any], on_over: Callable[[], None]) -> None:
+    def _see_off(self, execution: Execution, handle: WorkflowHandle[Any]) -> None:
         try:
             self._await_end(execution, handle)
         finally:
             self._work.pop(execution.run.run_id).cleanup.close()
-            on_over()
             execution.is_put_away.set()
 
     def _await_end(self, execution: Execution, handle: WorkflowHandle[Any]) -> None:
@@ -298,6 +287,11 @@ def _perform(run_id: str, kind: str, request: str) -> dict[str, JsonValue]:
     if not engine:
         raise StateError("No engine is there to do the run.")
     return engine.perform(run_id, kind, request)
+
+
+def _begin(run: RunRecord) -> WorkflowHandle[Any]:
+    with SetWorkflowID(run.run_id):
+        return DBOS.start_workflow(_perform, run.run_id, run.kind, json.dumps(dict(run.request)))
 
 
 def _record(name: str, act: Callable[[], Recorded]) -> Recorded:

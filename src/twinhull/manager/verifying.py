@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from twinhull.model.extents import pieces
 from twinhull.model.units import MIB, format_bytes
-from twinhull.repository import Point, Repository, VerifyReport
+from twinhull.repository import Point, ReadAheadDisk, Repository, VerifyReport
 from twinhull.repository.errors import RepositoryDamaged, RepositoryError
 
 _PIECE_BYTES = 8 * MIB
@@ -59,18 +60,17 @@ def verify_all(repository: Repository) -> Verdict:
 def verify_point(repository: Repository, point: Point) -> Verdict:
     """Every disk of one point, from its first byte to its last."""
     verdict = Verdict(point_count=1)
-    reader = repository.reader()
     for disk in point.document.disks:
+        opened = ReadAheadDisk(repository.reader(), disk.root)
         try:
-            for extent in reader.extents(disk.root):
-                if extent.is_zero:
-                    continue
-                for offset in range(extent.offset_bytes, extent.end_bytes, _PIECE_BYTES):
-                    length = min(_PIECE_BYTES, extent.end_bytes - offset)
-                    verdict.read_bytes += len(reader.read(disk.root, offset, length))
+            data = (extent for extent in opened.extents(0, opened.size_bytes) if not extent.is_zero)
+            for piece in pieces(data, _PIECE_BYTES):
+                verdict.read_bytes += len(opened.read(piece.offset_bytes, piece.length_bytes))
         except RepositoryError as error:
             verdict.problems.append(f"{point.id} disk {disk.key}: {error.message}")
             verdict.lost_points = [str(point.id)]
+        finally:
+            opened.close()
     return verdict
 
 

@@ -23,8 +23,8 @@ Of ``rollback``: ``present_point_id`` (what was there before, None where it was 
 ``replica_written_bytes``, ``rto_seconds``, ``reasons``. Of ``restore``: ``written_bytes``, ``new_machine_id`` (to a
 site), ``reasons``. Of ``reconcile``: ``corrections`` (list of sentences), ``reasons``.
 
-What a run would do, as lines for a question or ``--dry-run``: ``plan_sync``, ``plan_failover``, ``plan_rollback``,
-``plan_restore`` and ``plan_reconcile`` of :mod:`twinhull.recovery.plans`, from a
-:class:`twinhull.cluster.situation.Situation` (look at it with ``twinhull.recovery.plans.look``).
+What a run would do, as lines for a question or ``--dry-run``: ``plan_sync``, ``plan_failover``, ``plan_rollback`` and
+``plan_restore`` of :mod:`twinhull.recovery.plans`, from a :class:`twinhull.cluster.situation.Situation`
+(:func:`twinhull.replication.standing.look`).
 ``twinhull.recovery.points_by_name.resolve_point`` understands ``N``, ``N-2``, ``12`` and whole ids.
 """

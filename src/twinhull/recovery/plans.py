@@ -16,7 +16,6 @@ from twinhull.model.units import format_bytes, format_duration
 from twinhull.recovery.looking import require_possible
 from twinhull.replication.bases import choose_base
 from twinhull.replication.requests import FailoverRequest, RestoreRequest, RollbackRequest, SyncRequest
-from twinhull.replication.standing import look
 from twinhull.repository import Point
 
 
@@ -89,11 +88,6 @@ def plan_restore(request: RestoreRequest, point: Point) -> list[str]:
     return [f"Write {what} to {request.to_nbd_uri}; what it holds now is replaced."]
 
 
-def plan_reconcile(situation: Situation) -> list[str]:
-    """What is due to be put right; empty where all is well."""
-    return [correction.reason for correction in corrections(situation)]
-
-
 def _planned(request: FailoverRequest, source: Side, epoch: int) -> list[str]:
     name = _name(source, request.machine_id)
     lines = []
@@ -137,6 +131,3 @@ def _at(side: Side) -> str:
 
 def _replacing(request: RestoreRequest) -> str:
     return ", replacing what is there" if request.is_overwriting else ""
-
-
-__all__ = ["look", "plan_failover", "plan_reconcile", "plan_restore", "plan_rollback", "plan_sync"]
