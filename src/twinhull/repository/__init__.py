@@ -22,6 +22,7 @@ The doors of this room (import them from here; the modules below are its own bus
     reader.chunk_ids(root, offset_bytes, length_bytes)              # id (None: zeros) of each chunk
     with export_disk(repository, root) as export: export.uri        # read-only NBD on a unix socket (nbdkit)
     PointDiskReader(reader, root)                                   # the same as a blocks.Disk, without a server
+    ReadAheadDisk(reader, root)                                     # the same, for whoever reads it in order
     repository.chunk_id(data)                                       # the same for a piece of any disk: compare
     repository.remove_point(point_id)   repository.restore_point(point_id)   repository.removed_points()
     repository.retain(machine_id, RetentionRules(keep_last=3), is_dry_run=True)   # Verdicts, each with its reason
@@ -59,6 +60,7 @@ from twinhull.repository.healing import DiskHealer, Healer, RepositoryHealer
 from twinhull.repository.ids import ChunkId, parse_point_id
 from twinhull.repository.key_objects import KdfCost
 from twinhull.repository.points import DiskRoot, Point, PointDisk, PointDocument
+from twinhull.repository.readahead import ReadAheadDisk
 from twinhull.repository.reader import Reader
 from twinhull.repository.repair import RepairReport, repair
 from twinhull.repository.repository import Repository
@@ -100,6 +102,7 @@ __all__ = [
     "PointDisk",
     "PointDiskReader",
     "PointDocument",
+    "ReadAheadDisk",
     "ReadOnlyStore",
     "Reader",
     "Removal",

@@ -36,16 +36,16 @@ def config_complete() -> None:
     from twinhull.model.ports import system_ports  # noqa: PLC0415 - see above
     from twinhull.repository import DiskRoot, Repository, open_store  # noqa: PLC0415
     from twinhull.repository.config import Config  # noqa: PLC0415
-    from twinhull.repository.disk import PointDiskReader  # noqa: PLC0415
     from twinhull.repository.ids import ChunkId  # noqa: PLC0415
     from twinhull.repository.keys import Keys  # noqa: PLC0415
+    from twinhull.repository.readahead import ReadAheadDisk  # noqa: PLC0415
 
     config = Config(order["repository_id"], order["chunk_size_bytes"])
     keys = Keys([bytes.fromhex(key) for key in order["repository_keys"]])
     repository = Repository(open_store(order["store_url"]), config, keys, system_ports())
     node = ChunkId(bytes.fromhex(order["root"])) if order["root"] else None
     _chunk_size_bytes = config.chunk_size_bytes
-    _disk = PointDiskReader(repository.reader(), DiskRoot(order["size_bytes"], node))
+    _disk = ReadAheadDisk(repository.reader(), DiskRoot(order["size_bytes"], node))
 
 
 def after_fork() -> None:
