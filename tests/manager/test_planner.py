@@ -9,18 +9,9 @@ import pytest
 
 from twinhull.manager.ages import Aged, observe
 from twinhull.manager.clockwatch import Reading, jump_seconds, tell
+from twinhull.manager.facts import Limits, MachineFacts, RepositoryFacts, SiteFacts, Snapshot
 from twinhull.manager.names import REPOSITORY, Named
-from twinhull.manager.planner import (
-    Act,
-    Limits,
-    MachineFacts,
-    RepositoryFacts,
-    SiteFacts,
-    Snapshot,
-    backoff_seconds,
-    decide,
-    due_seconds,
-)
+from twinhull.manager.planner import Act, backoff_seconds, decide, due_seconds
 from twinhull.manager.records import LatestPoint
 from twinhull.model.machine import MachineId, PointId, SiteName
 

@@ -8,14 +8,15 @@ from threading import Event, Thread
 import pytest
 
 from tests.manager.world import HERE, THERE, Setup, machine_id, make_setup, spec
+from twinhull.manager.facts import Limits
+from twinhull.manager.locks import Lock
 from twinhull.manager.manager import Manager
 from twinhull.manager.names import REPOSITORY
 from twinhull.manager.orders import FailoverOptions, SyncOptions
-from twinhull.manager.planner import Limits
 from twinhull.manager.records import Plan, RunRecord, RunState
 from twinhull.manager.serve import Server
 from twinhull.manager.wants import Ears
-from twinhull.model.errors import AlreadyServing
+from twinhull.model.errors import AlreadyServing, RunUnfinished
 from twinhull.model.machine import PlanName, SiteName
 from twinhull.platforms.contract import SiteSettings
 
@@ -262,3 +263,31 @@ def test_the_status_can_be_watched_beside(tmp_path: Path, monkeypatch: pytest.Mo
         assert not heard.words("failed")
         assert {report.health.value for report in beside.status().reports} <= {"protected", "late"}
         assert "protected" in healths
+
+
+def test_what_a_killed_process_left_is_cleaned_unless_somebody_is_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch, rpo_seconds=1_000_000)
+    here = setup.world.host("here")
+
+    def on_step(name: str) -> None:
+        if name == "capture":
+            setup.world.kill_at = len(setup.world.ticks) + 17  # its disk is open then
+
+    with setup.manager() as manager:
+        want = manager.desk.sync(manager.names.machine("m0"), SyncOptions())
+        with pytest.raises(RunUnfinished):
+            manager.dispatcher.carry_out(want, Ears(on_step=on_step))
+        manager.abandon(manager.catalog.runs()[0])
+    setup.world.restart()
+    assert here.held
+    lock = Lock(setup.state.machine_lock(machine_id(0)))
+    assert lock.try_take("sync s1 by somebody else")
+    with lock, serving(setup) as (_, heard):
+        heard.wait_for(lambda: bool(heard.words("wait")))
+        assert not heard.words("clean")
+        assert here.held
+    with serving(setup) as (_, heard):
+        heard.wait_for(lambda: bool(heard.words("clean")))
+        assert "was left behind" in str(heard.words("clean")[0]["reason"])

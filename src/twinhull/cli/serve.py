@@ -48,7 +48,7 @@ def serve(
     Each decision is printed with its reason, with --json as one JSON object a line. Runs that were left unfinished are
     gone on with first. A second serve on the same state directory is refused (exit code 52).
     """
-    from twinhull.manager.planner import Limits  # noqa: PLC0415 - loaded when called
+    from twinhull.manager.facts import Limits  # noqa: PLC0415 - loaded when called
     from twinhull.manager.serve import Server  # noqa: PLC0415 - as above
 
     door = door_of(context)

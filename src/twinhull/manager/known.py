@@ -9,12 +9,12 @@ from twinhull.cluster.epochs import corrections
 from twinhull.cluster.situation import Situation
 from twinhull.manager.ages import Aged, observe
 from twinhull.manager.clockwatch import Reading
+from twinhull.manager.facts import MachineFacts
 from twinhull.manager.locks import Lock, is_free
 from twinhull.manager.manager import Manager
 from twinhull.manager.names import Named
 from twinhull.manager.orders import other_site, running_side
 from twinhull.manager.overview import Overview
-from twinhull.manager.planner import MachineFacts
 from twinhull.manager.records import Plan, RunRecord
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.replication.bases import highest_epoch, uncompared_seconds

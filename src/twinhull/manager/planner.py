@@ -15,12 +15,12 @@ that jumps makes nothing due, and keeps nothing from being due.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from twinhull.manager.names import REPOSITORY, Named
-from twinhull.model.machine import SiteName
+from twinhull.manager.facts import Facts, Limits, MachineFacts, RepositoryFacts, Sites, Snapshot
+from twinhull.manager.names import Named
 from twinhull.model.units import format_bytes, format_duration
 from twinhull.replication.bases import comparison_due
 
@@ -42,90 +42,6 @@ class Act(StrEnum):
     SYNC = "sync"
     COLLECT = "collect"
     WAIT = "wait"
-
-
-@dataclass(frozen=True, slots=True)
-class SiteFacts:
-    """Whether a site answers, and why not."""
-
-    is_reachable: bool
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class MachineFacts:
-    """All that is known of one planned machine.
-
-    ``age_seconds`` is the age of the latest point (None: there is none), ``typical_seconds`` how long its latest sync
-    took, ``failure_count`` how many syncs failed in a row, ``since_failure_seconds`` how long ago the latest failed,
-    ``unfinished`` the id of a run that nobody works on, ``at_work`` what somebody does right now, ``wrong`` what the
-    sites' standings say must be put right, ``behind`` why the replica is not at the latest point,
-    ``uncompared_seconds`` how long its trackers have been trusted on end.
-    """
-
-    machine: Named
-    plan: str
-    source: SiteName
-    target: SiteName
-    rpo_seconds: float
-    is_paused: bool = False
-    age_seconds: float | None = None
-    typical_seconds: float = 0.0
-    failure_count: int = 0
-    since_failure_seconds: float = 0.0
-    failure: str = ""
-    unfinished: str = ""
-    at_work: str = ""
-    wrong: str = ""
-    behind: str = ""
-    uncompared_seconds: float = 0.0
-    full_compare_seconds: float = 0.0
-
-    @property
-    def sites(self) -> tuple[SiteName, SiteName]:
-        """Both."""
-        return self.source, self.target
-
-
-@dataclass(frozen=True, slots=True)
-class RepositoryFacts:
-    """All that is known of the repository's space.
-
-    ``since_collect_seconds`` is how long ago it was last collected (or first looked at), ``removed_count`` how many
-    removed points may wait, ``waiting_bytes`` what the last collection left waiting, ``jump`` how the wall clock has
-    jumped. The others as of a machine.
-    """
-
-    since_collect_seconds: float
-    removed_count: int = 0
-    waiting_bytes: int = 0
-    jump: str = ""
-    failure_count: int = 0
-    since_failure_seconds: float = 0.0
-    failure: str = ""
-    unfinished: str = ""
-    at_work: str = ""
-
-    machine = REPOSITORY
-    plan = ""
-    sites = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much may be done at once."""
-
-    run_count: int = 4
-    run_count_per_site: int = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Everything at one moment."""
-
-    machines: tuple[MachineFacts, ...]
-    sites: Mapping[SiteName, SiteFacts]
-    repository: RepositoryFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +67,6 @@ def decide(snapshot: Snapshot, limits: Limits) -> list[Decision]:
     wishes.sort(key=lambda pair: _urgency(*pair))
     room = _Room(limits, [facts for _, facts in wishes])
     return [room.admit(wish, facts) for wish, facts in wishes]
-
-
-Facts = MachineFacts | RepositoryFacts
-Sites = Mapping[SiteName, SiteFacts]
 
 
 def _wish(facts: MachineFacts, sites: Sites) -> Decision:

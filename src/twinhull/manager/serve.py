@@ -10,35 +10,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Thread
 
 from twinhull.manager import clockwatch
 from twinhull.manager.clockwatch import Reading
+from twinhull.manager.facts import Limits, Snapshot
 from twinhull.manager.known import Known
-from twinhull.manager.locks import Lock, is_free
+from twinhull.manager.locks import Lock
 from twinhull.manager.manager import Manager
 from twinhull.manager.names import REPOSITORY
 from twinhull.manager.orders import SyncOptions
-from twinhull.manager.overview import SiteView
-from twinhull.manager.planner import Act, Decision, Limits, Snapshot, decide
+from twinhull.manager.planner import Act, Decision, decide
 from twinhull.manager.records import LatestPoint, RunRecord
 from twinhull.manager.space import Space
-from twinhull.manager.state import READING_KINDS
 from twinhull.manager.wants import Ears
 from twinhull.manager.watching import SiteWatch
+from twinhull.manager.welcoming import Tell, Welcome
 from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, TwinhullError
 from twinhull.model.machine import MachineId, SiteName
 from twinhull.model.units import format_duration
-from twinhull.platforms.contract import Leftover
 
 _CAUTION_SECONDS = 3600.0
 """After the clock jumped, no point is removed for so long."""
-
-Tell = Callable[[str, dict[str, object]], None]
-"""Hears of everything that happens: a word for what it is, and its facts, a reason always among them."""
 
 
 @dataclass
@@ -59,19 +55,18 @@ class Server:
     _known: Known = field(init=False)
     _space: Space = field(init=False)
     _watch: SiteWatch = field(init=False)
+    _welcome: Welcome = field(init=False)
     _told: dict[MachineId, tuple[Act, str]] = field(default_factory=dict)
     _threads: dict[MachineId, Thread] = field(default_factory=dict)
     _stale_sites: set[SiteName] = field(default_factory=set)
-    _held: dict[SiteName, ExitStack] = field(default_factory=dict)
     _jumped_at: float | None = None
     _trouble: str = ""
 
     def __post_init__(self) -> None:
         """Nothing is looked at yet."""
         manager = self.manager
-        self._watch = SiteWatch(
-            manager.catalog, manager.lookout, manager.ports.clock, self.look_seconds, self._on_site_change
-        )
+        self._welcome = Welcome(manager, self.tell, lambda: self._known.ages)
+        self._watch = SiteWatch(manager.catalog, manager.lookout, manager.ports.clock, self.look_seconds, self._welcome)
         self._known = Known(manager, self._is_busy, self._watch.seen_at)
         self._space = Space(manager, self._known)
 
@@ -209,48 +204,6 @@ class Server:
             self.manager.dispatcher.caution.text = ""
         return now
 
-    def _on_site_change(self, view: SiteView) -> None:
-        self._hold(view)
-        if not view.is_reachable:
-            self.tell("site", {"site": view.settings.name, "reason": f"does not answer: {view.reason}"})
-            return
-        self.tell("site", {"site": view.settings.name, "reason": f"answers, {len(view.machines)} machines"})
-        self._clean(view.settings.name)
-
-    def _hold(self, view: SiteView) -> None:
-        """Keep the connection to a site that answers, for the next look and the next run; let go of a broken one."""
-        site = view.settings.name
-        held = self._held.pop(site, None)
-        if held:
-            held.close()
-        if not view.is_reachable:
-            return
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(self.manager.pool.lease())(site)
-            except TwinhullError as error:
-                self.tell("site", {"site": site, "reason": f"could not be kept open: {error.message}"})
-                return
-            self._held[site] = stack.pop_all()
-
-    def _clean(self, site: SiteName) -> None:
-        """Remove what killed processes left on a site that has just come (back)."""
-        try:
-            with self.manager.pool.lease() as door:
-                for leftover in door(site).leftovers(None, ()):
-                    if self._is_nobodys(leftover):
-                        door(site).clean(leftover)
-                        self.tell("clean", {"site": site, "reason": f"{leftover.kind} {leftover.name} was left behind"})
-        except TwinhullError as error:
-            self.tell("site", {"site": site, "reason": f"could not be cleaned: {error.message}"})
-
-    def _is_nobodys(self, leftover: Leftover) -> bool:
-        """Whether no run, of any process, works on the leftover's machine, nor restores to a new one."""
-        if any(run.kind in READING_KINDS for run in self.manager.catalog.unfinished_runs()):
-            return False
-        machines = [leftover.machine_id] if leftover.machine_id else list(self._known.ages)
-        return all(is_free(self.manager.state.machine_lock(machine)) for machine in machines)
-
     def _end(self) -> None:
         """Nothing new begins; what is at work is undone, or goes on to its end, but not for ever."""
         self._watch.close()
@@ -260,8 +213,7 @@ class Server:
                 f"Stopped after {format_duration(self.grace_seconds)} with work left in the middle: {left}.",
                 hint="The next 'twinhull serve' goes on with it, or 'twinhull runs resume'; nothing is done twice.",
             )
-        while self._held:
-            self._held.popitem()[1].close()
+        self._welcome.close()
         self.tell("stopped", {"reason": "asked to"})
 
     def _wait_for_runs(self) -> str:

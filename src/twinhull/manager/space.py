@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from twinhull.manager.clockwatch import Reading
 from twinhull.manager.collecting import COLLECT
+from twinhull.manager.facts import RepositoryFacts
 from twinhull.manager.known import Known
 from twinhull.manager.manager import Manager
 from twinhull.manager.names import REPOSITORY
-from twinhull.manager.planner import RepositoryFacts
 from twinhull.manager.records import RunRecord, RunState
 
 _LOOKED_BACK = 20

@@ -7,8 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from twinhull.manager.catalog import Catalog
+from twinhull.manager.facts import SiteFacts
 from twinhull.manager.overview import PATIENCE_SECONDS, Lookout, Overview, SiteView
-from twinhull.manager.planner import SiteFacts
 from twinhull.model.machine import SiteName
 from twinhull.model.ports import Clock
 

@@ -1,0 +1,81 @@
+"""Sites that fall silent or come back: told, kept connected, and cleaned of what killed processes left there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from twinhull.manager.locks import Lock
+from twinhull.manager.manager import Manager
+from twinhull.manager.overview import SiteView
+from twinhull.manager.state import READING_KINDS
+from twinhull.model.errors import TwinhullError
+from twinhull.model.machine import MachineId, SiteName
+from twinhull.platforms.contract import Leftover
+
+Tell = Callable[[str, dict[str, object]], None]
+"""Hears of everything that happens: a word for what it is, and its facts, a reason always among them."""
+
+
+@dataclass
+class Welcome:
+    """Called for each site in that site's own thread. ``machines`` are all that ``serve`` knows of."""
+
+    manager: Manager
+    tell: Tell
+    machines: Callable[[], Collection[MachineId]]
+    _held: dict[SiteName, ExitStack] = field(default_factory=dict)
+
+    def __call__(self, view: SiteView) -> None:
+        """The site answers from here on, or does not."""
+        self._hold(view)
+        if not view.is_reachable:
+            self.tell("site", {"site": view.settings.name, "reason": f"does not answer: {view.reason}"})
+            return
+        self.tell("site", {"site": view.settings.name, "reason": f"answers, {len(view.machines)} machines"})
+        self._clean(view.settings.name)
+
+    def _hold(self, view: SiteView) -> None:
+        """Keep the connection to a site that answers, for the next look and the next run; let go of a broken one."""
+        site = view.settings.name
+        held = self._held.pop(site, None)
+        if held:
+            held.close()
+        if not view.is_reachable:
+            return
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self.manager.pool.lease())(site)
+            except TwinhullError as error:
+                self.tell("site", {"site": site, "reason": f"could not be kept open: {error.message}"})
+                return
+            self._held[site] = stack.pop_all()
+
+    def _clean(self, site: SiteName) -> None:
+        """Remove what killed processes left on a site that has just come (back)."""
+        try:
+            with self.manager.pool.lease() as door:
+                for leftover in door(site).leftovers(None, ()):
+                    with self._alone(leftover) as is_nobodys:
+                        if is_nobodys:
+                            door(site).clean(leftover)
+                            reason = f"{leftover.kind} {leftover.name} was left behind"
+                            self.tell("clean", {"site": site, "reason": reason})
+        except TwinhullError as error:
+            self.tell("site", {"site": site, "reason": f"could not be cleaned: {error.message}"})
+
+    @contextmanager
+    def _alone(self, leftover: Leftover) -> Iterator[bool]:
+        """Whether no run, of any process, works on the leftover's machine or restores to a new one; nor begins to."""
+        is_nobodys = not any(run.kind in READING_KINDS for run in self.manager.catalog.unfinished_runs())
+        with ExitStack() as locks:
+            for machine_id in [leftover.machine_id] if leftover.machine_id else list(self.machines()):
+                lock = locks.enter_context(Lock(self.manager.state.machine_lock(machine_id)))
+                is_nobodys = is_nobodys and lock.try_take("cleaning up by serve")
+            yield is_nobodys
+
+    def close(self) -> None:
+        """Let go of every connection; safe to repeat."""
+        while self._held:
+            self._held.popitem()[1].close()
