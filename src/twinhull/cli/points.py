@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from twinhull.cli import shapes
-from twinhull.cli.door import door_of
+from twinhull.cli.door import Door, door_of
 from twinhull.cli.options import JsonFlag, OnlyMachineArgument, PointArgument, YesFlag, commands, examples
 from twinhull.model.extents import total_bytes
 from twinhull.model.units import format_bytes
+
+if TYPE_CHECKING:
+    from twinhull.manager.manager import Manager
+    from twinhull.model.machine import MachineId
+    from twinhull.repository import Point
 
 app = commands()
 APPS = {"points": app}
@@ -29,42 +36,52 @@ def list_(
     with door.manager() as manager:
         machine_id = manager.machine_of_points(machine) if machine else None
         if is_removed:
-            removals = [
-                {"id": removal.point_id, "reason": removal.reason}
-                for removal in manager.repository.removed_points()
-                if machine_id in (None, removal.point_id.partition("/")[0])
-            ]
-            _show_removed(context, removals, is_json=is_json)
-            return
-        points = manager.repository.points(machine_id)
+            _list_removed(door, manager, machine_id)
+        else:
+            _list(door, manager, machine_id)
+
+
+def _list(door: Door, manager: Manager, machine_id: MachineId | None) -> None:
+    points = manager.repository.points(machine_id)
+    if door.screen.is_json:
         held = manager.repository.held_points()
-    if is_json:
         door.screen.document({"points": [{**shapes.point(point), "is_held": point.id in held} for point in points]})
         return
-    counts = {point.machine_id: 0 for point in points}
-    for point in points:
-        counts[point.machine_id] += 1
-    rows = []
-    for point in points:
-        counts[point.machine_id] -= 1
-        back = counts[point.machine_id]
-        rows.append(
-            [
-                str(point.document.spec.get("name", point.machine_id)),
-                f"N-{back}" if back else "N",
-                str(point.sequence),
-                f"{point.captured_at:%Y-%m-%d %H:%M:%S}",
-                point.document.consistency.value,
-                point.document.source_site,
-                str(point.document.epoch),
-                format_bytes(sum(disk.root.size_bytes for disk in point.document.disks)),
-            ]
-        )
     door.screen.table(
         ["machine", "name", "number", "captured (utc)", "consistency", "from", "epoch", "size"],
-        rows,
+        list(_rows(points)),
         empty="There is no restore point yet: twinhull sync MACHINE",
     )
+
+
+def _rows(points: Sequence[Point]) -> Iterator[list[str]]:
+    later = Counter(point.machine_id for point in points)
+    for point in points:
+        later[point.machine_id] -= 1
+        back = later[point.machine_id]
+        yield [
+            str(point.document.spec.get("name", point.machine_id)),
+            f"N-{back}" if back else "N",
+            str(point.sequence),
+            f"{point.captured_at:%Y-%m-%d %H:%M:%S}",
+            point.document.consistency.value,
+            point.document.source_site,
+            str(point.document.epoch),
+            format_bytes(sum(disk.root.size_bytes for disk in point.document.disks)),
+        ]
+
+
+def _list_removed(door: Door, manager: Manager, machine_id: MachineId | None) -> None:
+    removals = [
+        {"id": removal.point_id, "reason": removal.reason}
+        for removal in manager.repository.removed_points()
+        if machine_id in (None, removal.point_id.partition("/")[0])
+    ]
+    if door.screen.is_json:
+        door.screen.document({"removed": removals})
+        return
+    rows = [[removal["id"], removal["reason"]] for removal in removals]
+    door.screen.table(["id", "reason"], rows, empty="No point is removed.")
 
 
 @app.command(epilog=examples("twinhull points show web1:N"))
@@ -159,13 +176,3 @@ def take_back(
     with door.manager() as manager:
         found = manager.repository.restore_point(PointId(point_id))
     door.screen.answer(shapes.point(found), f"The point {found.id} is there again.")
-
-
-def _show_removed(context: typer.Context, removals: list[dict[str, str]], *, is_json: bool) -> None:
-    screen = door_of(context).screen
-    if is_json:
-        screen.document({"removed": removals})
-        return
-    screen.table(
-        ["id", "reason"], [[removal["id"], removal["reason"]] for removal in removals], empty="No point is removed."
-    )
