@@ -56,12 +56,23 @@ def _below(words: tuple[str, ...], command: object) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("words", _commands(), ids=" ".join)
-def test_every_command_explains_itself_with_examples(shell: Shell, words: tuple[str, ...]) -> None:
+def test_every_command_explains_itself_with_examples(
+    shell: Shell, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     text = shell.ok(*words, "--help").out
     assert f"Usage: twinhull {' '.join(words)}" in text
     assert "Examples:" in text
     assert f"twinhull {' '.join(words)}" in text.split("Examples:")[1]
     assert "--json" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if hasattr(load(name), "commands")])
+def test_a_group_alone_shows_its_commands(shell: Shell, name: str) -> None:
+    text = shell.ok(name).out
+    assert text == shell.ok(name, "--help").out
+    assert all(sub in text for sub in load(name).commands)
 
 
 def test_every_example_names_options_that_exist(shell: Shell) -> None:

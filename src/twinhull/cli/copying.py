@@ -12,7 +12,7 @@ from twinhull.cli.options import JsonFlag, examples
 
 EXAMPLES = examples(
     "twinhull repository copy --to s3://vault/points --create",
-    "twinhull repository copy --to /mnt/usb/points --to-passphrase-file /root/other-phrase",
+    "twinhull repository copy --to /mnt/points --to-passphrase-file /root/phrase",
 )
 
 

@@ -19,7 +19,7 @@ NewPassphraseOption = Annotated[
 
 @app.command(
     "change-passphrase",
-    epilog=examples("twinhull repository keys change-passphrase --new-passphrase-file /root/new-phrase"),
+    epilog=examples("twinhull repository keys change-passphrase --new-passphrase-file /root/p2"),
 )
 def change_passphrase(
     context: typer.Context,
@@ -65,7 +65,7 @@ def recovery(
 @app.command(
     epilog=examples(
         "twinhull repository keys rotate",
-        "twinhull repository keys rotate --new-passphrase-file /root/new-phrase --yes",
+        "twinhull repository keys rotate --new-passphrase-file /root/p2 --yes",
     )
 )
 def rotate(

@@ -45,7 +45,8 @@ class LazyGroup(TyperGroup):
         name = args[0]
         if name in COMMANDS:
             self.commands[name] = load(name)
-        return super().resolve_command(ctx, args)
+        is_bare_group = len(args) == 1 and hasattr(self.commands.get(name), "commands")
+        return super().resolve_command(ctx, [name, "--help"] if is_bare_group else args)
 
 
 def load(name: str) -> Any:  # noqa: ANN401 - typer's own command classes

@@ -14,15 +14,21 @@ from twinhull.model.machine import BootMode, PlanName, SiteName
 from twinhull.model.units import parse_duration
 
 CREATE_EXAMPLES = examples(
-    "twinhull plan create shop --machine db1 --machine web1 --from here --to there --rpo 15m",
-    "twinhull plan create lab --machine vm7 --from here --to there --rpo 1h --keep-last 30 --keep-for 14d",
-    "twinhull plan create web --machine web1 --from here --to there --rpo 5m --network network:lan=bridge:br0",
+    "twinhull plan create shop -m db1 -m web1 --from here --to there --rpo 15m",
+    "twinhull plan create lab -m vm7 --from here --to there --keep-for 14d",
+    "twinhull plan create a -m vm1 --from here --to there --network lan=br0",
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="What to call it: a-z, 0-9 and '-'.")]
 MachinesOption = Annotated[
     list[str],
-    typer.Option("--machine", "-m", help="A machine; repeat it in boot order.", autocompletion=completing.machines),
+    typer.Option(
+        "--machine",
+        "-m",
+        metavar="MACHINE",
+        help="A machine; repeat it in boot order.",
+        autocompletion=completing.machines,
+    ),
 ]
 SourceOption = Annotated[str, typer.Option("--from", metavar="SITE", autocompletion=completing.sites, help="Home.")]
 TargetOption = Annotated[
@@ -42,7 +48,9 @@ BootModeOption = Annotated[
 ]
 FullCompareOption = Annotated[
     str,
-    typer.Option(metavar="DURATION", help="How long change trackers are trusted without a full comparison; 0s: ever."),
+    typer.Option(
+        metavar="DURATION", help="How long change trackers are trusted without a full comparison; 0s: for ever."
+    ),
 ]
 FreezeFlag = Annotated[
     bool, typer.Option("--freeze/--no-freeze", help="Freeze file systems by the guest agent for a capture.")

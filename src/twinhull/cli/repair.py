@@ -17,7 +17,7 @@ EXAMPLES = examples(
     "twinhull repository repair",
     "twinhull repository repair --from s3://vault/points --site there --site here",
     "twinhull repository repair --disk web1:vda=/srv/old/web1.qcow2",
-    "twinhull repository repair --disk 'web1:vda=nbd+unix:///?socket=/run/disk.sock'",
+    "twinhull repository repair --disk 'web1:vda=nbd+unix:///?socket=/run/vda'",
 )
 _FORM = "MACHINE:KEY=ADDRESS"
 

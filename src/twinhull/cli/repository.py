@@ -37,7 +37,7 @@ ForgetFlag = Annotated[
     epilog=examples(
         "twinhull repository create /srv/points --generate",
         "twinhull --passphrase-file /root/phrase repository create /srv/points",
-        "TWINHULL_PASSPHRASE=… twinhull repository create /srv/points --forget-passphrase",
+        "TWINHULL_PASSPHRASE=… twinhull repository create /points --forget-passphrase",
     )
 )
 def create(

@@ -20,8 +20,8 @@ APPS = {"site": app}
 @app.command(
     epilog=examples(
         "twinhull site add here qemu:///system",
-        "twinhull site add lab 'qemu:///embed?root=/srv/lab' --directory /srv/lab/twinhull",
-        "twinhull site add there 'xen+ssh://root@xen1/' --known-hosts /etc/ssh/ssh_known_hosts",
+        "twinhull site add lab 'qemu:///embed?root=/srv/lab' --directory /srv/lab",
+        "twinhull site add there 'xen+ssh://root@xen1/' --known-hosts /root/xen1-keys",
     )
 )
 def add(
