@@ -34,12 +34,10 @@ def change_passphrase(
     with door.manager() as manager:
         manager.vault.change_passphrase(manager.repository, new_passphrase_file)
         repository_id = manager.repository.id
-    if is_json:
-        door.screen.document({"id": repository_id})
-        return
-    door.screen.line("The new passphrase opens the repository, and the old one does not.")
-    door.screen.line(
-        "Whoever has seen the repository while the old one opened it: see 'twinhull repository keys rotate'."
+    door.screen.answer(
+        {"id": repository_id},
+        "The new passphrase opens the repository, and the old one does not.",
+        "Whoever has seen the repository while the old one opened it: see 'twinhull repository keys rotate'.",
     )
 
 
@@ -53,12 +51,10 @@ def recovery(
     door = door_of(context)
     with door.manager() as manager:
         key = manager.repository.add_recovery_key()
-    if is_json:
-        door.screen.document({"recovery_key": key})
-        return
-    door.screen.line(key)
-    door.screen.line(
-        "Print it and lock it away: it is shown this once. It is given wherever a passphrase is asked for."
+    door.screen.answer(
+        {"recovery_key": key},
+        key,
+        "Print it and lock it away: it is shown this once. It is given wherever a passphrase is asked for.",
     )
 
 
