@@ -107,6 +107,7 @@ def test_points_are_listed_compared_verified_and_taken_back(planned: Shell) -> N
     assert [point["id"] for point in removed] == [points[0]["id"]]
     collected = planned.ok("repository", "collect", "--json").json["runs"][0]["result"]
     assert (collected["freed_bytes"], collected["points_gone"]) == (0, [])
+    assert [run["kind"] for run in planned.ok("runs", "list", "repository", "--json").json["runs"]] == ["collect"]
     assert planned.ok("repository", "verify", "--json").json["is_good"]
     planned.ok("points", "take-back", points[0]["id"])
     assert len(planned.ok("points", "list", "--json").json["points"]) == 2

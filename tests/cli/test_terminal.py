@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -28,11 +29,15 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Terminal:
     """A pseudo-terminal with the child in it."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, child: subprocess.Popen[bytes]) -> None:
         self._descriptor = descriptor
+        self._child = child
 
-    def __call__(self, line: str, *, answer: str = "") -> tuple[int, str]:
-        """The exit code of a command line, and all that was shown, as it came."""
+    def __call__(self, line: str, *, answer: str = "", until: str = "") -> tuple[int, str]:
+        """The exit code of a command line, and all that was shown, as it came.
+
+        ``answer`` is typed where a question is asked; Ctrl-C comes when ``until`` is shown.
+        """
         os.write(self._descriptor, line.encode() + b"\n")
         shown = ""
         deadline = time.monotonic() + 60
@@ -40,6 +45,9 @@ class Terminal:
             assert time.monotonic() < deadline, shown
             if select.select([self._descriptor], [], [], 1)[0]:
                 shown += os.read(self._descriptor, 65_536).decode()
+            if until and re.search(until, shown, re.DOTALL):
+                self._child.send_signal(signal.SIGINT)
+                until = ""
             if answer and "[y/N]" in shown:
                 os.write(self._descriptor, answer.encode() + b"\n")
                 answer = ""
@@ -67,7 +75,7 @@ def terminal(path: Path) -> Iterator[Terminal]:
     )
     os.close(theirs)
     try:
-        yield Terminal(ours)
+        yield Terminal(ours, child)
     finally:
         child.kill()
         child.wait()
@@ -130,3 +138,9 @@ def test_a_question_is_asked_and_no_is_no(screen: Terminal) -> None:
     assert code == 0, shown
     assert "RTO reached" in shown
     assert screen("failback shop-database", answer="y")[0] == 0
+
+
+def test_watching_ends_with_ctrl_c_and_that_is_no_failure(screen: Terminal) -> None:
+    code, shown = screen("status --watch --every 100ms", until="(UTC.*?MACHINE.*?){3}")
+    assert code == 0, shown
+    assert shown.count("\x1b[2J") >= 3

@@ -32,10 +32,13 @@ def list_(
     is_unfinished: Annotated[bool, typer.Option("--unfinished", help="Only those with something left to do.")] = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """List runs, the latest first. A run's id says when it began, in UTC."""
+    """List runs, the latest first. A run's id says when it began, in UTC.
+
+    Collections are found under the name 'repository'.
+    """
     door = door_of(context)
     with door.manager() as manager:
-        machine_id = manager.names.machine(machine).machine_id if machine else None
+        machine_id = manager.names.machine_or_repository(machine).machine_id if machine else None
         if is_unfinished:
             runs = manager.catalog.unfinished_runs(machine_id)
         else:

@@ -35,6 +35,10 @@ class Names:
         """The machine of that name or UUID; raises NotFound, and UsageError where several have the name."""
         return self._known(word) or self._looked_for(word)
 
+    def machine_or_repository(self, word: str) -> Named:
+        """As ``machine``; the repository where no machine has its name."""
+        return self._known(word) or (REPOSITORY if word == REPOSITORY.name else self._looked_for(word))
+
     def machines(self, word: str) -> tuple[Plan | None, list[Named]]:
         """The machines of a plan in its order, or one machine; a plan's name wins over a machine's."""
         plan = next((plan for plan in self.catalog.plans() if plan.name == word), None)
