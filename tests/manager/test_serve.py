@@ -12,7 +12,7 @@ from twinhull.manager.facts import Limits
 from twinhull.manager.locks import Lock
 from twinhull.manager.manager import Manager
 from twinhull.manager.names import REPOSITORY
-from twinhull.manager.orders import FailoverOptions, SyncOptions
+from twinhull.manager.orders import Desk, FailoverOptions, SyncOptions
 from twinhull.manager.records import Plan, RunRecord, RunState
 from twinhull.manager.serve import Server
 from twinhull.manager.wants import Ears
@@ -291,3 +291,19 @@ def test_what_a_killed_process_left_is_cleaned_unless_somebody_is_at_work(
     with serving(setup) as (_, heard):
         heard.wait_for(lambda: bool(heard.words("clean")))
         assert "was left behind" in str(heard.words("clean")[0]["reason"])
+
+
+def test_an_error_of_our_own_is_told_and_not_tried_again_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch)
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr(Desk, "sync", broken)
+    with serving(setup) as (_, heard):
+        heard.wait_for(lambda: len(heard.words("failed")) == 1)
+        assert "ZeroDivisionError" in str(heard.words("failed")[0]["reason"])
+        heard.wait_for(lambda: any("1 in a row" in str(facts["reason"]) for facts in heard.words("wait")))
+        assert len(heard.words("sync")) == 1

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Thread
 
-from twinhull.manager import clockwatch
+from twinhull.manager import clockwatch, failures
 from twinhull.manager.clockwatch import Reading
 from twinhull.manager.facts import Limits, Snapshot
 from twinhull.manager.known import Known
@@ -166,9 +166,10 @@ class Server:
         except MachineBusy:
             # Somebody else was quicker; the next cycle sees what came of it.
             return
-        except TwinhullError as error:
-            self._known.failed(machine.machine_id, error.message, clock.monotonic())
-            self.tell("failed", {"machine": machine.name, "act": decision.act.value, "reason": error.message})
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and not tried again at once
+            reason = str(failures.encode(error)["message"])
+            self._known.failed(machine.machine_id, reason, clock.monotonic())
+            self.tell("failed", {"machine": machine.name, "act": decision.act.value, "reason": reason})
             return
         finally:
             plan = self.manager.catalog.plan_of(machine.machine_id)
