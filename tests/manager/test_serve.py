@@ -19,6 +19,8 @@ from twinhull.manager.wants import Ears
 from twinhull.model.errors import AlreadyServing, RunUnfinished
 from twinhull.model.machine import PlanName, SiteName
 from twinhull.platforms.contract import SiteSettings
+from twinhull.platforms.simulated import Killed
+from twinhull.repository import Repository
 
 
 class Heard:
@@ -265,22 +267,61 @@ def test_the_status_can_be_watched_beside(tmp_path: Path, monkeypatch: pytest.Mo
         assert "protected" in healths
 
 
+def kill_a_sync(setup: Setup) -> str:
+    """A sync whose process dies while the machine's disk is open; returns its run's id."""
+
+    def on_step(name: str) -> None:
+        if name == "capture":
+            setup.world.kill_at = len(setup.world.ticks) + 17
+
+    with setup.manager() as manager:
+        want = manager.desk.sync(manager.names.machine("m0"), SyncOptions())
+        with pytest.raises(RunUnfinished):
+            manager.dispatcher.carry_out(want, Ears(on_step=on_step))
+        run = manager.catalog.runs()[0]
+    setup.world.restart()
+    return run.run_id
+
+
+def test_what_was_left_unfinished_is_gone_on_with_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = make_setup(tmp_path, monkeypatch)
+    left = kill_a_sync(setup)
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: bool(heard.words("done")))
+        assert [facts["reason"] for facts in heard.words("resume")] == [f"{left} was left unfinished."]
+        assert heard.words("done")[0]["run"] == left
+        assert manager.catalog.run(left).state is RunState.DONE
+        assert not heard.words("sync")
+    assert not [held for held in setup.world.host("here").held if held.kind != "tracker"]
+
+
+def test_a_collection_that_was_killed_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = make_setup(tmp_path, monkeypatch)
+    collect = Repository.collect
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed("here")
+
+    monkeypatch.setattr(Repository, "collect", killed)
+    with setup.manager() as manager:
+        with pytest.raises(RunUnfinished):
+            manager.dispatcher.carry_out(manager.desk.collect(), Ears())
+        left = manager.catalog.runs()[0].run_id
+    monkeypatch.setattr(Repository, "collect", collect)
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: manager.catalog.run(left).state is RunState.DONE)
+        assert heard.words("resume")[0]["machine"] == "repository"
+
+
 def test_what_a_killed_process_left_is_cleaned_unless_somebody_is_at_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup = make_setup(tmp_path, monkeypatch, rpo_seconds=1_000_000)
     here = setup.world.host("here")
 
-    def on_step(name: str) -> None:
-        if name == "capture":
-            setup.world.kill_at = len(setup.world.ticks) + 17  # its disk is open then
-
+    left = kill_a_sync(setup)
     with setup.manager() as manager:
-        want = manager.desk.sync(manager.names.machine("m0"), SyncOptions())
-        with pytest.raises(RunUnfinished):
-            manager.dispatcher.carry_out(want, Ears(on_step=on_step))
-        manager.abandon(manager.catalog.runs()[0])
-    setup.world.restart()
+        manager.abandon(manager.catalog.run(left))
     assert here.held
     lock = Lock(setup.state.machine_lock(machine_id(0)))
     assert lock.try_take("sync s1 by somebody else")
