@@ -201,18 +201,28 @@ def _syncs(manager: Manager) -> list[RunRecord]:
     return [run for run in manager.catalog.runs(machine_id=machine_id(0)) if run.kind == "sync"]
 
 
-def test_a_repository_that_fails_for_a_while_is_told_and_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_empty", [True, False], ids=["an empty mount point", "no directory"])
+def test_a_repository_that_is_gone_for_a_while_is_told_and_written_to_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_empty: bool
 ) -> None:
     setup = make_setup(tmp_path, monkeypatch, rpo_seconds=100)
+    points, away = tmp_path / "points", tmp_path / "away"
     with serving(setup) as (manager, heard):
         heard.wait_for(lambda: len(heard.words("done")) == 1)
-        (tmp_path / "points").rename(tmp_path / "away")
-        (tmp_path / "points").touch()
+        points.rename(away)
+        if is_empty:
+            points.mkdir()
+        else:
+            points.touch()
         setup.world.ports.clock.sleep(85)
         heard.wait_for(lambda: bool(heard.words("failed")) or bool(heard.words("trouble")))
-        (tmp_path / "points").unlink()
-        (tmp_path / "away").rename(tmp_path / "points")
+        if is_empty:
+            assert "is not in" in str(heard.words("failed")[0]["reason"])
+            assert list(points.iterdir()) == []
+            points.rmdir()
+        else:
+            points.unlink()
+        away.rename(points)
         setup.world.ports.clock.sleep(16)
         heard.wait_for(lambda: len(manager.repository.points()) == 2)
 
@@ -326,7 +336,7 @@ def test_what_a_killed_process_left_is_cleaned_unless_somebody_is_at_work(
     lock = Lock(setup.state.machine_lock(machine_id(0)))
     assert lock.try_take("sync s1 by somebody else")
     with lock, serving(setup) as (_, heard):
-        heard.wait_for(lambda: bool(heard.words("wait")))
+        heard.wait_for(lambda: any("somebody else" in str(facts["reason"]) for facts in heard.words("wait")))
         assert not heard.words("clean")
         assert here.held
     with serving(setup) as (_, heard):

@@ -17,6 +17,7 @@ from twinhull.manager.records import RunRecord, RunState
 from twinhull.manager.runs import Engine, Execution, raise_unless_done
 from twinhull.manager.sites import SitePool
 from twinhull.manager.state import READING_KINDS, StateDirectory
+from twinhull.manager.vault import require_there
 from twinhull.manager.walk import Leash
 from twinhull.manager.wants import Ears, Want, unfinished_before
 from twinhull.model.errors import MachineBusy, RunUnfinished, TwinhullError
@@ -124,6 +125,7 @@ class Dispatcher:
             return self.catalog.run(run.run_id)
 
     def _run(self, run_id: RunId, want: Want, ears: Ears) -> RunRecord:
+        require_there(self.repository())
         request = want.make(run_id)
         run = RunRecord(
             run_id=run_id,

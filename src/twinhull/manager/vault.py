@@ -16,6 +16,8 @@ from twinhull.manager.state import StateDirectory, read_secret, write_private
 from twinhull.model.errors import NotFound, PassphraseMissing
 from twinhull.model.ports import Ports, Randomness
 from twinhull.repository import CachedStore, DirectoryStore, Repository
+from twinhull.repository.config import CONFIG_NAME
+from twinhull.repository.errors import ObjectMissing, RepositoryMissing
 from twinhull.repository.store.locate import open_store
 
 PASSPHRASE_VARIABLE = "TWINHULL_PASSPHRASE"  # noqa: S105 - the name of a variable
@@ -108,6 +110,17 @@ class Vault:
             write_private(self.state.passphrase, passphrase.encode() + b"\n")
         # A path is kept whole: the next command may be called from another directory.
         self.catalog.set(_SETTING, url if "://" in url else str(Path(url).absolute()))
+
+
+def require_there(repository: Repository) -> None:
+    """An empty directory where a disk was mounted takes points without a word; raises RepositoryMissing."""
+    try:
+        repository.store.size(CONFIG_NAME)
+    except ObjectMissing:
+        raise RepositoryMissing(
+            f"The repository is not in {repository.store.url} any more; nothing was written.",
+            hint="Is its disk mounted there?",
+        ) from None
 
 
 def new_passphrase(randomness: Randomness) -> str:
