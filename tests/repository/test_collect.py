@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from twinhull.model.errors import NotFound, SafetyError, UsageError
-from twinhull.repository import MemoryStore, Point, Repository, RepositoryDamaged
+from twinhull.repository import MemoryStore, Point, Repository, RepositoryDamaged, compaction, packing
 from twinhull.repository.collect import GRACE_SECONDS
+from twinhull.repository.lanes import Lanes
 
 from .misbehaving import FailingStore
 from .world import (
@@ -309,3 +310,32 @@ def _undo(store: MemoryStore, point: Point) -> str:
     except (SafetyError, NotFound):
         return "too late"
     return "taken back"
+
+
+def test_packs_full_of_tiny_chunks_are_not_copied_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "MAX_PACK_CHUNKS", 16)
+    monkeypatch.setattr(compaction, "SMALL_PACK_CHUNKS", 4)
+    repository = made(MemoryStore())
+    content = b"".join(f"{number}".encode().ljust(CHUNK, b".") for number in range(40 * 16))
+    point = capture(repository, content)
+    assert repository.collect(grace_seconds=0, is_alone=True).packs_copied == 0
+    assert content_of(repository, point) == content
+
+
+def test_a_run_copies_no_more_chunks_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction, "MAX_COPIED_CHUNKS", 50)
+    repository = made(MemoryStore())
+    points = [capture(repository, noise(number, 2 * CHUNK)) for number in range(60)]
+    copied = [repository.collect(grace_seconds=0, is_alone=True).packs_copied for _ in range(2)]
+    assert 0 < copied[0] <= 50
+    assert [content_of(repository, point) for point in points] == [noise(number, 2 * CHUNK) for number in range(60)]
+
+
+def test_many_captures_own_tables_become_few_lanes() -> None:
+    repository = made(MemoryStore())
+    for number in range(20):
+        capture(repository, noise(number, 3 * CHUNK))
+    assert len(Lanes.of(repository.index.stored_tables()).lanes) > compaction.MAX_LANES
+    repository.collect(grace_seconds=0, is_alone=True)
+    assert len(Lanes.of(repository.index.stored_tables()).lanes) <= compaction.MAX_LANES
+    assert repository.verify(read_data=True).is_good

@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twinhull.repository import MemoryStore, RepositoryDamaged
+from twinhull.repository import MemoryStore, RepositoryDamaged, index_table
+from twinhull.repository import index as index_module
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
-from twinhull.repository.index import MAX_UNMERGED_TABLES
+from twinhull.repository.index import MAX_UNMERGED_TABLES, Index
 from twinhull.repository.index_table import MAX_TABLE_ENTRIES, IndexTable, Place, encode_table
+from twinhull.repository.keys import Keys
+from twinhull.repository.lanes import Lanes
 from twinhull.repository.packs import Entry, PackInfo
 
-from .world import CHUNK, capture, content_of, made, noise, opened
+from .world import CHUNK, capture, content_of, made, noise, opened, ports
 
 PACK = PackInfo(PackId(b"p" * 32), ChunkKind.DATA, 1000, 1)
 
@@ -84,3 +87,27 @@ def test_many_small_index_objects_are_searched_as_few() -> None:
     other.index.refresh()
     assert len(other.index.stored_tables()) == 10
     assert sum(len(table) for table in other.index.tables) == 20
+
+
+def test_tables_of_one_merge_take_one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_table, "MAX_TABLE_ENTRIES", 50)
+    monkeypatch.setattr(index_module, "MAX_SMALL_TABLE_ENTRIES", 0)
+    index = Index(MemoryStore(), Keys([bytes(32)]), ports().randomness)
+    ids = sorted(_id(number) for number in range(1000))
+    index.write_all(_place(one, number) for number, one in enumerate(ids))
+    assert len(index.tables) == 20
+    assert len(Lanes.of(index.tables).lanes) == 1
+    assert [index.find(one) for one in ids] == [_place(one, number) for number, one in enumerate(ids)]
+    assert all(index.find(_id(number)) is None for number in range(1000, 2000))
+
+
+def test_copies_of_a_chunk_are_found_in_every_lane_and_across_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_table, "MAX_TABLE_ENTRIES", 4)
+    monkeypatch.setattr(index_module, "MAX_SMALL_TABLE_ENTRIES", 0)
+    index = Index(MemoryStore(), Keys([bytes(32)]), ports().randomness)
+    places = sorted((_place(_id(number // 3), number) for number in range(60)), key=lambda place: place.entry.chunk_id)
+    index.write_all(places)
+    index.write_all([_place(_id(5), 1000)])
+    for number in range(20):
+        found = {place.entry.offset_bytes for place in index.find_all(_id(number))}
+        assert found == {3 * number, 3 * number + 1, 3 * number + 2} | ({1000} if number == 5 else set())

@@ -11,21 +11,24 @@ from twinhull.repository.compression import encode
 from twinhull.repository.errors import ObjectMissing, RepositoryDamaged
 from twinhull.repository.ids import ChunkKind, PackId
 from twinhull.repository.index import Index
-from twinhull.repository.index_table import MAX_TABLE_ENTRIES, IndexTable, Place
+from twinhull.repository.index_table import IndexTable, Place
+from twinhull.repository.lanes import Lanes
 from twinhull.repository.packing import Packer
-from twinhull.repository.packs import TARGET_PACK_BYTES
+from twinhull.repository.packs import MAX_PACK_CHUNKS, TARGET_PACK_BYTES
 from twinhull.repository.store.contract import Store
 from twinhull.repository.usage import Usage
 
 MIN_USED_SHARE = 0.5
 """A pack of which less is used has the rest copied out of it."""
 SMALL_PACK_BYTES = TARGET_PACK_BYTES // 4
+SMALL_PACK_CHUNKS = MAX_PACK_CHUNKS // 4
 MIN_SMALL_PACKS = 32
 """So many small packs of one kind are put together into large ones."""
 MAX_COPIED_BYTES = 2048 * MIB
+MAX_COPIED_CHUNKS = 1 << 17
 """How much one run copies at most; the next one goes on."""
-MAX_SMALL_TABLES = 16
-"""More index objects than this that are far from full are put together."""
+MAX_LANES = 4
+"""So many index objects may have to be searched for one chunk; where it is more, they are put together."""
 
 
 def packs_to_empty(usage: Usage, condemned: Collection[PackId]) -> list[PackId]:
@@ -36,14 +39,17 @@ def packs_to_empty(usage: Usage, condemned: Collection[PackId]) -> list[PackId]:
         small = [
             pack_id
             for pack_id in used
-            if usage.packs[pack_id].kind is kind and usage.packs[pack_id].size_bytes < SMALL_PACK_BYTES
+            if usage.packs[pack_id].kind is kind
+            and usage.packs[pack_id].size_bytes < SMALL_PACK_BYTES
+            and usage.used_counts[pack_id] < SMALL_PACK_CHUNKS
         ]
         chosen += small if len(small) >= MIN_SMALL_PACKS else []
-    room = MAX_COPIED_BYTES
+    bytes_left, chunks_left = MAX_COPIED_BYTES, MAX_COPIED_CHUNKS
     fitting = []
     for pack_id in dict.fromkeys(chosen):
-        room -= usage.used_bytes[pack_id]
-        if room < 0:
+        bytes_left -= usage.used_bytes[pack_id]
+        chunks_left -= usage.used_counts[pack_id]
+        if bytes_left < 0 or chunks_left < 0:
             break
         fitting.append(pack_id)
     return fitting
@@ -78,8 +84,7 @@ def rewrite_index(store: Store, index: Index, expired: Collection[PackId], used:
     """
     stored = index.stored_tables()
     stale = [table for table in stored if any(pack.pack_id in expired for pack in table.packs)]
-    small = [table for table in stored if len(table) < MAX_TABLE_ENTRIES // 2 and table not in stale]
-    stale += small if len(small) > MAX_SMALL_TABLES else []
+    stale += [table for table in _crowding(stored) if table not in stale]
     found = [table for table in index.recovered_tables() if any(pack.pack_id in used for pack in table.packs)]
     names = [table.name for table in stale]
     if stale or found:
@@ -87,6 +92,13 @@ def rewrite_index(store: Store, index: Index, expired: Collection[PackId], used:
     for name in [*names, *index.superseded]:
         store.delete(name)
     index.refresh()
+
+
+def _crowding(tables: Sequence[IndexTable]) -> list[IndexTable]:
+    """The tables of the smallest lanes, where there are too many lanes; half of what may be is left of them."""
+    lanes = sorted(Lanes.of(tables).lanes, key=lambda lane: lane.entry_count)
+    excess = len(lanes) - MAX_LANES // 2 + 1 if len(lanes) > MAX_LANES else 0
+    return [table for lane in lanes[:excess] for table in lane.tables]
 
 
 def _places(tables: Iterable[IndexTable], expired: Collection[PackId]) -> Iterator[Place]:

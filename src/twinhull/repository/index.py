@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from threading import Lock
 
 from twinhull.model.ports import Randomness
 from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
 from twinhull.repository.errors import ObjectMissing, RepositoryDamaged, RepositoryError, RepositoryVersionTooNew
 from twinhull.repository.ids import ChunkId, PackId
-from twinhull.repository.index_table import MAX_TABLE_ENTRIES, IndexTable, Place, encode_table
+from twinhull.repository.index_table import MAX_TABLE_ENTRIES, IndexTable, Place, TableBuilder, encode_table
 from twinhull.repository.keys import Keys
+from twinhull.repository.lanes import Lanes
 from twinhull.repository.packs import read_footer
 from twinhull.repository.store.contract import Store
 
@@ -43,6 +43,7 @@ class Index:
         self._current: list[IndexTable] = []
         self._merged: _Merged | None = None
         self.tables: tuple[IndexTable, ...] = ()
+        self._lanes = Lanes.of(())
         self.superseded: list[str] = []
         """Index objects that another one has replaced, and that may be deleted."""
         self.damaged: dict[str, RepositoryError] = {}
@@ -50,7 +51,7 @@ class Index:
 
     def find(self, chunk_id: ChunkId) -> Place | None:
         """A copy of the chunk, if any is stored."""
-        for table in self.tables:
+        for table in self._lanes.around(chunk_id):
             position = table.find(chunk_id)
             if position is not None:
                 return table.place(position)
@@ -58,7 +59,7 @@ class Index:
 
     def find_all(self, chunk_id: ChunkId) -> Iterator[Place]:
         """Every copy of the chunk: concurrent writers may have stored several."""
-        for table in self.tables:
+        for table in self._lanes.around(chunk_id):
             position = table.find(chunk_id)
             while position is not None and position < len(table) and table.rows[position] == chunk_id:
                 yield table.place(position)
@@ -97,11 +98,11 @@ class Index:
             self._swap()
             return bool(news)
 
-    def write(self, places: Sequence[Place], replaced: Sequence[str] = ()) -> str:
-        """Store one more index object (at most MAX_TABLE_ENTRIES places) and search it from now on; its name."""
+    def _write(self, builder: TableBuilder, replaced: Sequence[str] = ()) -> str:
+        """Store one more index object and search it from now on; its name."""
         salt = self._randomness.token(SALT_BYTES)
         name = f"index-{salt.hex()}"
-        content = encode_table(places, [_salt(old) for old in replaced])
+        content = builder.content([_salt(old) for old in replaced])
         self._store.create(name, [seal(self._keys, ObjectKind.INDEX, name, salt, content)])
         with self._lock:
             self._stored[name] = IndexTable(name, content)
@@ -110,14 +111,14 @@ class Index:
 
     def write_all(self, places: Iterable[Place], replaced: Sequence[str] = ()) -> list[str]:
         """Store as many index objects as the places need; the last one replaces older ones. Returns the names."""
-        stream = iter(places)
         names = []
-        batch = list(islice(stream, MAX_TABLE_ENTRIES))
-        while batch:
-            following = list(islice(stream, MAX_TABLE_ENTRIES))
-            names.append(self.write(batch, () if following else replaced))
-            batch = following
-        return names
+        builder = TableBuilder()
+        for place in places:
+            if builder.is_full:
+                names.append(self._write(builder))
+                builder = TableBuilder()
+            builder.add(place)
+        return [*names, self._write(builder, replaced)] if not builder.is_empty else names
 
     def stored_tables(self) -> list[IndexTable]:
         """The tables of index objects that no other one replaces."""
@@ -132,6 +133,7 @@ class Index:
         with self._lock:
             tables = {*self._stored.values(), *self.tables}
             self.tables, self._stored, self._recovered, self._current, self._merged = (), {}, {}, [], None
+            self._lanes = Lanes.of(())
         for table in tables:
             table.rows.close()
 
@@ -161,6 +163,7 @@ class Index:
         current.sort(key=len, reverse=True)
         self._current = current
         self.tables = (*self._searchable(current), *self._recovered.values())
+        self._lanes = Lanes.of(self.tables)
 
     def _searchable(self, current: Sequence[IndexTable]) -> list[IndexTable]:
         """The same entries in fewer tables: what is looked up is looked up in every one."""

@@ -32,6 +32,9 @@ _COUNTS = struct.Struct("<IIII")
 _PACK = struct.Struct("<32sBxHI")
 _ENTRY = struct.Struct("<32sIII")
 _REPLACED_BYTES = 32
+_PREFIX = struct.Struct(">Q")
+GUESS_REACH = 4
+"""How far around a guess is looked, in times of how wrong it is by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +45,45 @@ class Place:
     entry: Entry
 
 
+class TableBuilder:
+    """The content of an index object, entry by entry: at most MAX_TABLE_ENTRIES, in any order."""
+
+    def __init__(self) -> None:
+        self._packs: dict[PackInfo, int] = {}
+        self._rows: list[bytes] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no entry yet."""
+        return not self._rows
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it takes no more."""
+        return len(self._rows) == MAX_TABLE_ENTRIES
+
+    def add(self, place: Place) -> None:
+        """Take one entry; raises ValueError where it is full."""
+        if self.is_full:
+            raise ValueError("too many entries for one index object")
+        number = self._packs.setdefault(place.pack, len(self._packs))
+        entry = place.entry
+        self._rows.append(_ENTRY.pack(entry.chunk_id, number, entry.offset_bytes, entry.length_bytes))
+
+    def content(self, replaced: Sequence[bytes] = ()) -> bytes:
+        """The table; ``replaced`` are the salts of the index objects that it makes superfluous."""
+        self._rows.sort()
+        counts = _COUNTS.pack(len(self._rows), len(self._packs), len(replaced), 0)
+        packs = (_PACK.pack(pack.pack_id, pack.kind, pack.key_number, pack.size_bytes) for pack in self._packs)
+        return b"".join([counts, *packs, *replaced, *self._rows])
+
+
 def encode_table(places: Iterable[Place], replaced: Sequence[bytes] = ()) -> bytes:
     """The content of an index object; at most MAX_TABLE_ENTRIES places, in any order."""
-    packs: dict[PackInfo, int] = {}
-    rows = []
+    builder = TableBuilder()
     for place in places:
-        number = packs.setdefault(place.pack, len(packs))
-        entry = place.entry
-        rows.append(_ENTRY.pack(entry.chunk_id, number, entry.offset_bytes, entry.length_bytes))
-    if len(rows) > MAX_TABLE_ENTRIES:
-        raise ValueError("too many entries for one index object")
-    rows.sort()
-    counts = _COUNTS.pack(len(rows), len(packs), len(replaced), 0)
-    table = (_PACK.pack(pack.pack_id, pack.kind, pack.key_number, pack.size_bytes) for pack in packs)
-    return b"".join([counts, *table, *replaced, *rows])
+        builder.add(place)
+    return builder.content(replaced)
 
 
 class IndexTable:
@@ -86,9 +114,7 @@ class IndexTable:
 
     def find(self, chunk_id: ChunkId) -> int | None:
         """The position of the first entry of that id."""
-        low, high = self.rows.bracket(chunk_id)
-        position = bisect_left(self.rows, chunk_id, low, high)
-        return position if position < len(self) and self.rows[position] == chunk_id else None
+        return self.rows.search(chunk_id)
 
     def place(self, position: int) -> Place:
         """The entry at a position."""
@@ -109,9 +135,8 @@ class _Rows(Sequence[bytes]):
         self._mapped = mapped
         self._base = base
         self._size = count
-        self._spread = 8 * isqrt(count) + 8
-        self._first = int.from_bytes(self[0][:8], "big") if count else 0
-        self._span = (int.from_bytes(self[count - 1][:8], "big") - self._first + 1) if count else 1
+        self._first = self._prefix(0) if count else 0
+        self._scale = count / (self._prefix(count - 1) - self._first + 1) if count else 0.0
 
     def __len__(self) -> int:
         return self._size
@@ -123,7 +148,7 @@ class _Rows(Sequence[bytes]):
     def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
         if isinstance(index, slice):
             return [self[at] for at in range(*index.indices(self._size))]
-        start = self._base + index * _ENTRY.size
+        start = self._base + (index if index >= 0 else index + self._size) * _ENTRY.size
         return self._mapped[start : start + CHUNK_ID_BYTES]
 
     def row(self, position: int) -> tuple[bytes, int, int, int]:
@@ -132,17 +157,40 @@ class _Rows(Sequence[bytes]):
     def close(self) -> None:
         self._mapped.close()
 
-    def bracket(self, chunk_id: bytes) -> tuple[int, int]:
-        """Positions between which the id must be: ids are evenly spread, so a guess is nearly always right."""
-        guess = (int.from_bytes(chunk_id[:8], "big") - self._first) * self._size // self._span
-        low, high = max(0, guess - self._spread), min(self._size, guess + self._spread)
-        if low >= high:
-            return 0, self._size
-        if low > 0 and self[low] >= chunk_id:
-            low = 0
-        if high < self._size and self[high - 1] < chunk_id:
-            high = self._size
-        return low, high
+    def search(self, chunk_id: bytes) -> int | None:
+        """The position of the first row of that id.
+
+        Ids are evenly spread: a guess, and a second one from what lies there, are off by a few rows only. Those are
+        looked through at once; where the guess was wrong, all rows are halved.
+        """
+        low, high = self._guess(chunk_id)
+        if low < high:
+            start = self._base + low * _ENTRY.size
+            at = self._mapped[start : start + (high - low) * _ENTRY.size].find(chunk_id)
+            if at < 0:
+                return None
+            if at % _ENTRY.size == 0:
+                return low + at // _ENTRY.size
+        position = bisect_left(self, chunk_id)
+        return position if position < self._size and self[position] == chunk_id else None
+
+    def _guess(self, chunk_id: bytes) -> tuple[int, int]:
+        """Positions between which all rows of the id are, if there are any; two equal ones where it cannot be said."""
+        size = self._size
+        if not size:
+            return 0, 0
+        (wanted,) = _PREFIX.unpack_from(chunk_id)
+        first = min(max(int((wanted - self._first) * self._scale), 0), size - 1)
+        off = int((wanted - self._prefix(first)) * self._scale)
+        reach = GUESS_REACH * isqrt(abs(off)) + GUESS_REACH
+        low, high = max(first + off - reach, 0), min(first + off + reach, size)
+        is_above = low == 0 or (low < size and self._prefix(low) < wanted)
+        is_below = high == size or (high > 0 and self._prefix(high - 1) > wanted)
+        return (low, high) if is_above and is_below else (0, 0)
+
+    def _prefix(self, position: int) -> int:
+        (prefix,) = _PREFIX.unpack_from(self._mapped, self._base + position * _ENTRY.size)
+        return int(prefix)
 
 
 def _mapped(content: bytes) -> mmap.mmap:

@@ -12,6 +12,7 @@ from twinhull.repository.errors import RepositoryDamaged
 from twinhull.repository.ids import ChunkId, PackId
 from twinhull.repository.index import Index
 from twinhull.repository.index_table import IndexTable, Place
+from twinhull.repository.lanes import Lanes
 from twinhull.repository.points import DiskRoot
 from twinhull.repository.tree import Shape
 
@@ -25,34 +26,44 @@ class Marks:
     def __init__(self, index: Index, avoided: Collection[PackId] = frozenset()) -> None:
         """Copies in ``avoided`` packs are marked only where there is no other."""
         self._tables = index.tables
+        self._lanes = Lanes.of(self._tables)
         self._avoided = avoided
-        self._bits = [bytearray(len(table) // 8 + 1) for table in self._tables]
+        self._bits = {table: bytearray(len(table) // 8 + 1) for table in self._tables}
 
     def add(self, chunk_id: ChunkId) -> bool | None:
         """Mark a chunk: True the first time, False afterwards, None where the index has no such chunk."""
-        number, position = self._choose(chunk_id)
-        if number < 0:
+        chosen = self._choose(chunk_id)
+        if not chosen:
             return None
-        bits, mask = self._bits[number], 1 << (position & 7)
+        table, position = chosen
+        bits, mask = self._bits[table], 1 << (position & 7)
         is_first = not bits[position >> 3] & mask
         bits[position >> 3] |= mask
         return is_first
 
     def places(self) -> Iterator[tuple[Place, bool]]:
         """Every entry of the index, and whether it is marked."""
-        for table, bits in zip(self._tables, self._bits, strict=True):
+        for table, bits in self._bits.items():
             for position, place in enumerate(table.places()):
                 yield place, bool(bits[position >> 3] >> (position & 7) & 1)
 
-    def _choose(self, chunk_id: ChunkId) -> tuple[int, int]:
-        fallback = -1, -1
-        for number, table in enumerate(self._tables):
+    def _choose(self, chunk_id: ChunkId) -> tuple[IndexTable, int] | None:
+        if not self._avoided:
+            return self._first(chunk_id)
+        fallback = None
+        for table in self._lanes.around(chunk_id):
             for position in _positions(table, chunk_id):
-                if not self._avoided or table.place(position).pack.pack_id not in self._avoided:
-                    return number, position
-                if fallback[0] < 0:
-                    fallback = number, position
+                if table.place(position).pack.pack_id not in self._avoided:
+                    return table, position
+                fallback = fallback or (table, position)
         return fallback
+
+    def _first(self, chunk_id: ChunkId) -> tuple[IndexTable, int] | None:
+        for table in self._lanes.around(chunk_id):
+            position = table.find(chunk_id)
+            if position is not None:
+                return table, position
+        return None
 
 
 def mark_disks(chunks: Chunks, marks: Marks, disks: Iterable[tuple[DiskRoot, Shape]], on_missing: OnMissing) -> None:

@@ -25,6 +25,8 @@ class Usage:
     packs: dict[PackId, PackInfo] = field(default_factory=dict)
     used_bytes: defaultdict[PackId, int] = field(default_factory=lambda: defaultdict(int))
     total_bytes: defaultdict[PackId, int] = field(default_factory=lambda: defaultdict(int))
+    used_counts: defaultdict[PackId, int] = field(default_factory=lambda: defaultdict(int))
+    """How many of its chunks are used."""
 
     def used_places(self, pack_ids: Collection[PackId]) -> Iterator[Place]:
         """The used chunks in some packs."""
@@ -49,6 +51,7 @@ def measure_usage(
         usage.packs[pack_id] = place.pack
         usage.total_bytes[pack_id] += length
         usage.used_bytes[pack_id] += length if is_used else 0
+        usage.used_counts[pack_id] += is_used
     return usage
 
 
