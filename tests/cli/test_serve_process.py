@@ -108,9 +108,9 @@ def test_a_run_that_hangs_is_left_to_the_next_start_after_the_grace(tmp_path: Pa
         code, told, _, seconds = server.stop()
         assert code == 42
         assert "stopping" in [line.get("event") for line in told]
-        error = told[-1]["error"]
+        error = next(line["error"] for line in told if "error" in line)
         assert error["kind"] == "RunUnfinished"
-        assert "sync of m0" in error["message"]
+        assert "sync of m" in error["message"]
         assert 1 <= seconds < 20
         left = json.loads(server.call("runs", "list", "--unfinished", "--json").stdout)["runs"]
         assert {(run["kind"], run["state"], run["is_at_work"]) for run in left} == {("sync", "running", False)}
