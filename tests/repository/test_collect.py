@@ -339,3 +339,17 @@ def test_many_captures_own_tables_become_few_lanes() -> None:
     repository.collect(grace_seconds=0, is_alone=True)
     assert len(Lanes.of(repository.index.stored_tables()).lanes) <= compaction.MAX_LANES
     assert repository.verify(read_data=True).is_good
+
+
+def test_a_misnamed_collection_hinders_nobody() -> None:
+    store = MemoryStore()
+    repository = made(store)
+    repository.remove_point(capture(repository, OLD).id)
+    store.objects["collection-ff"] = b"what is this"
+    assert repository.collect(grace_seconds=0, is_alone=True).bytes_freed > 0
+    assert opened(store).collect(grace_seconds=0, is_alone=True).packs_deleted == 0
+    assert sorted(name for name in store.objects if name.startswith("collection-")) == [
+        "collection-00000002",
+        "collection-ff",
+    ]
+    assert [finding.object_name for finding in repository.verify().findings] == ["collection-ff"]

@@ -17,7 +17,7 @@ from twinhull.repository.index_table import IndexTable
 from twinhull.repository.points import decode_point
 from twinhull.repository.tree import decode_node
 
-from .world import CHUNK, DATABASE, capture, content_of, made, opened, ports
+from .world import CHEAP, CHUNK, DATABASE, PASSPHRASE, capture, content_of, made, opened, ports
 
 STRIDE = 1 if os.environ.get("TWINHULL_EXHAUSTIVE") else 13
 """Every how manyth bit is flipped: an odd number, so that every bit of a byte has its turn."""
@@ -30,6 +30,7 @@ def good() -> dict[str, bytes]:
     store = MemoryStore()
     repository = made(store)
     capture(repository, DISK)
+    repository.rotate_keys(PASSPHRASE, PASSPHRASE, CHEAP)
     repository.hold_point(capture(repository, DISK, machine_id=DATABASE).id, "evidence")
     repository.remove_point(capture(repository, DISK[:CHUNK]).id)
     assert repository.verify(read_data=True).is_good

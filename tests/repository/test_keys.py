@@ -247,3 +247,11 @@ def test_a_lost_or_damaged_rotation_shuts_nobody_out() -> None:
     store.delete(name)
     capture(opened(store, seed="lost"), DISK)
     assert opened(store, seed="healed").verify(read_data=True).is_good
+
+
+def test_a_misnamed_rotation_is_named_and_hinders_nobody() -> None:
+    store = MemoryStore()
+    repository, _ = _rotated(store)
+    store.objects["rotation-ff"] = b"what is this"
+    assert capture(opened(store), noise("new", CHUNK)).sequence == 2
+    assert [finding.object_name for finding in repository.verify().findings] == ["rotation-ff"]

@@ -25,7 +25,7 @@ from twinhull.repository.index import Index
 from twinhull.repository.keys import Keys
 from twinhull.repository.packing import Packer
 from twinhull.repository.stats import StatsCounter
-from twinhull.repository.store.contract import NEVER, Store
+from twinhull.repository.store.contract import NEVER, Store, numbered
 from twinhull.repository.usage import Usage, measure_usage
 from twinhull.repository.writer import SESSION_LIMIT_SECONDS
 
@@ -183,7 +183,7 @@ class Collector:
         self.catalog.forget_traces()
         self.store.sweep()
         for kind in ("collection", "verification"):
-            for name in [info.name for info in self.store.list(f"{kind}-")][:-1]:
+            for name in numbered(self.store, f"{kind}-")[:-1]:
                 self.store.delete(name)
 
 

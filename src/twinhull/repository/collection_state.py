@@ -12,7 +12,7 @@ from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
 from twinhull.repository.errors import ObjectMissing, RepositoryDamaged
 from twinhull.repository.ids import PackId, parse_point_id
 from twinhull.repository.keys import Keys
-from twinhull.repository.store.contract import Store
+from twinhull.repository.store.contract import Store, numbered
 
 PREFIX = "collection-"
 
@@ -66,7 +66,7 @@ def store_state(store: Store, keys: Keys, state: CollectionState, salt: bytes) -
 def latest_state(store: Store, keys: Keys) -> CollectionState | None:
     """What the last run has decided, None where none ever ran; raises RepositoryDamaged."""
     while True:
-        names = [info.name for info in store.list(PREFIX)]
+        names = numbered(store, PREFIX)
         if not names:
             return None
         try:
@@ -77,7 +77,7 @@ def latest_state(store: Store, keys: Keys) -> CollectionState | None:
 
 def last_number(store: Store) -> int:
     """The highest number of any run; 0 where none ever ran."""
-    return max((int(info.name.removeprefix(PREFIX)) for info in store.list(PREFIX)), default=0)
+    return max((int(name.removeprefix(PREFIX)) for name in numbered(store, PREFIX)), default=0)
 
 
 def condemned_packs(store: Store, keys: Keys) -> Container[object]:

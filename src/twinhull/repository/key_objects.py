@@ -29,7 +29,7 @@ from twinhull.repository.errors import (
     WrongPassphrase,
 )
 from twinhull.repository.keys import KEY_BYTES, Keys
-from twinhull.repository.store.contract import Store
+from twinhull.repository.store.contract import Store, numbered
 
 MAX_ITERATIONS = 64
 MAX_LANES = 16
@@ -148,9 +148,8 @@ class KeyObjects:
 
         Raises KeysRotated where a rotation has left the ring behind, RepositoryDamaged where that cannot be known.
         """
+        self.require_known(keys)
         last = self._last_rotation()
-        if last > keys.number:
-            raise self._rotated()
         if last < keys.number:  # a rotation was cut short, or its object is lost
             self._put_in_force(keys)
         elif not self._is_of_the_last_rotation(keys):
@@ -158,6 +157,11 @@ class KeyObjects:
                 f"It cannot be known which key is in force: '{_ROTATION}{last:08d}' is damaged; nothing was changed.",
                 hint="Everything can still be read: copy the repository to a new one.",
             )
+
+    def require_known(self, keys: Keys) -> None:
+        """Raises KeysRotated where objects may be sealed under a key that the ring does not have."""
+        if self._last_rotation() > keys.number:
+            raise self._rotated()
 
     def _put_in_force(self, keys: Keys) -> None:
         name = f"{_ROTATION}{keys.number:08d}"
@@ -169,7 +173,7 @@ class KeyObjects:
 
     def _last_rotation(self) -> int:
         """The number of the newest key in force."""
-        return max((int(info.name.removeprefix(_ROTATION)) for info in self.store.list(_ROTATION)), default=1)
+        return max((int(name.removeprefix(_ROTATION)) for name in numbered(self.store, _ROTATION)), default=1)
 
     def _is_of_the_last_rotation(self, keys: Keys) -> bool:
         last = self._last_rotation()

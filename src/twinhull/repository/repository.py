@@ -208,7 +208,7 @@ class Repository:
         longest ago, so that samples add up to everything. Findings are in the report; only the store's own failures
         are raised.
         """
-        self._key_objects().require_current(self.keys)
+        self._key_objects().require_known(self.keys)
         # Nothing that is known already, in memory or nearby, says anything of what the store holds now.
         index = Index(self.store, self.keys, self._ports.randomness)
         verifier = Verifier(

@@ -27,7 +27,7 @@ from twinhull.repository.keys import Keys
 from twinhull.repository.marking import Marks, chunk_ids_of, mark_disks
 from twinhull.repository.packs import PackInfo, open_chunk, pack_name, read_footer
 from twinhull.repository.points import DiskRoot, Point
-from twinhull.repository.store.contract import Store
+from twinhull.repository.store.contract import Store, numbered
 from twinhull.repository.tree import MAX_NODE_BYTES, Shape
 
 _DOCUMENTS = (
@@ -246,7 +246,7 @@ class Verifier:
 
     def _notes(self) -> tuple[int, dict[str, int]]:
         """The number of the last verification that read data, and in which each pack was read last."""
-        names = [info.name for info in self.store.list("verification-")]
+        names = numbered(self.store, "verification-")
         for name in reversed(names):
             try:
                 raw = json.loads(unseal(self.keys, ObjectKind.VERIFICATION, name, self.store.read(name)))

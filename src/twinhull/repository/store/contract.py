@@ -77,6 +77,12 @@ class Store(Protocol):
         ...
 
 
+def numbered(store: Store, prefix: str) -> list[str]:
+    """The objects that are named by the prefix and eight digits, in order; whatever else begins so is none of ours."""
+    digits = re.compile(rf"{prefix}[0-9]{{8}}", re.ASCII)
+    return [info.name for info in store.list(prefix) if digits.fullmatch(info.name)]
+
+
 def checked_name(name: str) -> str:
     """``name`` if it is one that a store takes; raises UsageError."""
     if len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):
