@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from twinhull.repository import StoreError, open_store
+from twinhull.model.errors import UsageError
+from twinhull.repository import LimitedStore, StoreError, open_store
 
 from .flaky_proxy import flaky_way_to
 from .world import CHUNK, WEB, capture, content_of, document, made, noise, opened, write_disk
@@ -74,3 +76,14 @@ def test_what_fails_for_good_is_told(tmp_path: Path) -> None:
     store = open_store(f"s3://twinhull/x?endpoint=http://{address[0]}:{address[1]}")
     with pytest.raises(StoreError, match="Could not read 'config'"):
         store.read("config")
+
+
+def test_an_address_may_carry_a_limit(s3_endpoint: str, tmp_path: Path) -> None:
+    store = open_store(f"s3://twinhull/{tmp_path.name}?endpoint={s3_endpoint}&limit_mib_per_second=0.5")
+    assert isinstance(store, LimitedStore)
+    assert isinstance(open_store(store.url), LimitedStore), "an export of the same store is as slow"
+    began = time.monotonic()
+    store.create("config", [bytes(2**18)])
+    assert time.monotonic() - began >= 0.5
+    with pytest.raises(UsageError, match="no limit"):
+        open_store("s3://twinhull/x?limit_mib_per_second=fast")

@@ -39,18 +39,20 @@ _MISSING = (NotFoundError, FileNotFoundError)
 
 @dataclass(frozen=True, slots=True)
 class BucketAddress:
-    """Where a bucket is. Without an endpoint it is Amazon's."""
+    """Where a bucket is, and how fast it may be used (0: as fast as it can). Without an endpoint it is Amazon's."""
 
     bucket: str
     prefix: str = ""
     endpoint: str = ""
     region: str = "us-east-1"
+    limit_mib_per_second: float = 0.0
 
     @property
     def url(self) -> str:
         """As ``open_store`` takes it."""
-        query = f"?endpoint={self.endpoint}&region={self.region}" if self.endpoint else f"?region={self.region}"
-        return f"s3://{self.bucket}/{self.prefix}{query}"
+        options = {"endpoint": self.endpoint, "region": self.region, "limit_mib_per_second": self.limit_mib_per_second}
+        query = "&".join(f"{name}={value}" for name, value in options.items() if value)
+        return f"s3://{self.bucket}/{self.prefix}?{query}"
 
 
 class S3Store:
