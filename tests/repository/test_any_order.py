@@ -1,5 +1,5 @@
-"""Writers, readers, removals, undos, collections and copies in any order, against a model that knows what must be
-readable; on every kind of store."""
+"""Writers, readers, removals, undos, collections, copies and rotations in any order, on every kind of store, against a
+model that knows what must be readable."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ from twinhull.repository import (
 from twinhull.repository.writer import SESSION_LIMIT_SECONDS
 
 from .world import (
+    CHEAP,
     CHUNK,
     DATABASE,
+    PASSPHRASE,
     WEB,
     TurnedClock,
     capture,
@@ -209,6 +211,12 @@ class AnyOrder(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.repository.close()
         self.repository = self._another()
+
+    @rule()
+    def rotate(self) -> None:
+        """Whoever has the repository open to write must open it anew; who is at work goes on."""
+        self._another().rotate_keys(PASSPHRASE, PASSPHRASE, CHEAP)
+        self.reopen()
 
     @rule()
     def lose_the_index(self) -> None:

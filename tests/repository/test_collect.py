@@ -353,3 +353,19 @@ def test_a_misnamed_collection_hinders_nobody() -> None:
         "collection-ff",
     ]
     assert [finding.object_name for finding in repository.verify().findings] == ["collection-ff"]
+
+
+def test_a_pack_that_nobody_can_read_waits_for_the_grace_and_goes(clock: TurnedClock) -> None:
+    store = MemoryStore()
+    repository = made(store, ports(clock))
+    point = capture(repository, OLD)
+    stray, misnamed = f"pack-{'ab' * 32}", "pack-abc"
+    store.objects |= {stray: b"half a pack of a machine that broke", misnamed: b"what is this"}
+    for _ in range(7):
+        assert repository.collect().packs_deleted == 0
+        clock.pass_time(DAY)
+    assert stray in store.objects
+    assert repository.collect().packs_deleted == 1
+    assert stray not in store.objects
+    assert [finding.object_name for finding in repository.verify(read_data=True).findings] == [misnamed]
+    assert content_of(opened(store), point) == OLD

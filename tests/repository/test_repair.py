@@ -20,6 +20,7 @@ from twinhull.repository import (
     repair,
 )
 
+from .misbehaving import CrashedError, FailingStore, Fault, crash_after, crash_before
 from .world import CHUNK, DATABASE, WEB, capture, content_of, document, made, noise, opened, ports, write_disk
 
 ONE = noise("one", 90 * CHUNK) + bytes(6000 * CHUNK) + noise("end", CHUNK // 2)
@@ -186,3 +187,49 @@ def test_a_broken_or_short_disk_is_as_good_as_none(store: MemoryStore, first: Re
     short = _disk(OTHER[: 3 * CHUNK], DATABASE)
     report = repair(opened(store), [broken, short, _disk(OTHER, DATABASE)])
     assert [point.partition("/")[0] for point in report.repaired] == [DATABASE]
+
+
+@pytest.mark.parametrize("fault", [crash_before, crash_after])
+def test_a_repair_cut_short_anywhere_is_finished_by_the_next(fault: Fault, first: Repository) -> None:
+    assert isinstance(first.store, MemoryStore)
+    good = _contents(first)
+    _harm_all(first.store, _flip_a_third)
+    damaged = dict(first.store.objects)
+    healers = [_disk(ONE), _disk(TWO), _disk(OTHER, DATABASE)]
+    cut = 0
+    while True:
+        store = MemoryStore()
+        store.objects = dict(damaged)
+        readable = dict(_readable(opened(store)))
+        try:
+            repair(opened(FailingStore(store, cut, fault), seed="cut"), healers)
+        except CrashedError:
+            assert readable.items() <= dict(_readable(opened(store))).items()
+            again = opened(store, seed="again")
+            assert repair(again, healers).lost == ()
+            again.collect(grace_seconds=0, is_alone=True)  # a damaged pack whose index went before the cut
+            assert again.verify(read_data=True).is_good
+            assert _contents(opened(store)) == good
+            cut += 1
+        else:
+            break
+    assert cut > 5
+
+
+@pytest.mark.parametrize("fault", [crash_before, crash_after])
+def test_a_copy_cut_short_anywhere_is_finished_by_the_next(fault: Fault, first: Repository) -> None:
+    good = _contents(first)
+    cut = 0
+    while True:
+        store = MemoryStore()
+        made(store, ports(seed="second"))
+        try:
+            copy_points(first, opened(FailingStore(store, cut, fault), seed="cut"))
+        except CrashedError:
+            assert _contents(opened(store)).items() <= good.items()
+            copy_points(first, opened(store, seed="again"))
+            assert _contents(opened(store)) == good
+            cut += 1
+        else:
+            break
+    assert cut > 5

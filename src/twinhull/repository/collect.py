@@ -20,10 +20,11 @@ from twinhull.repository.collection_state import CollectionState, last_number, l
 from twinhull.repository.compaction import copy_out, packs_to_empty, rewrite_index
 from twinhull.repository.envelope import SALT_BYTES
 from twinhull.repository.errors import ObjectExists, RepositoryDamaged
-from twinhull.repository.ids import PackId
+from twinhull.repository.ids import ChunkKind, PackId
 from twinhull.repository.index import Index
 from twinhull.repository.keys import Keys
 from twinhull.repository.packing import Packer
+from twinhull.repository.packs import PackInfo, pack_id_in
 from twinhull.repository.stats import StatsCounter
 from twinhull.repository.store.contract import NEVER, Store, numbered
 from twinhull.repository.usage import Usage, measure_usage
@@ -148,7 +149,16 @@ class Collector:
         points = self.catalog.all_points(without=final)  # before the index, which then has everything they name
         self.index.refresh()
         self.index.recover()
-        return measure_usage(self.index, self.chunks, points, last.packs.keys(), self.chunk_size_bytes)
+        usage = measure_usage(self.index, self.chunks, points, last.packs.keys(), self.chunk_size_bytes)
+        self._add_strays(usage)
+        return usage
+
+    def _add_strays(self, usage: Usage) -> None:
+        """Packs that no index names and whose own list cannot be read: all that any point uses is elsewhere."""
+        for info in self.store.list("pack-"):
+            pack_id = pack_id_in(info.name)
+            if pack_id and pack_id not in usage.packs:
+                usage.packs[pack_id] = PackInfo(pack_id, ChunkKind.DATA, info.size_bytes, self.keys.number)
 
     def _clock_jumped(self, wall: datetime, monotonic: float) -> bool:
         clock = self.ports.clock

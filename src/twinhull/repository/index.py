@@ -13,7 +13,7 @@ from twinhull.repository.ids import ChunkId, PackId
 from twinhull.repository.index_table import MAX_TABLE_ENTRIES, IndexTable, Place, TableBuilder, encode_table
 from twinhull.repository.keys import Keys
 from twinhull.repository.lanes import Lanes
-from twinhull.repository.packs import read_footer
+from twinhull.repository.packs import pack_id_in, read_footer
 from twinhull.repository.store.contract import Store
 
 MAX_SMALL_TABLE_ENTRIES = 1 << 13
@@ -90,7 +90,7 @@ class Index:
         """Read the footers of packs that no index object lists; whether any came that were not known."""
         with self._lock:
             known = {pack.pack_id for table in self.tables for pack in table.packs}
-            there = [_pack_id(info.name) for info in self._store.list("pack-")]
+            there = [pack_id for info in self._store.list("pack-") if (pack_id := pack_id_in(info.name))]
             self._recovered = {pack_id: self._recovered[pack_id] for pack_id in there if pack_id in self._recovered}
             news = [pack_id for pack_id in there if pack_id not in known]
             for pack_id in news:
@@ -155,13 +155,13 @@ class Index:
         self._recovered[pack_id] = IndexTable(pack.name, content)
 
     def _swap(self) -> None:
-        listed = {pack.pack_id for table in self._stored.values() for pack in table.packs}
-        self._recovered = {pack_id: table for pack_id, table in self._recovered.items() if pack_id not in listed}
         replaced = {f"index-{salt.hex()}" for table in self._stored.values() for salt in table.replaced}
         self.superseded = sorted(replaced & self._stored.keys())
         current = [table for name, table in self._stored.items() if name not in replaced]
         current.sort(key=len, reverse=True)
         self._current = current
+        listed = {pack.pack_id for table in current for pack in table.packs}
+        self._recovered = {pack_id: table for pack_id, table in self._recovered.items() if pack_id not in listed}
         self.tables = (*self._searchable(current), *self._recovered.values())
         self._lanes = Lanes.of(self.tables)
 
@@ -188,10 +188,6 @@ def _fitting(tables: Iterable[IndexTable]) -> Iterator[IndexTable]:
         if room < 0:
             return
         yield table
-
-
-def _pack_id(name: str) -> PackId:
-    return PackId(bytes.fromhex(name.removeprefix("pack-")))
 
 
 def _salt(index_name: str) -> bytes:

@@ -10,6 +10,7 @@ offset in the pack as nonce: offsets in a pack differ and a pack's key seals one
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from twinhull.model.units import MIB
 from twinhull.repository import compression
 from twinhull.repository.envelope import HEADER, TAG_BYTES, Header, ObjectKind, parse_header
 from twinhull.repository.errors import RepositoryDamaged
-from twinhull.repository.ids import ChunkId, ChunkKind, PackId
+from twinhull.repository.ids import PACK_ID_BYTES, ChunkId, ChunkKind, PackId
 from twinhull.repository.keys import Keys
 from twinhull.repository.store.contract import Store
 
@@ -34,6 +35,7 @@ MAX_PAYLOAD_OVERHEAD_BYTES = 1 + TAG_BYTES
 _ENTRY = struct.Struct("<32sII")
 _TRAILER = struct.Struct("<I8s")
 _END = b"PACK-END"
+_NAME = re.compile(rf"pack-[0-9a-f]{{{2 * PACK_ID_BYTES}}}", re.ASCII)
 _KIND_AT = 10
 """Where the header has the object's kind."""
 _FOOTER_NONCE = b"\xff" * 12
@@ -75,6 +77,11 @@ class SealedPack:
 def pack_name(pack_id: PackId) -> str:
     """The name of a pack's object."""
     return f"pack-{pack_id.hex()}"
+
+
+def pack_id_in(name: str) -> PackId | None:
+    """The id in the name of a pack's object, None where the name is none of a pack."""
+    return PackId(bytes.fromhex(name.removeprefix("pack-"))) if _NAME.fullmatch(name) else None
 
 
 def object_kind(kind: ChunkKind) -> ObjectKind:

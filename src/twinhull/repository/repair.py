@@ -13,13 +13,12 @@ from twinhull.repository.errors import ObjectMissing, RepositoryDamaged
 from twinhull.repository.healing import Healer
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index_table import Place
+from twinhull.repository.packs import pack_id_in
 from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.repository import Repository
 from twinhull.repository.tree import FAN_OUT, FAN_OUT_BITS, Shape, encode_node
 from twinhull.repository.verify import VerifyReport
 from twinhull.repository.writer import Writer
-
-_PACK = "pack-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +38,7 @@ def repair(repository: Repository, healers: Sequence[Healer] = ()) -> RepairRepo
     elsewhere in the repository. Raises StoreError; a healer that fails is one that has nothing.
     """
     before = repository.verify(read_data=True)
-    names = {finding.object_name for finding in before.findings}
-    bad = {PackId(bytes.fromhex(name.removeprefix(_PACK))) for name in names if name.startswith(_PACK)}
+    bad = {pack_id for finding in before.findings if (pack_id := pack_id_in(finding.object_name))}
     healed: Counter[str] = Counter()
     if bad or before.lost_points:
         with repository.repairer(bad) as writer:
@@ -177,14 +175,23 @@ class _Mending:
 
 
 def _keep_the_rest(repository: Repository, bad: Collection[PackId], writer: Writer) -> None:
-    """Copy what is still good out of the damaged packs."""
+    """Store anew what damaged packs hold and can still be read, there or in a pack that no index names yet."""
     for place in _places(repository, bad):
+        chunk_id = place.entry.chunk_id
+        if repository.index.find_outside(chunk_id, bad) is None:
+            content = _good_copy(repository, chunk_id)
+            if content is not None:
+                writer.keep(place.pack.kind, chunk_id, content)
+    writer.flush()
+
+
+def _good_copy(repository: Repository, chunk_id: ChunkId) -> bytes | None:
+    for place in list(repository.index.find_all(chunk_id)):
         try:
-            content = repository.chunks.fetch(place)
+            return repository.chunks.fetch(place)
         except (RepositoryDamaged, ObjectMissing):
             continue
-        writer.keep(place.pack.kind, place.entry.chunk_id, content)
-    writer.flush()
+    return None
 
 
 def _is_superfluous(repository: Repository, pack_id: PackId, bad: Collection[PackId]) -> bool:

@@ -25,7 +25,7 @@ from twinhull.repository.index_table import Place
 from twinhull.repository.key_objects import check_signed
 from twinhull.repository.keys import Keys
 from twinhull.repository.marking import Marks, chunk_ids_of, mark_disks
-from twinhull.repository.packs import PackInfo, open_chunk, pack_name, read_footer
+from twinhull.repository.packs import PackInfo, open_chunk, pack_id_in, pack_name, read_footer
 from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.store.contract import Store, numbered
 from twinhull.repository.tree import MAX_NODE_BYTES, Shape
@@ -106,7 +106,7 @@ class Verifier:
         for name, error in self.index.damaged.items():
             bad.add(name, error)
         self._check_documents(bad)
-        sizes = {info.name: info.size_bytes for info in self.store.list("pack-")}
+        sizes = self._packs(bad)
         self._check_listing(sizes, bad)
         chosen = self._chosen(sizes, sample) if read_data else []
         self._read_packs(chosen, bad, on_pack)
@@ -136,6 +136,14 @@ class Verifier:
                     continue
                 except RepositoryError as error:
                     bad.add(info.name, error)
+
+    def _packs(self, bad: _Bad) -> dict[str, int]:
+        """The sizes of all packs that are there."""
+        sizes = {info.name: info.size_bytes for info in self.store.list("pack-")}
+        for name in [name for name in sizes if not pack_id_in(name)]:
+            bad.add(name, "The object is named as nothing of a repository is.")
+            del sizes[name]
+        return sizes
 
     def _check_listing(self, sizes: dict[str, int], bad: _Bad) -> None:
         """Every pack that the index knows is there, as long as it was."""
