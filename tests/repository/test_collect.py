@@ -7,9 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from twinhull.model.errors import NotFound, SafetyError, UsageError
-from twinhull.repository import MemoryStore, Point, Repository, RepositoryDamaged, compaction, packing
+from twinhull.repository import MemoryStore, Point, Repository, RepositoryDamaged, compaction, packing, repair
 from twinhull.repository.collect import GRACE_SECONDS
 from twinhull.repository.lanes import Lanes
+from twinhull.repository.marking import Marks, mark_disks
+from twinhull.repository.tree import Shape
 
 from .misbehaving import FailingStore
 from .world import (
@@ -368,4 +370,30 @@ def test_a_pack_that_nobody_can_read_waits_for_the_grace_and_goes(clock: TurnedC
     assert repository.collect().packs_deleted == 1
     assert stray not in store.objects
     assert [finding.object_name for finding in repository.verify(read_data=True).findings] == [misnamed]
+    assert content_of(opened(store), point) == OLD
+
+
+def test_the_last_good_copy_of_a_chunk_is_not_collected(store: MemoryStore) -> None:
+    """Two writers have stored the same; the copy that counts rots, the one that was to go stays until a repair."""
+    made(store)
+    left, right = opened(store, seed="left"), opened(store, seed="right")
+    with left.writer() as one, right.writer() as other:
+        for writer in (one, other):
+            root = write_disk(writer, OLD)
+            point = writer.publish(document({"vda": root}))
+    assert len(list(store.list("pack-"))) == 4
+    repository = opened(store)
+    marks = Marks(repository.index)
+    mark_disks(repository.chunks, marks, [(root, Shape(root.size_bytes, CHUNK))], lambda *_: None)
+    chosen = {place.pack.name for place, is_marked in marks.places() if is_marked}
+    for name in chosen:
+        data = bytearray(store.objects[name])
+        data[60] ^= 1
+        store.objects[name] = bytes(data)
+    report = opened(store).collect(grace_seconds=0, is_alone=True)
+    assert "last good copy" in report.reasons[-1]
+    assert content_of(opened(store), point) == OLD
+    repair(opened(store, seed="repair"))
+    assert opened(store).collect(grace_seconds=0, is_alone=True).reasons == ()
+    assert opened(store).verify(read_data=True).is_good
     assert content_of(opened(store), point) == OLD

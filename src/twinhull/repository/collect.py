@@ -7,7 +7,7 @@ collector"). Every step may be cut short, and every run may be repeated.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from twinhull.model.errors import UsageError
@@ -19,8 +19,8 @@ from twinhull.repository.chunks import Chunks
 from twinhull.repository.collection_state import CollectionState, last_number, latest_state, store_state
 from twinhull.repository.compaction import copy_out, packs_to_empty, rewrite_index
 from twinhull.repository.envelope import SALT_BYTES
-from twinhull.repository.errors import ObjectExists, RepositoryDamaged
-from twinhull.repository.ids import ChunkKind, PackId
+from twinhull.repository.errors import ObjectExists, ObjectMissing, RepositoryDamaged
+from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
 from twinhull.repository.keys import Keys
 from twinhull.repository.packing import Packer
@@ -88,13 +88,15 @@ class _Locks:
             self.latest = max(until, self.latest or until)
         return until is not None
 
-    def reason(self) -> str:
+    def reasons(self) -> list[str]:
+        if not self.count:
+            return []
         end = (
             "for good, by a legal hold,"
             if self.latest == NEVER
             else f"until {self.latest:%Y-%m-%d %H:%M} UTC at the latest"
         )
-        return f"The store's object lock keeps {self.count} objects {end} that would have been deleted now."
+        return [f"The store's object lock keeps {self.count} objects {end} that would have been deleted now."]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +134,11 @@ class Collector:
             return CollectReport(reasons=("Another collection was faster; this one left everything to it.",))
         over_packs = {pack_id for pack_id, seconds in packs.items() if waits.is_over(seconds)}
         expired = {pack_id for pack_id in over_packs if not locks.holds(usage.packs[pack_id].name)}
-        self._carry_out(state, expired, usage)
-        return _report(state, expired, usage, len(emptied), locks)
+        needed = self._needed(expired, usage)
+        self._carry_out(state, expired - needed, usage)
+        report = _report(state, expired - needed, usage, len(emptied))
+        reasons = (*report.reasons, *locks.reasons(), *_need(needed))
+        return replace(report, locked_until=locks.latest, reasons=reasons)
 
     def _waits(self, now: datetime, grace_seconds: float) -> _Waits:
         """The last run's decisions; where they cannot be read, everything begins to wait anew."""
@@ -182,6 +187,27 @@ class Collector:
         finally:
             packer.close()
 
+    def _needed(self, expired: Collection[PackId], usage: Usage) -> set[PackId]:
+        """Of the packs that are to go, those with a copy of a chunk whose other copy, which was to stay, is damaged."""
+        needed: set[PackId] = set()
+        for table in self.index.tables:
+            if any(pack.pack_id in expired for pack in table.packs):
+                for place in table.places():
+                    pack_id = place.pack.pack_id
+                    if pack_id in expired and pack_id not in needed and self._is_needed(place.entry.chunk_id, usage):
+                        needed.add(pack_id)
+        return needed
+
+    def _is_needed(self, chunk_id: ChunkId, usage: Usage) -> bool:
+        kept = usage.marks.marked_place(chunk_id)
+        if not kept:
+            return False
+        try:
+            self.chunks.fetch(kept)
+        except (RepositoryDamaged, ObjectMissing):
+            return True
+        return False
+
     def _carry_out(self, state: CollectionState, expired: Collection[PackId], usage: Usage) -> None:
         """Delete what has waited long enough; from here on a crash only means that the next run does it."""
         for point_id in state.final:
@@ -206,9 +232,13 @@ def _check_grace(grace_seconds: float, *, is_alone: bool) -> None:
         )
 
 
-def _report(
-    state: CollectionState, expired: Collection[PackId], usage: Usage, copied_count: int, locks: _Locks
-) -> CollectReport:
+def _need(needed: Collection[PackId]) -> list[str]:
+    if not needed:
+        return []
+    return [f"{len(needed)} packs stay: they have the last good copy of something. Repair the repository."]
+
+
+def _report(state: CollectionState, expired: Collection[PackId], usage: Usage, copied_count: int) -> CollectReport:
     freed = sum(usage.packs[pack_id].size_bytes for pack_id in expired)
     waiting = [usage.packs[pack_id].size_bytes for pack_id in state.packs if pack_id not in expired]
     reasons = [f"The point {point_id} is gone: its removal has waited out its grace." for point_id in state.final]
@@ -218,8 +248,6 @@ def _report(
         )
     if waiting:
         reasons.append(f"{len(waiting)} packs wait ({format_bytes(sum(waiting))}): no point uses them now.")
-    if locks.count:
-        reasons.append(locks.reason())
     return CollectReport(
         points_gone=state.final,
         packs_deleted=len(expired),
@@ -227,6 +255,5 @@ def _report(
         packs_waiting=len(waiting),
         bytes_waiting=sum(waiting),
         packs_copied=copied_count,
-        locked_until=locks.latest,
         reasons=tuple(reasons),
     )

@@ -41,6 +41,14 @@ class Marks:
         bits[position >> 3] |= mask
         return is_first
 
+    def marked_place(self, chunk_id: ChunkId) -> Place | None:
+        """The copy of a chunk that is marked, None where the chunk is not."""
+        chosen = self._choose(chunk_id)
+        if not chosen:
+            return None
+        table, position = chosen
+        return table.place(position) if self._bits[table][position >> 3] >> (position & 7) & 1 else None
+
     def places(self) -> Iterator[tuple[Place, bool]]:
         """Every entry of the index, and whether it is marked."""
         for table, bits in self._bits.items():
