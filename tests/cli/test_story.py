@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.cli.conftest import DB, WEB, Shell
 from twinhull.model.units import MIB
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_the_main_story(planned: Shell) -> None:
@@ -62,19 +65,49 @@ def test_the_way_home_from_a_site_that_was_lost_and_came_back(planned: Shell) ->
     assert (report["runs_on"], report["epoch"], report["health"]) == ("here", 3, "protected")
 
 
-def test_a_failover_that_cannot_start_can_be_given_up_and_brought_home(two_sites: Shell) -> None:
-    two_sites.ok("plan", "create", "p", "-m", "web1", "--from", "here", "--to", "there", "--network", "lan=nowhere")
-    two_sites.ok("sync", "web1")
-    stopped = two_sites("failover", "web1", "--yes")
-    assert stopped.code == 42
-    run_id = two_sites.ok("runs", "list", "--unfinished", "--json").json["runs"][0]["id"]
-    assert f"twinhull runs resume {run_id}" in stopped.err
-    assert f"twinhull runs abandon {run_id}" in stopped.err
-    assert two_sites("failback", "web1", "--yes").code == 42
-    two_sites.ok("runs", "abandon", run_id, "--yes")
-    two_sites.ok("failback", "web1", "--yes")
-    report = _report(two_sites)
+def test_a_failover_that_cannot_start_can_be_given_up_and_brought_home(
+    planned: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned.ok("sync", "web1")
+    with monkeypatch.context() as broken:
+        broken.setattr("twinhull.platforms.simulated.machines.SimulatedMachine.switch_on", lambda _: None)
+        stopped = planned("failover", "web1", "--yes")
+        assert stopped.code == 42
+        run_id = planned.ok("runs", "list", "--unfinished", "--json").json["runs"][0]["id"]
+        assert f"twinhull runs resume {run_id}" in stopped.err
+        assert f"twinhull runs abandon {run_id}" in stopped.err
+        assert planned("failback", "web1", "--yes").code == 42
+    planned.ok("runs", "abandon", run_id, "--yes")
+    planned.ok("failback", "web1", "--yes")
+    report = _report(planned)
     assert (report["runs_on"], report["is_running"], report["epoch"]) == ("here", True, 3)
+
+
+def test_a_network_that_is_not_there_is_said_before_and_another_can_be_named(two_sites: Shell) -> None:
+    two_sites.ok("plan", "create", "p", "-m", "web1", "--from", "here", "--to", "there", "--network", "lan=nowhere")
+    missing = "There is no network 'nowhere' on there."
+    assert f"web1 would not start on there: {missing}" in two_sites.ok("sync", "web1").out
+    assert f"It would not start there: {missing}" in _readiness(two_sites)
+    report = _report(two_sites)
+    assert (report["health"], report["reason"]) == (
+        "unprotected",
+        f"The replica would not start, found the last sync: {missing}",
+    )
+    assert f"this will be refused: {missing}" in two_sites.ok("failover", "web1", "--dry-run").out
+    refused = two_sites("failover", "web1", "--yes")
+    assert refused.code == 10
+    assert missing in refused.err
+    assert (_report(two_sites)["runs_on"], two_sites.web.starts) == ("here", 1)
+    two_sites.world.host("there").networks.add("br0")
+    two_sites.ok("plan", "network", "p", "lan=br0")
+    two_sites.ok("failover", "web1", "--yes")
+    assert _report(two_sites)["runs_on"] == "there"
+    assert two_sites("plan", "network", "p", "lan").code == 2
+    assert two_sites("plan", "network", "no-such-plan", "lan=br0").code == 3
+
+
+def _readiness(shell: Shell) -> list[str]:
+    return [found["finding"] for found in shell.ok("machine", "show", "web1", "--json").json["readiness"]]
 
 
 def test_what_was_done_can_be_read_step_by_step(planned: Shell) -> None:

@@ -20,13 +20,15 @@ def test_the_simulated_site_passes_and_is_left_as_it_was() -> None:
     world = SimulatedWorld()
     checks = run_conformance(opened(world), world.ports)
     assert [(check.name, check.reason) for check in checks if check.verdict is not Verdict.PASSED] == []
-    assert len(checks) == 16
+    assert len(checks) == 17
     host = world.host("a")
     assert (host.machines, host.standings, host.held) == ({}, {}, [])
 
 
 BREAKAGES: list[tuple[str, object, str]] = [
     ("write_standing", lambda *_: None, "standing"),
+    ("obstacles", lambda *_: ["There is no network."], "obstacles"),
+    ("obstacles", lambda *_: [], "obstacles"),
     ("start", lambda *_: None, "guard refuses to start"),
     ("remove_replica", lambda *_: None, "leave nothing behind"),
     ("arm_trackers", lambda *_: {}, "armed trackers"),

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import libvirt
 import pytest
 
 from tests.platforms.libvirt_fixtures import CountedSite, xen
-from twinhull.model.errors import MachineBusy, SiteError
+from twinhull.model.errors import MachineBusy, NotFound, SiteError
 from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec, NicSpec
 from twinhull.model.ports import system_ports
 from twinhull.model.units import MIB
@@ -102,6 +103,60 @@ def test_an_image_that_is_gone_is_made_anew_and_one_that_cannot_be_read_is_an_er
     changes = xen.site.prepare_replica(ReplicaRequest(replica))
     assert changes.new_disks == (OTHER,)
     assert "is gone: the disk is made anew" in changes.reasons[0]
+
+
+def test_a_bridge_and_an_image_that_are_not_there_are_told_by_one_command(
+    xen: CountedSite, replica: MachineSpec
+) -> None:
+    def plug_into(bridge: str) -> None:
+        xen.site.prepare_replica(ReplicaRequest(replica, {"bridge:nowhere": f"bridge:{bridge}"}))
+        xen.words()
+
+    plug_into("nowhere")
+    assert xen.site.obstacles(replica.machine_id) == ["There is no bridge 'nowhere' on x."]
+    assert xen.words() == ["twinhull-missing"]
+    plug_into("lo")
+    assert xen.site.obstacles(replica.machine_id) == []
+    image = xen.directory / "replicas" / replica.machine_id / "vdb.qcow2"
+    image.unlink()
+    assert xen.site.obstacles(replica.machine_id) == [f"The disk image {image} is not on x."]
+    xen.site.start(replica.machine_id, 1)
+    xen.site.kill(replica.machine_id)
+
+
+_OWNERS_XML = """
+<domain type='test'><name>owner</name><uuid>{uuid}</uuid><memory>65536</memory><os><type>hvm</type></os><devices>
+  <disk type='file' device='cdrom'><source file='/nowhere/a.iso' startupPolicy='optional'/><target dev='hdc'/></disk>
+  <interface type='network'><source network='default'/></interface>
+  <interface type='network'><source network='asleep'/></interface>
+  <interface type='network'><source network='gone'/></interface>
+  <interface type='direct'><source dev='nowhere0'/></interface>
+  <interface type='bridge'><source bridge='ovs0.7'/><script path='vif-openvswitch'/></interface>
+</devices></domain>"""
+
+
+@pytest.fixture
+def owners_machine(xen: CountedSite) -> Iterator[MachineId]:
+    """A machine that somebody else defined, in networks of which one is active, one is not, and one is not there."""
+    assert xen.site.machines() is not None
+    machine_id = str(uuid.uuid4())
+    connection = libvirt.open("test:///default")  # the driver has one world for all connections of a process
+    network = connection.networkDefineXML("<network><name>asleep</name></network>")
+    domain = connection.defineXML(_OWNERS_XML.format(uuid=machine_id))
+    yield MachineId(machine_id)
+    domain.undefine()
+    network.undefine()
+    connection.close()
+
+
+def test_networks_that_are_not_active_are_told(xen: CountedSite, owners_machine: MachineId) -> None:
+    assert xen.site.obstacles(owners_machine) == [
+        "The network 'asleep' of x is not active.",
+        "There is no network 'gone' on x.",
+        "There is no interface 'nowhere0' on x.",
+    ]
+    with pytest.raises(NotFound):
+        xen.site.obstacles(MachineId(str(uuid.uuid4())))
 
 
 @pytest.fixture

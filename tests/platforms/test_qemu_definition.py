@@ -124,6 +124,30 @@ def test_an_owner_s_definition_follows_and_keeps_its_other_parts() -> None:
     ]
 
 
+def plugged(xml: str) -> dict[str, str]:
+    return {nic.mac: nic.network for nic in read_definition(xml).nics}
+
+
+def test_the_cards_of_a_machine_that_we_made_follow_the_mapping_and_keep_their_slot() -> None:
+    nics = tuple(NicSpec(f"52:54:00:00:00:0{index}", f"network:{word}") for index, word in enumerate(("lan", "dmz"), 1))
+    spec = MachineSpec(MachineId("6e7f4a1c-0000-4000-8000-00000000000a"), "web", 1, GIB, nics=nics)
+    first = new_definition(spec, {}, {"network:lan": "bridge:br0"}, domain_type="qemu", serial_path="/s").xml
+    slotted = first.replace('<source bridge="br0" />', '<source bridge="br0" /><address type="pci" slot="0x07" />')
+    networks = {"network:lan": "network:inner", "network:dmz": "direct:eth1"}
+    written = followed_definition(slotted, spec, networks, new_disks={}, removed_disks=set())
+    assert plugged(written.xml) == {nics[0].mac: "network:inner", nics[1].mac: "direct:eth1"}
+    assert 'slot="0x07"' in written.xml
+    assert "link" not in written.xml
+    again = followed_definition(written.xml, spec, {}, new_disks={}, removed_disks=set())
+    assert plugged(again.xml) == plugged(written.xml)
+
+
+def test_the_cards_of_an_owner_s_machine_stay_plugged() -> None:
+    spec = read_definition(OWNERS_XML).spec({})
+    written = followed_definition(OWNERS_XML, spec, {"bridge:br0": "bridge:br7"}, new_disks={}, removed_disks=set())
+    assert plugged(written.xml) == plugged(OWNERS_XML)
+
+
 def test_a_backup_names_every_disk_each_in_its_own_way() -> None:
     found = read_definition(OWNERS_XML)
     answers = {DiskKey("vda"): TrackerAnswer(bitmap="twinhull-1"), DiskKey("sdb"): TrackerAnswer(reason="raw")}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from twinhull.cli import shapes
 from twinhull.cli.door import door_of
-from twinhull.cli.options import JsonFlag, PlanArgument, YesFlag, commands, examples
+from twinhull.cli.options import JsonFlag, PlanArgument, YesFlag, commands, examples, pairs
 from twinhull.cli.plan_create import CREATE_EXAMPLES, create
 from twinhull.model.units import format_duration
 
@@ -73,6 +73,26 @@ def show(context: typer.Context, *, name: PlanArgument, is_json: JsonFlag = Fals
             ("freeze", "yes" if plan.is_freezing else "no"),
         ]
     )
+
+
+@app.command(epilog=examples("twinhull plan network shop bridge:br0=bridge:xenbr1"))
+def network(
+    context: typer.Context,
+    *,
+    name: PlanArgument,
+    mapping: Annotated[
+        list[str],
+        typer.Argument(metavar="HERE=THERE", help="What a network of the source is called on the target; repeatable."),
+    ],
+    is_json: JsonFlag = False,
+) -> None:
+    """Say what networks are called on the target. Replicas that we made follow at the next sync."""
+    door = door_of(context)
+    with door.manager() as manager:
+        manager.catalog.map_networks(name, pairs(mapping))
+        plan = manager.catalog.plan(name)
+    networks = ", ".join(f"{here} is {there}" for here, there in plan.networks.items())
+    door.screen.answer(shapes.plan(plan), f"On {plan.target}, {networks}.")
 
 
 @app.command(epilog=examples("twinhull plan pause shop"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -176,6 +176,12 @@ class Catalog:
                 sa.update(tables.plans).where(tables.plans.c.name == name).values(is_paused=is_paused),
             )
 
+    def map_networks(self, name: str, networks: Mapping[str, str]) -> None:
+        """Let networks of the plan's source be called so on its target, others as before; raises NotFound."""
+        changed = {**self.plan(name).networks, **networks}
+        with self._write() as connection:
+            connection.execute(sa.update(tables.plans).where(tables.plans.c.name == name).values(networks=changed))
+
     def remove_plan(self, name: PlanName) -> None:
         """Forget a plan; raises NotFound. Machines, replicas and points stay as they are."""
         self.plan(name)
@@ -229,6 +235,13 @@ class Catalog:
         if machine_id:
             query = query.where(tables.runs.c.machine_id == machine_id)
         return self._read(RunRecord, query.limit(last))
+
+    def latest_sync(self, machine_id: MachineId) -> RunRecord | None:
+        """The machine's latest sync that has ended well."""
+        runs = tables.runs.c
+        is_wanted = (runs.machine_id == machine_id, runs.kind == "sync", runs.state == RunState.DONE.value)
+        query = sa.select(tables.runs).where(*is_wanted).order_by(_WRITTEN.desc())
+        return next(iter(self._read(RunRecord, query.limit(1))), None)
 
     def unfinished_runs(self, machine_id: MachineId | None = None) -> tuple[RunRecord, ...]:
         """Runs with something left to do, the earliest first; whether somebody works on one says its machine's lock."""

@@ -16,6 +16,7 @@ from twinhull.model.errors import NotFound
 from twinhull.model.machine import BootMode, MachineId, MachineStatus, SiteName, Standing
 from twinhull.platforms.contract import Site
 from twinhull.platforms.inspection import Finding, inspect_disk, inspect_machine
+from twinhull.recovery.starting import REMEDY
 from twinhull.repository import Point, Repository
 from twinhull.repository.disk import PointDiskReader
 
@@ -91,7 +92,7 @@ class Inspector:
             inside = self._inside(
                 here, door(here.site), there.settings.platform, boot_mode, is_wanted=is_looking_inside
             )
-            return Inspected(places, [*said, *inside])
+            return Inspected(places, [*_obstacles(places, door, there.settings.name), *said, *inside])
 
     def _inside(
         self, here: Place, site: Site, platform: str, boot_mode: BootMode | None, *, is_wanted: bool
@@ -110,6 +111,16 @@ class Inspector:
                 "Ask again after a sync, or with --look-inside, which captures it for a moment.",
             )
         ]
+
+
+def _obstacles(places: Sequence[Place], door: Callable[[SiteName], Site], there: SiteName) -> list[Finding]:
+    """What the other site says of the replica, where there is one."""
+    return [
+        Finding(f"It would not start there: {obstacle}", f"{REMEDY}.")
+        for place in places
+        if place.site == there
+        for obstacle in door(there).obstacles(place.status.spec.machine_id)
+    ]
 
 
 def _other_side(plan: Plan | None, here: SiteName, overview: Overview) -> SiteView | None:

@@ -150,7 +150,7 @@ class Manager:
         """What a run would do."""
         from twinhull.manager.previews import Previewer  # noqa: PLC0415 - see dispatcher
 
-        return Previewer(self.desk, self.ports.clock, lambda: self.repository)
+        return Previewer(self.desk, self.pool, self.ports.clock, lambda: self.repository)
 
     def connect(self, settings: SiteSettings) -> int:
         """Remember a site once it has answered; returns how many machines it has. Raises AlreadyExists, SiteError."""

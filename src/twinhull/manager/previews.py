@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from twinhull.cluster.situation import Side
 from twinhull.manager.orders import Desk
+from twinhull.manager.sites import SitePool
 from twinhull.manager.wants import Want, unfinished_before
 from twinhull.model.machine import PointId, RunId
 from twinhull.model.ports import Clock
@@ -27,6 +29,7 @@ class Previewer:
     """Looks at the situation as the run would, and changes nothing."""
 
     desk: Desk
+    pool: SitePool
     clock: Clock
     repository: Callable[[], Repository]
 
@@ -46,7 +49,15 @@ class Previewer:
             case SyncRequest():
                 return plan_sync(request, situation, points)
             case FailoverRequest():
-                return plan_failover(request, situation, points, self.clock.now())
+                return plan_failover(
+                    request, situation, points, self.clock.now(), self._obstacles(situation.side(request.target))
+                )
             case RollbackRequest():
-                return plan_rollback(request, situation, points)
+                return plan_rollback(request, situation, points, self._obstacles(situation.side(request.site)))
         raise TypeError(f"{type(request).__name__} has no preview")
+
+    def _obstacles(self, side: Side) -> Sequence[str]:
+        if side.status is None:
+            return ()
+        with self.pool.lease() as door:
+            return door(side.site).obstacles(side.status.spec.machine_id)

@@ -56,9 +56,10 @@ def _networks(spec: MachineSpec, plan: Plan, *, is_homewards: bool) -> Iterator[
     known = set(plan.networks.values()) if is_homewards else set(plan.networks)
     for network in dict.fromkeys(nic.network for nic in spec.nics):
         if network not in known:
+            pair = f"NAME={network}" if is_homewards else f"{network}=NAME"
             yield Finding(
                 f"The plan does not say what the network '{network}' is called on the other site.",
-                f"If it has another name there, make the plan with --network {network}=NAME.",
+                f"If it has another name there: twinhull plan network {plan.name} {pair}",
             )
 
 

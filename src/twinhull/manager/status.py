@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -45,14 +45,24 @@ class MachineReport:
     reason: str
 
 
-def report(machine: Named, plan: Plan, overview: Overview, latest: LatestPoint | None, now: datetime) -> MachineReport:
-    """The machine as its plan's two sites tell it."""
+def report(
+    machine: Named,
+    plan: Plan,
+    overview: Overview,
+    latest: LatestPoint | None,
+    now: datetime,
+    *,
+    obstacles: Sequence[str],
+) -> MachineReport:
+    """The machine as its plan's two sites tell it; ``obstacles`` are what its last sync found."""
     situation = overview.situation(machine.machine_id, (plan.source, plan.target))
     holder = primary(situation)
     runs_on = holder.site if holder else _unsynced_home(situation, plan)
     replica = next((side for side in situation.sides if side.site != (runs_on or plan.source)), None)
     lag = max((now - latest.captured_at).total_seconds(), 0.0) if latest else None
     health, reason = _judge(plan, situation, latest, replica, lag)
+    if health is Health.PROTECTED and obstacles:
+        health, reason = Health.UNPROTECTED, f"The replica would not start, found the last sync: {' '.join(obstacles)}"
     return MachineReport(
         machine=machine,
         plan=plan,
@@ -77,10 +87,16 @@ def reports(
 ) -> list[MachineReport]:
     """All planned machines, by plan and boot order."""
     return [
-        report(name[machine_id], plan, overview, latest.get(machine_id), now)
+        report(name[machine_id], plan, overview, latest.get(machine_id), now, obstacles=_obstacles(catalog, machine_id))
         for plan in catalog.plans()
         for machine_id in plan.machines
     ]
+
+
+def _obstacles(catalog: Catalog, machine_id: MachineId) -> list[str]:
+    sync = catalog.latest_sync(machine_id)
+    found = sync.result.get("obstacles") if sync else None
+    return [str(obstacle) for obstacle in found] if isinstance(found, list) else []
 
 
 def _unsynced_home(situation: Situation, plan: Plan) -> SiteName | None:

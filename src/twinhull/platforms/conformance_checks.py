@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from twinhull.blocks.disk import Disk
-from twinhull.model.errors import MachineBusy, ReplicaDirty, StaleEpoch, StillRunning
+from twinhull.model.errors import MachineBusy, NotFound, ReplicaDirty, StaleEpoch, StillRunning
 from twinhull.model.extents import Extent, total_bytes
-from twinhull.model.machine import Consistency, DiskKey, DiskSpec, PointId, PowerState, Role, Standing
+from twinhull.model.machine import Consistency, DiskKey, DiskSpec, MachineId, PointId, PowerState, Role, Standing
 from twinhull.model.units import MIB
 from twinhull.platforms.contract import Capability, CapturedDisk
 from twinhull.platforms.scratch import DISK_BYTES, GROWN_BYTES, KEY, Scratch
@@ -124,6 +124,14 @@ def standing(scratch: Scratch) -> None:
     lower = replace(written, epoch=_EPOCH - 1)
     require_refusal(lambda: site.write_standing(lower), (StaleEpoch,), "Lowering the epoch")
     require(site.standing(scratch.machine_id) == written, "A refused standing was written all the same.")
+
+
+def obstacles(scratch: Scratch) -> None:
+    """Nothing is told to keep a machine off that needs nothing; a machine that is not there has no obstacles."""
+    found = scratch.site.obstacles(scratch.machine_id)
+    require(not found, f"A machine that needs nothing is told to have obstacles: {found}.")
+    nobody = MachineId(scratch.ports.randomness.uuid())
+    require_refusal(lambda: scratch.site.obstacles(nobody), (NotFound,), "Asking for a machine that is not there")
 
 
 def guard(scratch: Scratch) -> None:
@@ -295,6 +303,7 @@ CHECKS: Sequence[Trial] = (
     Trial("write, read back, zero, flush", write_and_read, (Capability.REPLICA,)),
     Trial("extents", extents, (Capability.REPLICA,)),
     Trial("standing", standing),
+    Trial("obstacles", obstacles, (Capability.POWER,)),
     Trial("guard refuses to start", guard, (Capability.POWER,)),
     Trial("start as primary", start_as_primary, (Capability.POWER,)),
     Trial("capture running", capture_running, _RUNNING),

@@ -230,6 +230,14 @@ class Power(Protocol):
         """
         ...
 
+    def obstacles(self, machine_id: MachineId) -> Sequence[str]:
+        """What would keep the machine, as it is defined here, from being switched on right now; raises NotFound.
+
+        One sentence for each thing that is not there, such as a network or an image; empty where none is known. The
+        standing is not asked.
+        """
+        ...
+
     def stop(self, machine_id: MachineId, grace_seconds: float) -> bool:
         """Ask the guest to shut down, then switch off after the grace time; True if the guest did it by itself.
 

@@ -5,13 +5,14 @@ step  name                do                                                    
 ====  ==================  =============================================================  ============================
 1     look                put right a stale side; who is primary, which epoch comes      nothing was changed
 2     sync while running  planned: capture and apply while the guest works, so that it   nothing: it is a sync
-                          is down for the last changes only
+                          is down for the last changes only; refuse what the target
+                          could not start
 3     stop the source     fence it at the new epoch, then stop it. Unplanned: if it      primary again (in the new
                           answers; else it is fenced when it comes back                  epoch), started if it ran
 4     capture the last    planned: capture the stopped machine. Unplanned: tell the      nothing: a point is whole
                           loss
-5     bring the replica   apply the last point, or the wanted one                        nothing: a dirty replica is
-                                                                                         driven forward later
+5     bring the replica   apply the last point, or the wanted one; refuse what the       nothing: a dirty replica is
+                          target could not start                                         driven forward later
 6     arm trackers        so that the way home sends only what differs                   cleaned by the next sync
 7     take over           **no return**: the target is primary in the new epoch          none
 8     start               start it there, wait until it runs                             none

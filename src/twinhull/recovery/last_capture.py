@@ -8,6 +8,7 @@ from twinhull.model.machine import PointId
 from twinhull.model.steps import Facts
 from twinhull.model.units import format_bytes, format_duration
 from twinhull.platforms.contract import CaptureRequest
+from twinhull.recovery.starting import require_startable
 from twinhull.replication.bases import choose_base
 from twinhull.replication.capture import CaptureOrder, capture_machine
 from twinhull.replication.cleaning import clean_leftovers
@@ -34,6 +35,7 @@ def sync_while_running(context: Context, facts: Facts) -> Facts:
             boot_mode_of(request.boot_mode),
         ),
     )
+    require_startable(str(facts["machine_name"]), request.target, brought.obstacles)
     moved = moved_bytes(facts, {**captured.facts(), **brought.facts()})
     return {**moved, "reasons": with_reasons(facts, *captured.reasons, *brought.reasons)}
 

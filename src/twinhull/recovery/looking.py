@@ -7,6 +7,7 @@ from twinhull.cluster.situation import Situation
 from twinhull.model.errors import NotFound, SiteUnreachable, UsageError
 from twinhull.model.machine import PointId, Role
 from twinhull.model.steps import Facts
+from twinhull.recovery.starting import require_startable
 from twinhull.replication.context import Context
 from twinhull.replication.requests import FailoverRequest
 from twinhull.replication.standing import look_and_correct
@@ -22,11 +23,15 @@ def look_at_both(context: Context, facts: Facts) -> Facts:
     require_answer(situation, request.target)
     require_possible(request, situation)
     wanted = wanted_point(context, request, situation)
-    source = situation.side(request.source)
-    status = source.status or situation.side(request.target).status
+    source, target = situation.side(request.source), situation.side(request.target)
+    status = source.status or target.status
+    name = status.spec.name if status else str(wanted.document.spec["name"]) if wanted else request.machine_id
+    if source.is_running and target.status and not request.is_planned:
+        # It would be switched off at once, and started again for nothing.
+        require_startable(name, request.target, context.site(request.target).obstacles(request.machine_id))
     return {
         "epoch": max(current_epoch(situation), 1) + 1,
-        "machine_name": status.spec.name if status else wanted.document.spec["name"] if wanted else request.machine_id,
+        "machine_name": name,
         "was_running": source.is_running,
         "was_silent": not source.is_reachable,
         "wanted_point_id": wanted.id if wanted else None,

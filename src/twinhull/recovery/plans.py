@@ -41,8 +41,17 @@ def plan_sync(request: SyncRequest, situation: Situation, points: Sequence[Point
     return lines
 
 
-def plan_failover(request: FailoverRequest, situation: Situation, points: Sequence[Point], now: datetime) -> list[str]:
-    """What a failover or failback would do; raises what it would refuse."""
+def plan_failover(
+    request: FailoverRequest,
+    situation: Situation,
+    points: Sequence[Point],
+    now: datetime,
+    obstacles: Sequence[str] = (),
+) -> list[str]:
+    """What a failover or failback would do; raises what it would refuse.
+
+    ``obstacles`` are what the target says of the replica as it is now.
+    """
     require_possible(request, situation)
     epoch = max(current_epoch(situation), 1) + 1
     source, target = situation.side(request.source), situation.side(request.target)
@@ -50,6 +59,7 @@ def plan_failover(request: FailoverRequest, situation: Situation, points: Sequen
     lines += _planned(request, source, epoch) if request.is_planned else _unplanned(request, source, points, now, epoch)
     lines += [
         f"Bring the replica on {request.target} from {_at(target)} to that point.",
+        *(f"As the replica is now, this will be refused: {obstacle}" for obstacle in obstacles),
         f"Make {request.target} the primary in epoch {epoch}: from here on there is no way back but failback.",
         f"Start {_name(target, _name(source, request.machine_id))} on {request.target} and wait until it runs.",
     ]
@@ -58,8 +68,10 @@ def plan_failover(request: FailoverRequest, situation: Situation, points: Sequen
     return lines
 
 
-def plan_rollback(request: RollbackRequest, situation: Situation, points: Sequence[Point]) -> list[str]:
-    """What a rollback would do."""
+def plan_rollback(
+    request: RollbackRequest, situation: Situation, points: Sequence[Point], obstacles: Sequence[str] = ()
+) -> list[str]:
+    """What a rollback would do; ``obstacles`` are what the machine's site says of it as it is now."""
     side = situation.side(request.site)
     wanted = next((point for point in points if point.id == request.to_point_id), None)
     newer = sum(1 for point in points if wanted and point.sequence > wanted.sequence)
@@ -72,6 +84,8 @@ def plan_rollback(request: RollbackRequest, situation: Situation, points: Sequen
     lines.append(f"Put its disks back to {request.to_point_id}{taken}; only what differs is written.")
     is_starting = side.is_running if request.is_starting is None else request.is_starting
     lines.append("Start it again." if is_starting else "Leave it off.")
+    if is_starting:
+        lines += [f"As the machine is now, it would not start: {obstacle}" for obstacle in obstacles]
     return lines
 
 

@@ -24,7 +24,7 @@ from twinhull.model.errors import NotFound, ReplicaDirty, UsageError
 from twinhull.model.machine import MachineSpec, PointId, Role, SiteName, Standing
 from twinhull.model.steps import Action, Facts, JsonValue, Step
 from twinhull.model.units import format_duration
-from twinhull.recovery.starting import seconds_since, start_and_wait
+from twinhull.recovery.starting import require_startable, seconds_since, start_and_wait
 from twinhull.recovery.target import arm, armed_standing
 from twinhull.replication.capture import CaptureOrder, capture_machine
 from twinhull.replication.context import Context
@@ -46,12 +46,20 @@ def _look(context: Context, facts: Facts) -> Facts:
     point = context.repository.point(PointId(request.to_point_id))
     if point.machine_id != request.machine_id:
         raise UsageError(f"The point {point.id} is of another machine; nothing was done.")
+    # Where the present is not kept, what is missing may be a disk that the rollback is to bring back.
+    if _is_starting(request, was_running=side.is_running) and request.is_keeping_present:
+        obstacles = context.site(request.site).obstacles(request.machine_id)
+        require_startable(side.status.spec.name, request.site, obstacles)
     return {
         "epoch": max(current_epoch(situation), FIRST_EPOCH),
         "machine_name": side.status.spec.name,
         "was_running": side.is_running,
         "reasons": with_reasons(facts, *reasons),
     }
+
+
+def _is_starting(request: RollbackRequest, *, was_running: bool) -> bool:
+    return was_running if request.is_starting is None else request.is_starting
 
 
 def _stop(context: Context, facts: Facts) -> Facts:
@@ -147,8 +155,7 @@ def _arm(context: Context, facts: Facts) -> Facts:
 
 def _start(context: Context, facts: Facts) -> Facts:
     request = RollbackRequest.of(facts)
-    is_starting = bool(facts.get("was_running")) if request.is_starting is None else request.is_starting
-    if not is_starting:
+    if not _is_starting(request, was_running=bool(facts.get("was_running"))):
         return {"rto_seconds": None}
     _start_with_standing(context, request, facts)
     rto_seconds = seconds_since(context, facts, "down_since_seconds")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twinhull.model.errors import SiteError
 from twinhull.model.machine import MachineId, PowerState
 from twinhull.model.steps import Facts
@@ -9,6 +11,9 @@ from twinhull.platforms.contract import Site
 from twinhull.replication.bases import choose_base
 from twinhull.replication.cleaning import clean_leftovers
 from twinhull.replication.context import Context
+
+REMEDY = "Make it there, or name another network: 'twinhull plan network PLAN HERE=THERE'"
+"""What to do about an obstacle (:meth:`twinhull.platforms.contract.Power.obstacles`)."""
 
 _POLL_SECONDS = 0.2
 
@@ -30,6 +35,15 @@ def start_and_wait(context: Context, site: Site, machine_id: MachineId, epoch: i
                 hint="Look at its console there; repeating the run starts it again.",
             )
         clock.sleep(_POLL_SECONDS)
+
+
+def require_startable(name: str, site: str, obstacles: Sequence[str]) -> None:
+    """Refuse, while there is a way back, to rely on a site that could not start the machine; raises SiteError."""
+    if obstacles:
+        raise SiteError(
+            f"{name} could not be started on {site}: {' '.join(obstacles)} It stays where it was.",
+            hint=f"{REMEDY}, and sync, if the machine runs.",
+        )
 
 
 def clean_before_start(context: Context, site: Site, machine_id: MachineId) -> None:

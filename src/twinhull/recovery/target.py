@@ -7,7 +7,7 @@ from twinhull.model.machine import DiskKey, MachineId, PointId, Role, Standing
 from twinhull.model.steps import Facts, JsonValue
 from twinhull.model.units import format_duration
 from twinhull.platforms.contract import Site
-from twinhull.recovery.starting import seconds_since, start_and_wait
+from twinhull.recovery.starting import require_startable, seconds_since, start_and_wait
 from twinhull.replication.context import Context
 from twinhull.replication.replica import ReplicaOrder, bring_replica
 from twinhull.replication.requests import FailoverRequest
@@ -19,9 +19,7 @@ def bring_target(context: Context, facts: Facts) -> Facts:
     """Bring the replica to the point that the machine goes on from, unless it is there already."""
     request = FailoverRequest.of(facts)
     point = context.repository.point(PointId(str(facts["point_id"])))
-    held = context.site(request.target).standing(request.machine_id)
-    is_there = held is not None and held.role is Role.REPLICA and not held.is_dirty and held.point_id == point.id
-    if is_there and not request.is_verifying:
+    if not request.is_verifying and _is_ready(context.site(request.target), request.machine_id, point.id):
         return {}
     order = ReplicaOrder(
         request.target,
@@ -32,8 +30,19 @@ def bring_target(context: Context, facts: Facts) -> Facts:
         is_verifying=request.is_verifying,
     )
     brought = bring_replica(context, order)
+    require_startable(str(facts["machine_name"]), request.target, brought.obstacles)
     found = brought.facts()
     return {**found, **moved_bytes(facts, found), "reasons": with_reasons(facts, *brought.reasons)}
+
+
+def _is_ready(site: Site, machine_id: MachineId, point_id: PointId) -> bool:
+    """Whether the replica is at the point and could start: bringing it once more removes some obstacles."""
+    held = site.standing(machine_id)
+    is_there = held is not None and held.role is Role.REPLICA and not held.is_dirty and held.point_id == point_id
+    try:
+        return is_there and not site.obstacles(machine_id)
+    except NotFound:
+        return False
 
 
 def arm_target(context: Context, facts: Facts) -> Facts:

@@ -52,16 +52,22 @@ class ReplicaOrder:
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """What bringing a replica to its point took."""
+    """What bringing a replica to its point took, and what would keep it from starting there (told as reasons, too)."""
 
     written_bytes: int
     read_bytes: int
     reasons: tuple[str, ...]
+    obstacles: tuple[str, ...]
     seconds: dict[str, JsonValue]
 
     def facts(self) -> dict[str, JsonValue]:
         """As facts of a run."""
-        return {"replica_written_bytes": self.written_bytes, "replica_read_bytes": self.read_bytes, **self.seconds}
+        return {
+            "replica_written_bytes": self.written_bytes,
+            "replica_read_bytes": self.read_bytes,
+            "obstacles": [*self.obstacles],
+            **self.seconds,
+        }
 
 
 def bring_replica(context: Context, order: ReplicaOrder) -> Brought:
@@ -103,6 +109,7 @@ class _Bringing:
         with self._watch.phase("prepare"):
             self._site.write_standing(self._standing(is_dirty=True))
             known = self._prepare(known, standing)
+        obstacles = self._obstacles()
         with self._watch.phase("apply"):
             applied = [self._apply(disk.key, known[disk.key]) for disk in self._spec.disks]
         read_bytes = sum(item.read_bytes for item in applied)
@@ -111,7 +118,7 @@ class _Bringing:
                 read_bytes += self._verify_all()
         self._site.write_standing(self._standing(is_dirty=False))
         written = sum(item.written_bytes for item in applied)
-        return Brought(written, read_bytes, tuple(self._reasons), self._watch.facts())
+        return Brought(written, read_bytes, tuple(self._reasons), obstacles, self._watch.facts())
 
     def _note(self, *reasons: str) -> None:
         for reason in reasons:
@@ -153,6 +160,11 @@ class _Bringing:
         if standing and standing.point_id and is_as_expected and all(disk.can_be_told_again for disk in known.values()):
             self._site.write_standing(replace(self._standing(is_dirty=True), point_id=standing.point_id))
         return {key: _after_preparing(key, disk, changes.new_disks) for key, disk in known.items()}
+
+    def _obstacles(self) -> tuple[str, ...]:
+        found = tuple(self._site.obstacles(self._machine_id))
+        self._note(*(f"{self._spec.name} would not start on {self._order.site}: {obstacle}" for obstacle in found))
+        return found
 
     def _apply(self, key: DiskKey, known: Known) -> Applied:
         disk = self._order.point.disk(key)

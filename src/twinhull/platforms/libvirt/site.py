@@ -23,6 +23,7 @@ from twinhull.platforms.contract import (
 from twinhull.platforms.hosts import check, open_host
 from twinhull.platforms.libvirt import finding, power
 from twinhull.platforms.libvirt.connection import LibvirtConnection
+from twinhull.platforms.libvirt.obstacles import obstacles
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.standings import StandingFiles
 
@@ -96,6 +97,10 @@ class LibvirtSite(ABC):
     def start(self, machine_id: MachineId, epoch: int) -> None:
         """Switch on, if the standing here lets this epoch start."""
         power.start(self._place, self._standings, machine_id, epoch)
+
+    def obstacles(self, machine_id: MachineId) -> Sequence[str]:
+        """What would keep it from being switched on right now."""
+        return obstacles(self._place, machine_id)
 
     def stop(self, machine_id: MachineId, grace_seconds: float) -> bool:
         """Ask the guest to shut down, then switch off."""

@@ -134,12 +134,16 @@ def followed_definition(
     for disk_spec in spec.disks:
         if disk_spec.key in new_disks:
             devices.append(disk_element(disk_spec, new_disks[disk_spec.key]))
-    reasons = _follow_nics(devices, spec, networks)
+    is_ours = root.find(f"./metadata/{{{NAMESPACE}}}machine") is not None
+    reasons = _follow_nics(devices, spec, networks, is_ours=is_ours)
     return Written(ET.tostring(root, encoding="unicode"), reasons)
 
 
-def _follow_nics(devices: ET.Element, spec: MachineSpec, networks: Mapping[str, str]) -> list[str]:
-    """Cards are known by their MAC: new ones are added, those that are gone are taken out, the others stay plugged."""
+def _follow_nics(devices: ET.Element, spec: MachineSpec, networks: Mapping[str, str], *, is_ours: bool) -> list[str]:
+    """Cards are known by their MAC: new ones are added, those that are gone are taken out.
+
+    The others stay plugged where they are, but for those of a machine that we made: they follow the mapping.
+    """
     here = {}
     for element in devices.findall("interface"):
         address = element.find("mac")
@@ -150,8 +154,24 @@ def _follow_nics(devices: ET.Element, spec: MachineSpec, networks: Mapping[str, 
             devices.remove(element)
     reasons = []
     for nic in spec.nics:
-        if nic.mac.lower() not in here:
-            element, reason = nic_element(nic, networks)
+        element, reason = nic_element(nic, networks)
+        old = here.get(nic.mac.lower())
+        if old is None:
             devices.append(element)
             reasons += [reason] if reason else []
+        elif is_ours and not reason:
+            _plug(old, element)
     return reasons
+
+
+def _plug(old: ET.Element, new: ET.Element) -> None:
+    """Plug a card in where the new one is, if that is elsewhere; its slot and model stay."""
+    source, target = old.find("source"), new.find("source")
+    here = (old.get("type"), source.attrib if source is not None else {})
+    if here == (new.get("type"), target.attrib if target is not None else {}):
+        return
+    old.set("type", new.get("type", ""))
+    for element in [*old.findall("source"), *old.findall("link")]:
+        old.remove(element)
+    if target is not None:
+        old.append(target)

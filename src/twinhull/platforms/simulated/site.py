@@ -87,6 +87,11 @@ class SimulatedSite:
             self._require_networks(machine)
             machine.switch_on()
 
+    def obstacles(self, machine_id: MachineId) -> Sequence[str]:
+        """The networks that the machine is plugged into and that are not there."""
+        with self._call("obstacles"):
+            return self._missing_networks(self._machine(machine_id))
+
     def stop(self, machine_id: MachineId, grace_seconds: float) -> bool:
         """Ask the guest, then switch off."""
         with self._call("stop"):
@@ -291,9 +296,13 @@ class SimulatedSite:
 
     def _require_networks(self, machine: SimulatedMachine) -> None:
         """A card is plugged into a network that is there, or the machine does not start, as on a real host."""
-        missing = sorted(set(machine.plugged().values()) - self._host.networks)
+        missing = self._missing_networks(machine)
         if missing:
-            raise SiteError(f"{machine.spec.name} does not start on {self._host.name}: there is no {missing[0]} here.")
+            raise SiteError(f"{machine.spec.name} does not start on {self._host.name}: {missing[0]}")
+
+    def _missing_networks(self, machine: SimulatedMachine) -> list[str]:
+        missing = sorted(set(machine.plugged().values()) - self._host.networks)
+        return [f"There is no network '{name}' on {self._host.name}." for name in missing]
 
     def _require_nothing_open(self, machine_id: MachineId) -> None:
         for held in self._host.held:

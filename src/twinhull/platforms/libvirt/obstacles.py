@@ -1,0 +1,63 @@
+"""What would keep a machine from being switched on: networks, interfaces and images that are not there."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+
+import libvirt
+
+from twinhull.model.machine import MachineId
+from twinhull.platforms.hosts import check
+from twinhull.platforms.libvirt.connection import as_site_error
+from twinhull.platforms.libvirt.finding import find, stored_xml
+from twinhull.platforms.libvirt.place import Place
+
+_MISSING = 'for path; do [ -e "$path" ] || printf "%s\\0" "$path"; done'
+
+
+def obstacles(place: Place, machine_id: MachineId) -> list[str]:
+    """One sentence for each thing that the machine's definition names and the host lacks; raises NotFound."""
+    root = ET.fromstring(stored_xml(place, find(place, machine_id)))  # noqa: S314 - from the site's own libvirt
+    return [*_inactive_networks(place, root), *_missing_paths(place, root)]
+
+
+def _inactive_networks(place: Place, root: ET.Element) -> Iterator[str]:
+    sources = root.findall("./devices/interface[@type='network']/source[@network]")
+    for name in sorted({source.get("network", "") for source in sources}):
+        try:
+            if not place.connection.get().networkLookupByName(name).isActive():
+                yield f"The network '{name}' of {place.site} is not active."
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_NETWORK:
+                yield f"There is no network '{name}' on {place.site}."
+            elif error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:  # such a libvirt tells nothing of networks
+                raise as_site_error(place.site, f"looking for its network '{name}'", error) from error
+
+
+def _missing_paths(place: Place, root: ET.Element) -> list[str]:
+    """Interfaces and images are both looked for as files, so that one command finds all."""
+    sentences = {**_interfaces(place, root), **_images(place, root)}
+    if not sentences:
+        return []
+    missing = check(place.host, ["sh", "-c", _MISSING, "twinhull-missing", *sentences])
+    return [sentences[path] for path in missing.decode().split("\0")[:-1]]
+
+
+def _interfaces(place: Place, root: ET.Element) -> dict[str, str]:
+    """By the path of each in sysfs; a card that is plugged in by a script of its own may name anything."""
+    sentences = {}
+    for kind, word in (("bridge", "bridge"), ("direct", "dev")):
+        for nic in root.findall(f"./devices/interface[@type='{kind}']"):
+            source = nic.find("source")
+            name = source.get(word) if source is not None and nic.find("script") is None else None
+            if name:
+                what = "bridge" if kind == "bridge" else "interface"
+                sentences[f"/sys/class/net/{name}"] = f"There is no {what} '{name}' on {place.site}."
+    return sentences
+
+
+def _images(place: Place, root: ET.Element) -> dict[str, str]:
+    sources = [source for source in root.findall("./devices/disk/source") if source.get("startupPolicy") != "optional"]
+    paths = [source.get("file") or source.get("dev") for source in sources]
+    return {path: f"The disk image {path} is not on {place.site}." for path in paths if path}
