@@ -131,6 +131,7 @@ _OWNERS_XML = """
   <interface type='network'><source network='asleep'/></interface>
   <interface type='network'><source network='gone'/></interface>
   <interface type='direct'><source dev='nowhere0'/></interface>
+  <interface type='bridge'><source bridge='xenbr9'/><script path='/etc/xen/scripts/vif-bridge'/></interface>
   <interface type='bridge'><source bridge='ovs0.7'/><script path='vif-openvswitch'/></interface>
 </devices></domain>"""
 
@@ -154,6 +155,7 @@ def test_networks_that_are_not_active_are_told(xen: CountedSite, owners_machine:
         "The network 'asleep' of x is not active.",
         "There is no network 'gone' on x.",
         "There is no interface 'nowhere0' on x.",
+        "There is no bridge 'xenbr9' on x.",
     ]
     with pytest.raises(NotFound):
         xen.site.obstacles(MachineId(str(uuid.uuid4())))

@@ -138,8 +138,11 @@ def test_the_cards_of_a_machine_that_we_made_follow_the_mapping_and_keep_their_s
     assert plugged(written.xml) == {nics[0].mac: "network:inner", nics[1].mac: "direct:eth1"}
     assert 'slot="0x07"' in written.xml
     assert "link" not in written.xml
-    again = followed_definition(written.xml, spec, {}, new_disks={}, removed_disks=set())
-    assert plugged(again.xml) == plugged(written.xml)
+    changed = written.xml.replace('dev="eth1"', 'dev="eth1" mode="private"')
+    for mapping in (networks, {}):
+        again = followed_definition(changed, spec, mapping, new_disks={}, removed_disks=set())
+        assert plugged(again.xml) == plugged(written.xml)
+        assert 'mode="private"' in again.xml
 
 
 def test_the_cards_of_an_owner_s_machine_stay_plugged() -> None:

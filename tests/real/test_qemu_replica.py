@@ -134,15 +134,16 @@ def test_a_network_that_is_mapped_to_nothing_is_said(
     other_site.remove_replica(guest.machine_id)
 
 
-def test_a_bridge_that_is_not_there_is_told_before_the_start_fails_and_the_replica_follows_to_another_network(
-    local_site: QemuSite, other_site: QemuSite, make_guest: MakeGuest
+@pytest.mark.parametrize("kind", ["bridge", "network"])
+def test_a_network_that_is_not_there_is_told_before_the_start_fails_and_the_replica_follows_to_another_network(
+    local_site: QemuSite, other_site: QemuSite, make_guest: MakeGuest, kind: str
 ) -> None:
-    guest = make_guest("bridgeless")
+    guest = make_guest(f"{kind}less")
     spec = local_site.machine(guest.machine_id).spec
     here = spec.nics[0].network
-    other_site.prepare_replica(ReplicaRequest(spec, {here: "bridge:th-none"}))
+    other_site.prepare_replica(ReplicaRequest(spec, {here: f"{kind}:th-none"}))
     other_site.write_standing(Standing(guest.machine_id, Role.PRIMARY, 1))
-    assert other_site.obstacles(guest.machine_id) == ["There is no bridge 'th-none' on b."]
+    assert other_site.obstacles(guest.machine_id) == [f"There is no {kind} 'th-none' on b."]
     with pytest.raises(SiteError, match="th-none"):
         other_site.start(guest.machine_id, 1)
     other_site.prepare_replica(ReplicaRequest(spec, {here: "user"}))

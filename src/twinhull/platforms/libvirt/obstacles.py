@@ -44,17 +44,25 @@ def _missing_paths(place: Place, root: ET.Element) -> list[str]:
     return [sentences[path] for path in missing.decode().split("\0")[:-1]]
 
 
+_NAMED_BY = {"bridge": ("bridge", "bridge"), "direct": ("dev", "interface")}
+"""By a card's kind: the attribute that names what it is plugged into, and what that is."""
+
+
 def _interfaces(place: Place, root: ET.Element) -> dict[str, str]:
     """By the path of each in sysfs; a card that is plugged in by a script of its own may name anything."""
     sentences = {}
-    for kind, word in (("bridge", "bridge"), ("direct", "dev")):
-        for nic in root.findall(f"./devices/interface[@type='{kind}']"):
-            source = nic.find("source")
-            name = source.get(word) if source is not None and nic.find("script") is None else None
-            if name:
-                what = "bridge" if kind == "bridge" else "interface"
-                sentences[f"/sys/class/net/{name}"] = f"There is no {what} '{name}' on {place.site}."
+    for nic in root.findall("./devices/interface"):
+        attribute, what = _NAMED_BY.get(nic.get("type", ""), ("", ""))
+        source = nic.find("source")
+        name = source.get(attribute) if source is not None and _script(nic) in ("", "vif-bridge") else None
+        if name:
+            sentences[f"/sys/class/net/{name}"] = f"There is no {what} '{name}' on {place.site}."
     return sentences
+
+
+def _script(nic: ET.Element) -> str:
+    script = nic.find("script")
+    return script.get("path", "").rpartition("/")[2] if script is not None else ""
 
 
 def _images(place: Place, root: ET.Element) -> dict[str, str]:

@@ -166,12 +166,15 @@ def _follow_nics(devices: ET.Element, spec: MachineSpec, networks: Mapping[str, 
 
 def _plug(old: ET.Element, new: ET.Element) -> None:
     """Plug a card in where the new one is, if that is elsewhere; its slot and model stay."""
-    source, target = old.find("source"), new.find("source")
-    here = (old.get("type"), source.attrib if source is not None else {})
-    if here == (new.get("type"), target.attrib if target is not None else {}):
+    if _plugged(old) == _plugged(new):
         return
     old.set("type", new.get("type", ""))
     for element in [*old.findall("source"), *old.findall("link")]:
         old.remove(element)
-    if target is not None:
-        old.append(target)
+    old.extend(new.findall("source"))
+
+
+def _plugged(nic: ET.Element) -> tuple[str, str]:
+    """The kind and the name of what a card is plugged into."""
+    kind, source = nic.get("type", ""), nic.find("source")
+    return kind, source.get(_NETWORKS.get(kind, ""), "") if source is not None else ""
