@@ -127,6 +127,7 @@ def test_a_bridge_and_an_image_that_are_not_there_are_told_by_one_command(
 _OWNERS_XML = """
 <domain type='test'><name>owner</name><uuid>{uuid}</uuid><memory>65536</memory><os><type>hvm</type></os><devices>
   <disk type='file' device='cdrom'><source file='/nowhere/a.iso' startupPolicy='optional'/><target dev='hdc'/></disk>
+  <disk type='block'><source dev='a-resource-of-drbd'/><target dev='vda'/></disk>
   <interface type='network'><source network='default'/></interface>
   <interface type='network'><source network='asleep'/></interface>
   <interface type='network'><source network='gone'/></interface>

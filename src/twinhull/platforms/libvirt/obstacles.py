@@ -13,6 +13,9 @@ from twinhull.platforms.libvirt.connection import as_site_error
 from twinhull.platforms.libvirt.finding import find, stored_xml
 from twinhull.platforms.libvirt.place import Place
 
+_NAMED_BY = {"bridge": ("bridge", "bridge"), "direct": ("dev", "interface")}
+"""By a card's kind: the attribute that names what it is plugged into, and what that is."""
+
 _MISSING = 'for path; do [ -e "$path" ] || printf "%s\\0" "$path"; done'
 
 
@@ -44,10 +47,6 @@ def _missing_paths(place: Place, root: ET.Element) -> list[str]:
     return [sentences[path] for path in missing.decode().split("\0")[:-1]]
 
 
-_NAMED_BY = {"bridge": ("bridge", "bridge"), "direct": ("dev", "interface")}
-"""By a card's kind: the attribute that names what it is plugged into, and what that is."""
-
-
 def _interfaces(place: Place, root: ET.Element) -> dict[str, str]:
     """By the path of each in sysfs; a card that is plugged in by a script of its own may name anything."""
     sentences = {}
@@ -66,6 +65,7 @@ def _script(nic: ET.Element) -> str:
 
 
 def _images(place: Place, root: ET.Element) -> dict[str, str]:
+    """By their paths; what is no path means something to Xen's own scripts only."""
     sources = [source for source in root.findall("./devices/disk/source") if source.get("startupPolicy") != "optional"]
-    paths = [source.get("file") or source.get("dev") for source in sources]
-    return {path: f"The disk image {path} is not on {place.site}." for path in paths if path}
+    paths = [source.get("file") or source.get("dev") or "" for source in sources]
+    return {path: f"The disk image {path} is not on {place.site}." for path in paths if path.startswith("/")}
