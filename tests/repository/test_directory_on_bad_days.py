@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from twinhull.repository import DirectoryStore, StoreFull, open_store
+from twinhull.repository import DirectoryStore, StoreError, StoreFull, open_store
 
-from .world import CHUNK, capture, content_of, made, noise, opened
+from .world import CHUNK, capture, content_of, document, made, noise, opened, write_disk
 
 DISK = noise("disk", 60 * CHUNK)
 CAPTURES = """
@@ -92,3 +95,87 @@ def test_a_write_that_tears_is_finished(tmp_path: Path, monkeypatch: pytest.Monk
     store.create("config", [noise("a", 5000), noise("b", 1)])
     monkeypatch.undo()
     assert store.read("config") == noise("a", 5000) + noise("b", 1)
+
+
+@dataclass(frozen=True)
+class _Mount:
+    """A disk that can be taken away under a repository: what was there is elsewhere then, and its place is bare."""
+
+    root: Path
+    is_leaving_directory: bool
+
+    def unmount(self) -> None:
+        self.root.rename(self.root.with_name("away"))
+        if self.is_leaving_directory:
+            self.root.mkdir()
+
+    def mount(self) -> None:
+        if self.is_leaving_directory:
+            self.root.rmdir()  # fails where anything was written to the bare place
+        assert not self.root.exists()
+        self.root.with_name("away").rename(self.root)
+
+
+@pytest.fixture(params=[True, False], ids=["an empty mount point", "no directory"])
+def mount(request: pytest.FixtureRequest, tmp_path: Path) -> _Mount:
+    made(open_store(str(tmp_path / "points")))
+    return _Mount(tmp_path / "points", request.param)
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    with pytest.raises(StoreError, match=r"is not in .* any more") as caught:
+        yield
+    assert "mounted" in caught.value.hint
+
+
+@pytest.mark.parametrize("moment", ["in the middle", "while a pack is written", "before publishing"])
+def test_a_disk_that_is_unmounted_under_a_capture_fails_it(
+    mount: _Mount, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    repository = opened(open_store(str(mount.root)))
+    point = capture(repository, DISK)
+    sync = os.fsync
+
+    def sync_and_unmount(descriptor: int) -> None:
+        monkeypatch.undo()
+        sync(descriptor)
+        mount.unmount()
+
+    with _refused(), repository.writer() as writer:
+        root = write_disk(writer, noise("first", 30 * CHUNK))
+        if moment == "while a pack is written":
+            monkeypatch.setattr(os, "fsync", sync_and_unmount)
+        else:
+            writer.flush()
+            mount.unmount()
+        if moment == "in the middle":
+            root = write_disk(writer, noise("second", 30 * CHUNK))
+        writer.publish(document({"vda": root}))
+    mount.mount()
+    assert repository.points() == [point]
+    later = noise("later", CHUNK)
+    assert content_of(repository, capture(repository, later)) == later
+    assert repository.verify(read_data=True).is_good
+
+
+def test_nothing_is_said_to_be_missing_on_a_disk_that_is_not_there(mount: _Mount) -> None:
+    repository = opened(open_store(str(mount.root)))
+    point = capture(repository, DISK)
+    removed = capture(repository, DISK)
+    repository.remove_point(removed.id)
+    mount.unmount()
+    questions: list[Callable[[], object]] = [
+        repository.points,
+        repository.removed_points,
+        lambda: repository.point(point.id),
+        lambda: repository.restore_point(removed.id),
+        lambda: repository.store.delete("point-00"),
+        repository.verify,
+        repository.collect,
+    ]
+    for question in questions:
+        with _refused():
+            question()
+    mount.mount()
+    assert repository.points() == [point]

@@ -83,13 +83,13 @@ def test_listing_is_by_prefix_sorted_and_current(store: Store) -> None:
 
 
 def test_deleting_twice_is_deleting(store: Store) -> None:
-    store.create("config", [b"x"])
-    store.delete("config")
-    store.delete("config")
+    store.create("key-00", [b"x"])
+    store.delete("key-00")
+    store.delete("key-00")
     with pytest.raises(ObjectMissing):
-        store.read("config")
-    store.create("config", [b"y"])
-    assert store.read("config") == b"y"
+        store.read("key-00")
+    store.create("key-00", [b"y"])
+    assert store.read("key-00") == b"y"
 
 
 @pytest.mark.parametrize("name", ["", "../x", "point-..", "Pack-00", "point-00/01", ".hidden", "a" * 200])

@@ -16,8 +16,7 @@ from twinhull.manager.state import StateDirectory, read_secret, write_private
 from twinhull.model.errors import NotFound, PassphraseMissing
 from twinhull.model.ports import Ports, Randomness
 from twinhull.repository import CachedStore, DirectoryStore, Repository
-from twinhull.repository.config import CONFIG_NAME
-from twinhull.repository.errors import ObjectMissing, RepositoryMissing
+from twinhull.repository.store.contract import CONFIG_NAME
 from twinhull.repository.store.locate import open_store
 
 PASSPHRASE_VARIABLE = "TWINHULL_PASSPHRASE"  # noqa: S105 - the name of a variable
@@ -113,14 +112,8 @@ class Vault:
 
 
 def require_there(repository: Repository) -> None:
-    """An empty directory where a disk was mounted takes points without a word; raises RepositoryMissing."""
-    try:
-        repository.store.size(CONFIG_NAME)
-    except ObjectMissing:
-        raise RepositoryMissing(
-            f"The repository is not in {repository.store.url} any more; nothing was written.",
-            hint="Is its disk mounted there?",
-        ) from None
+    """Ask before anything is begun: a disk may not be mounted any more; raises StoreError."""
+    repository.store.size(CONFIG_NAME)
 
 
 def new_passphrase(randomness: Randomness) -> str:

@@ -19,10 +19,9 @@ from twinhull.repository.errors import (
 )
 from twinhull.repository.key_objects import MAX_PLAIN_BYTES, KdfCost, KeyObjects, check_signed, signed
 from twinhull.repository.keys import KEY_BYTES, Keys
-from twinhull.repository.store.contract import Store
+from twinhull.repository.store.contract import CONFIG_NAME, Store
 
 FORMAT_NAME = "twinhull repository"
-CONFIG_NAME = "config"
 DEFAULT_CHUNK_SIZE_BYTES = 128 * KIB
 MIN_CHUNK_SIZE_BYTES = 4 * KIB
 MAX_CHUNK_SIZE_BYTES = 16 * MIB

@@ -16,7 +16,6 @@ from twinhull.model.machine import PointId
 from twinhull.model.ports import Randomness
 from twinhull.repository.catalog import Catalog
 from twinhull.repository.chunks import Chunks
-from twinhull.repository.config import CONFIG_NAME
 from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
 from twinhull.repository.errors import ObjectExists, ObjectMissing, RepositoryError, StoreError
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
@@ -27,7 +26,7 @@ from twinhull.repository.keys import Keys
 from twinhull.repository.marking import Marks, chunk_ids_of, mark_disks
 from twinhull.repository.packs import PackInfo, open_chunk, pack_id_in, pack_name, read_footer
 from twinhull.repository.points import DiskRoot, Point
-from twinhull.repository.store.contract import Store, numbered
+from twinhull.repository.store.contract import CONFIG_NAME, Store, numbered
 from twinhull.repository.tree import MAX_NODE_BYTES, Shape
 
 _DOCUMENTS = (

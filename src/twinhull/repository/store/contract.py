@@ -12,6 +12,8 @@ from twinhull.model.errors import UsageError
 
 _NAME = re.compile(r"[a-z]+(-[0-9a-f]+)*", re.ASCII)
 MAX_NAME_LENGTH = 128
+CONFIG_NAME = "config"
+"""The object that every repository has, from its beginning to its end."""
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 

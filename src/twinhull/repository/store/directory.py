@@ -3,6 +3,9 @@
 An object is written to a file beside its place, synced, linked to its name (which fails where the name is taken), and
 its directory is synced. A crash leaves at most a partial file, which holds no name that anybody reads; the next store
 that opens the directory for writing removes it, unless its writer still lives (a writer holds a lock on its file).
+
+A disk that is unmounted leaves an empty directory, or none: once a store has seen the repository's config, it writes
+nothing, and believes that nothing is missing, where the config is gone.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from pathlib import Path
 
 from twinhull.model.ports import Randomness, SystemRandomness
 from twinhull.repository.errors import ObjectExists, ObjectMissing, StoreError, StoreFull
-from twinhull.repository.store.contract import ObjectInfo, checked_name
+from twinhull.repository.store.contract import CONFIG_NAME, ObjectInfo, checked_name
 
 PARTIAL_PREFIX = ".twinhull-partial-"
 _SHARDED = ("pack", "index")
@@ -26,11 +29,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DirectoryStore:
-    """Objects as files: ``KIND/NAME``, packs and indexes as ``KIND/XX/NAME``."""
+    """Objects as files: ``KIND/NAME``, packs and indexes as ``KIND/XX/NAME``. Nobody deletes the config."""
 
     def __init__(self, root: Path, randomness: Randomness | None = None) -> None:
         self.root = root.absolute()
         self._randomness = randomness or SystemRandomness()
+        self._has_seen_config = False
 
     @property
     def url(self) -> str:
@@ -40,16 +44,19 @@ class DirectoryStore:
     def create(self, name: str, parts: Sequence[bytes]) -> None:
         """See ``Store.create``."""
         path = self._path(name)
-        with _told(f"write '{name}' to", self.root):
+        with self._told(f"write '{name}' to"):
+            self._require_there()
             self._make_directory(path.parent)
             with self._partial(path.parent) as (partial, descriptor):
                 _write_all(descriptor, parts)
                 os.fsync(descriptor)
+                self._require_there()  # again: only an open file keeps its disk from being unmounted
                 try:
                     os.link(partial, path)
                 except FileExistsError:
                     raise ObjectExists(f"The object '{name}' exists already in {self.root}.") from None
             _sync_directory(path.parent)
+        self._note(name)
 
     def read(self, name: str) -> bytes:
         """See ``Store.read``."""
@@ -70,20 +77,22 @@ class DirectoryStore:
         """See ``Store.list``."""
         kind, _, rest = prefix.partition("-")
         folder = self.root / kind
-        with _told("list", self.root):
+        with self._told("list"):
             shards = sorted(_names(folder)) if kind in _SHARDED else [""]
             for shard in shards:
                 if shard and not shard.startswith(rest[:2]):
                     continue
                 yield from self._list_folder(folder / shard, prefix)
+            self._require_there()  # at the end: what vanished meanwhile is missing in what was listed
 
     def delete(self, name: str) -> None:
         """See ``Store.delete``."""
         path = self._path(name)
-        with _told(f"delete '{name}' from", self.root):
+        with self._told(f"delete '{name}' from"):
             try:
                 path.unlink()
             except FileNotFoundError:
+                self._require_there()
                 return
             _sync_directory(path.parent)
 
@@ -94,8 +103,30 @@ class DirectoryStore:
 
     def sweep(self) -> int:
         """See ``Store.sweep``: the partial files of writers that are gone."""
-        with _told("sweep", self.root):
+        with self._told("sweep"):
             return sum(_remove_if_orphaned(path) for path in self.root.rglob(f"{PARTIAL_PREFIX}*"))
+
+    def _note(self, name: str) -> None:
+        self._has_seen_config |= name == CONFIG_NAME
+
+    def _require_there(self) -> None:
+        if self._has_seen_config and not self._path(CONFIG_NAME).exists():
+            raise StoreError(
+                f"The repository is not in {self.root} any more; nothing was changed there.",
+                hint="Is its disk mounted there?",
+            )
+
+    @contextmanager
+    def _told(self, action: str) -> Iterator[None]:
+        """Say what failed in the repository's words."""
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):
+                self._require_there()
+            kind = StoreFull if error.errno in _FULL else StoreError
+            hint = "Make room, or collect what retention has let go." if kind is StoreFull else ""
+            raise kind(f"Could not {action} {self.root}: {error.strerror or error}.", hint=hint) from error
 
     def _path(self, name: str) -> Path:
         kind, _, rest = checked_name(name).partition("-")
@@ -137,26 +168,17 @@ class DirectoryStore:
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[int]:
-        with _told(f"read '{name}' from", self.root):
+        with self._told(f"read '{name}' from"):
             try:
                 descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
+                self._require_there()
                 raise ObjectMissing(f"There is no object '{name}' in {self.root}.") from None
+            self._note(name)
             try:
                 yield descriptor
             finally:
                 os.close(descriptor)
-
-
-@contextmanager
-def _told(action: str, root: Path) -> Iterator[None]:
-    """Say what failed in the repository's words."""
-    try:
-        yield
-    except OSError as error:
-        kind = StoreFull if error.errno in _FULL else StoreError
-        hint = "Make room, or collect what retention has let go." if kind is StoreFull else ""
-        raise kind(f"Could not {action} {root}: {error.strerror or error}.", hint=hint) from error
 
 
 def _names(folder: Path) -> list[str]:
