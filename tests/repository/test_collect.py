@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -59,6 +59,27 @@ def _collect_daily(repository: Repository, clock: TurnedClock, days: int) -> lis
         freed.append(repository.collect().bytes_freed)
         clock.pass_time(DAY)
     return freed
+
+
+def test_a_point_that_is_held_and_removed_at_one_moment_stays(
+    store: MemoryStore, repository: Repository, clock: TurnedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = capture(repository, OLD)
+    create = store.create
+
+    def remove_first(name: str, parts: Sequence[bytes]) -> None:
+        monkeypatch.undo()
+        repository.remove_point(point.id)
+        create(name, parts)
+
+    monkeypatch.setattr(store, "create", remove_first)
+    with pytest.raises(NotFound, match="removed"):
+        repository.hold_point(point.id, "evidence")
+    assert _collect_daily(repository, clock, 40) == [0] * 40
+    assert content_of(repository, repository.restore_point(point.id)) == OLD
+    repository.release_point(point.id)
+    repository.remove_point(point.id)
+    assert sum(_collect_daily(repository, clock, 40)) > 0
 
 
 def test_what_is_used_stays(store: MemoryStore, repository: Repository, clock: TurnedClock) -> None:

@@ -308,9 +308,13 @@ def test_a_held_point_stays(repository: Repository) -> None:
     repository.hold_point(point.id, "evidence")
     repository.hold_point(point.id, "evidence")
     assert repository.held_points() == {point.id}
+    assert repository.hold_reason(point.id) == "evidence"
     with pytest.raises(SafetyError, match="held"):
         repository.remove_point(point.id)
     repository.release_point(point.id)
+    assert repository.hold_reason(point.id) is None
+    with pytest.raises(NotFound, match="not held"):
+        repository.release_point(point.id)
     repository.remove_point(point.id)
     assert repository.points() == []
 

@@ -104,7 +104,10 @@ class Catalog:
         if not self._exists("point", wanted) or self._exists("removal", wanted):
             raise NotFound(f"There is no point {wanted} in {self._store.url}.")
         if self._exists("hold", wanted):
-            raise SafetyError(f"The point {wanted} is held, and was not removed.", hint="Release it first.")
+            raise SafetyError(
+                f"The point {wanted} is held, and was not removed.",
+                hint=f"Where nobody needs it any more: twinhull points release {wanted}",
+            )
         content = {"removed_at": self._ports.clock.now().astimezone(UTC).isoformat(), "reason": reason}
         name = object_name("removal", wanted)
         self._create(name, self._sealed(ObjectKind.REMOVAL, name, json.dumps(content).encode()))
@@ -142,14 +145,32 @@ class Catalog:
         return [removal for wanted in self._ids("removal", None) if (removal := self._removal(wanted))]
 
     def hold(self, wanted: PointId, reason: str) -> None:
-        """Keep a point from every retention and removal; no error where it is held already."""
+        """Keep a point from every retention and removal; no error where it is held already, for whatever reason.
+
+        Raises NotFound, also where it was removed at the same moment: such a point stays, and can be taken back.
+        """
         self.point(wanted)
         name = object_name("hold", wanted)
         self._create(name, self._sealed(ObjectKind.HOLD, name, json.dumps({"reason": reason}).encode()))
+        self.point(wanted)
 
     def release(self, wanted: PointId) -> None:
-        """Hold the point no more."""
+        """Hold the point no more; raises NotFound where it is not held."""
+        if not self._exists("hold", wanted):
+            raise NotFound(f"The point {wanted} is not held.")
         self._store.delete(object_name("hold", wanted))
+
+    def hold_reason(self, wanted: PointId) -> str | None:
+        """Why the point is held, None where it is not; raises RepositoryDamaged where that cannot be read."""
+        name = object_name("hold", wanted)
+        try:
+            content = unseal(self._keys, ObjectKind.HOLD, name, self._store.read(name))
+        except ObjectMissing:
+            return None
+        try:
+            return str(json.loads(content)["reason"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RepositoryDamaged(f"The object '{name}' holds no hold: {error!r}.") from error
 
     def held(self) -> set[PointId]:
         """The points that are held."""

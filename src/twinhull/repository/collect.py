@@ -119,7 +119,8 @@ class Collector:
         waits = self._waits(started[0], grace_seconds)
         removals = waits.removals([removal.point_id for removal in self.catalog.removals()])
         locks = _Locks(self.store)
-        over = [point for point, seconds in removals.items() if waits.is_over(seconds)]
+        held = self.catalog.held()
+        over = [point for point, seconds in removals.items() if waits.is_over(seconds) and point not in held]
         final = tuple(point for point in over if not locks.holds(object_name("point", point)))
         usage = self._usage(waits.last, final)
         if self._clock_jumped(*started):

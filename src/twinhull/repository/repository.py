@@ -190,12 +190,19 @@ class Repository:
         return self._catalog.removals()
 
     def hold_point(self, wanted: PointId, reason: str) -> None:
-        """Keep a point from retention and removal until it is released."""
+        """Keep a point from retention and removal until it is released; raises NotFound.
+
+        No error where it is held already; the first reason stays.
+        """
         self._catalog.hold(wanted, reason)
 
     def release_point(self, wanted: PointId) -> None:
-        """Hold a point no more."""
+        """Hold a point no more; raises NotFound where it is not held."""
         self._catalog.release(wanted)
+
+    def hold_reason(self, wanted: PointId) -> str | None:
+        """Why the point is held; None where it is not."""
+        return self._catalog.hold_reason(wanted)
 
     def held_points(self) -> set[PointId]:
         """The points that are held."""
