@@ -17,6 +17,8 @@ import pytest
 from lab.guests import TinyClient, forward
 from lab.qemu_host import QemuHost
 from tests.real.conftest import Guest, MakeGuest
+from twinhull.manager.catalog import Catalog
+from twinhull.manager.state import StateDirectory
 from twinhull.model.units import MIB
 
 pytestmark = pytest.mark.real
@@ -35,12 +37,12 @@ class Terminal:
     """Calls of ``twinhull`` with a state directory of their own."""
 
     def __init__(self, path: Path) -> None:
-        self._state = path / "state"
+        self.state = StateDirectory(path / "state")
         self._environment = {**os.environ, "TWINHULL_PASSPHRASE": PASSPHRASE}
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "twinhull.cli", "--state", str(self._state), *words],
+            [sys.executable, "-m", "twinhull.cli", "--state", str(self.state.path), *words],
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -89,13 +91,11 @@ def kill_in(terminal: Terminal, words: tuple[str, ...], step: str) -> None:
     """Start a command, and kill -9 it as soon as that step of its run has begun."""
     process = terminal.start(*words)
     deadline = time.monotonic() + 120
-    while True:
-        runs = terminal("runs", "list", "--unfinished")["runs"]
-        begun = [found["name"] for run in runs for found in terminal("runs", "show", run["id"])["steps"]]
-        if step in begun:
-            break
+    catalog = Catalog(terminal.state.catalog)  # asked by a command of its own, the run would be over
+    while not any(found.name == step for run in catalog.unfinished_runs() for found in catalog.steps(run.run_id)):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, f"'{step}' did not begin"
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
     assert process.returncode == -signal.SIGKILL

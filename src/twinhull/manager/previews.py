@@ -35,11 +35,11 @@ class Previewer:
 
     def lines(self, want: Want) -> list[str]:
         """What it would do, in order; raises what would keep the run from beginning."""
-        unfinished = [
-            f"Go on with {run.run_id}, which was left unfinished; the rest is decided after that."
-            for run in unfinished_before(self.desk.catalog, want)
-        ]
-        return [*unfinished, *self._planned(want, want.make(_NOBODY))]
+        unfinished = unfinished_before(self.desk.catalog, want)
+        lines = [f"Go on with {run.run_id}, which was left unfinished." for run in unfinished]
+        if any(want.is_same(run) for run in unfinished):
+            return lines  # its end is what is wanted, however far it has come
+        return [*lines, *self._planned(want, want.make(_NOBODY))]
 
     def _planned(self, want: Want, request: Request) -> list[str]:
         if isinstance(request, RestoreRequest):
