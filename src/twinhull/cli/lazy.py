@@ -20,7 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "plan": ("plan", "Which machines go from where to where, and how often."),
     "sync": ("sync", "Capture a machine, and bring its replica to that point."),
     "status": ("status", "Where each machine runs, and how far its replica lags."),
-    "points": ("points", "Restore points: list, compare, verify, remove."),
+    "points": ("points", "Restore points: list, compare, verify, hold, remove."),
     "failover": ("failover", "Start the replica in place of its machine."),
     "failback": ("failover", "Bring a machine home, sending only what differs."),
     "rollback": ("rollback", "Put a machine back to an earlier point, where it is."),

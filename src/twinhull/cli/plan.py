@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinhull.cli import shapes
+from twinhull.cli import keeping, shapes
 from twinhull.cli.door import door_of
 from twinhull.cli.options import JsonFlag, PlanArgument, YesFlag, commands, examples, pairs
 from twinhull.cli.plan_create import CREATE_EXAMPLES, create
@@ -40,7 +40,7 @@ def list_(context: typer.Context, *, is_json: JsonFlag = False) -> None:
                 plan.source,
                 plan.target,
                 format_duration(plan.rpo_seconds),
-                _retention(plan),
+                keeping.told(plan.retention),
                 "yes" if plan.is_paused else "no",
             ]
             for plan in plans
@@ -66,7 +66,7 @@ def show(context: typer.Context, *, name: PlanArgument, is_json: JsonFlag = Fals
             ("from", plan.source),
             ("to", plan.target),
             ("rpo", format_duration(plan.rpo_seconds)),
-            ("keeps", _retention(plan)),
+            ("keeps", keeping.told(plan.retention)),
             ("networks", "\n".join(f"{here} is {there}" for here, there in plan.networks.items()) or "as they are"),
             ("boot mode", plan.boot_mode or "the target's most faithful"),
             ("full compare", _full_compare(plan)),
@@ -129,13 +129,3 @@ def _set_paused(context: typer.Context, name: str, *, is_json: bool, is_paused: 
 def _full_compare(plan: Plan) -> str:
     every = plan.full_compare_seconds
     return f"every {format_duration(every)}, and when a tracker fails" if every else "when a tracker fails"
-
-
-def _retention(plan: Plan) -> str:
-    rules = plan.retention
-    periods = (("hours", rules.keep_hourly), ("days", rules.keep_daily), ("weeks", rules.keep_weekly))
-    kept = [f"the latest {rules.keep_last}"]
-    if rules.keep_within_seconds:
-        kept.append(f"all of {format_duration(rules.keep_within_seconds)}")
-    kept += [f"one of each of {count} {word}" for word, count in (*periods, ("months", rules.keep_monthly)) if count]
-    return ", ".join(kept)

@@ -8,6 +8,14 @@ import typer
 
 from twinhull.cli import completing, shapes
 from twinhull.cli.door import door_of
+from twinhull.cli.keeping import (
+    KEEP_LAST,
+    KeepDailyOption,
+    KeepForOption,
+    KeepHourlyOption,
+    KeepMonthlyOption,
+    KeepWeeklyOption,
+)
 from twinhull.cli.options import JsonFlag, NetworkOption, examples, pairs
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import BootMode, PlanName, SiteName
@@ -35,14 +43,6 @@ TargetOption = Annotated[
     str, typer.Option("--to", metavar="SITE", autocompletion=completing.sites, help="Where the replicas live.")
 ]
 RpoOption = Annotated[str, typer.Option(metavar="DURATION", help="How much may be lost at most: 30s, 15m, 1h30m.")]
-KeepLastOption = Annotated[int, typer.Option(min=1, metavar="N", help="Keep so many points of each machine.")]
-KeepForOption = Annotated[
-    str | None, typer.Option(metavar="DURATION", help="Keep all points of that time before the latest one, too.")
-]
-KeepHourlyOption = Annotated[int, typer.Option(min=0, metavar="N", help="Keep a point of each of the last N hours.")]
-KeepDailyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for days.")]
-KeepWeeklyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for weeks.")]
-KeepMonthlyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for months.")]
 BootModeOption = Annotated[
     BootMode | None, typer.Option(help="How replicas boot on the target [its most faithful way].")
 ]
@@ -65,7 +65,7 @@ def create(
     source: SourceOption,
     target: TargetOption,
     rpo: RpoOption = "15m",
-    keep_last: KeepLastOption = 14,
+    keep_last: Annotated[int, KEEP_LAST] = 14,
     keep_for: KeepForOption = None,
     keep_hourly: KeepHourlyOption = 0,
     keep_daily: KeepDailyOption = 0,

@@ -1,13 +1,14 @@
-"""``twinhull points``: list, show, compare, verify and remove restore points."""
+"""``twinhull points``: list, show, compare, verify, hold and remove restore points."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinhull.cli import prune as pruning
 from twinhull.cli import shapes
 from twinhull.cli.door import Door, door_of
 from twinhull.cli.options import JsonFlag, OnlyMachineArgument, PointArgument, YesFlag, commands, examples
@@ -16,7 +17,7 @@ from twinhull.model.units import format_bytes
 
 if TYPE_CHECKING:
     from twinhull.manager.manager import Manager
-    from twinhull.model.machine import MachineId
+    from twinhull.model.machine import MachineId, PointId
     from twinhull.repository import Point
 
 app = commands()
@@ -42,32 +43,32 @@ def list_(
 
 
 def _list(door: Door, manager: Manager, machine_id: MachineId | None) -> None:
-    points = manager.repository.points(machine_id)
+    points, held = manager.repository.points(machine_id), manager.repository.held_points()
     if door.screen.is_json:
-        held = manager.repository.held_points()
         door.screen.document({"points": [{**shapes.point(point), "is_held": point.id in held} for point in points]})
         return
     door.screen.table(
-        ["machine", "name", "number", "captured (utc)", "consistency", "from", "epoch", "size"],
-        list(_rows(points)),
+        ["machine", "name", "number", "captured (utc)", "consistency", "from", "epoch", "size", "held"],
+        list(_rows(points, held)),
         empty="There is no restore point yet: twinhull sync MACHINE",
     )
 
 
-def _rows(points: Sequence[Point]) -> Iterator[list[str]]:
+def _rows(points: Sequence[Point], held: Collection[PointId]) -> Iterator[list[str]]:
     later = Counter(point.machine_id for point in points)
     for point in points:
         later[point.machine_id] -= 1
         back = later[point.machine_id]
         yield [
             str(point.document.spec.get("name", point.machine_id)),
-            f"N-{back}" if back else "N",
+            shapes.point_name(back),
             str(point.sequence),
             f"{point.captured_at:%Y-%m-%d %H:%M:%S}",
             point.document.consistency.value,
             point.document.source_site,
             str(point.document.epoch),
             format_bytes(sum(disk.root.size_bytes for disk in point.document.disks)),
+            "yes" if point.id in held else "",
         ]
 
 
@@ -90,8 +91,10 @@ def show(context: typer.Context, *, point: PointArgument, is_json: JsonFlag = Fa
     door = door_of(context)
     with door.manager() as manager:
         found = manager.point(point)
+        why = manager.repository.hold_reason(found.id)
     if is_json:
-        door.screen.document({**shapes.point(found), "spec": dict(found.document.spec)})
+        held = {"is_held": why is not None, "hold_reason": why}
+        door.screen.document({**shapes.point(found), **held, "spec": dict(found.document.spec)})
         return
     door.screen.facts(
         [
@@ -102,6 +105,7 @@ def show(context: typer.Context, *, point: PointArgument, is_json: JsonFlag = Fa
             ("from", f"{found.document.source_site}, epoch {found.document.epoch}"),
             ("disks", "\n".join(f"{disk.key}  {format_bytes(disk.root.size_bytes)}" for disk in found.document.disks)),
             ("notes", "\n".join(found.document.notes)),
+            ("held", why or ""),
         ]
     )
 
@@ -143,6 +147,41 @@ def verify(context: typer.Context, *, point: PointArgument, is_json: JsonFlag = 
     with door.manager() as manager:
         verdict = manager.verify(point)
     door.screen.judge(verdict.shape(), verdict.lines(), verdict.damage())
+
+
+@app.command(
+    epilog=examples("twinhull points hold web1:N", "twinhull points hold web1:12 --reason 'before the upgrade'")
+)
+def hold(
+    context: typer.Context,
+    *,
+    point: PointArgument,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever finds it held.")] = "asked for",
+    is_json: JsonFlag = False,
+) -> None:
+    """Keep a point from every retention and removal, until it is released."""
+    door = door_of(context)
+    with door.manager() as manager:
+        found = manager.point(point)
+        manager.repository.hold_point(found.id, reason)
+        why = manager.repository.hold_reason(found.id)
+    door.screen.answer(
+        {"held": found.id, "hold_reason": why},
+        f"The point {found.id} stays until it is released ({why}). Release it with: twinhull points release {found.id}",
+    )
+
+
+@app.command(epilog=examples("twinhull points release web1:12"))
+def release(context: typer.Context, *, point: PointArgument, is_json: JsonFlag = False) -> None:
+    """Hold a point no more: retention and removal may take it again."""
+    door = door_of(context)
+    with door.manager() as manager:
+        found = manager.point(point)
+        manager.repository.release_point(found.id)
+    door.screen.answer({"released": found.id}, f"The point {found.id} is not held any more.")
+
+
+app.command(epilog=pruning.EXAMPLES)(pruning.prune)
 
 
 @app.command(epilog=examples("twinhull points remove web1:N-9", "twinhull points remove web1:3 --yes"))

@@ -66,6 +66,11 @@ def point(found: Point) -> Shape:
     }
 
 
+def point_name(back: int) -> str:
+    """``N`` for a machine's latest point, ``N-2`` for the one that has two later ones."""
+    return f"N-{back}" if back else "N"
+
+
 def run(record: RunRecord, *, is_at_work: bool | None = None) -> Shape:
     """A run; ``is_at_work`` says whether some process works on it now."""
     return {

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from twinhull.manager import clockwatch
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.journal import Journal
 from twinhull.manager.locks import is_free
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from twinhull.manager.inspecting import Inspected
     from twinhull.manager.orders import Desk
     from twinhull.manager.previews import Previewer
+    from twinhull.manager.pruning import Pruner
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,16 @@ class Manager:
         from twinhull.manager.previews import Previewer  # noqa: PLC0415 - see dispatcher
 
         return Previewer(self.desk, self.pool, self.ports.clock, lambda: self.repository)
+
+    @cached_property
+    def pruner(self) -> Pruner:
+        """Retention by hand."""
+        from twinhull.manager.pruning import Pruner  # noqa: PLC0415 - loaded for this alone
+
+        began = clockwatch.read(self.ports.clock)
+        return Pruner(
+            self.state, self.catalog, self.names, self.machine_of_points, self.repository, self.ports.clock, began
+        )
 
     def connect(self, settings: SiteSettings) -> int:
         """Remember a site once it has answered; returns how many machines it has. Raises AlreadyExists, SiteError."""

@@ -1,0 +1,36 @@
+"""Which points stay: the words in which a plan and ``points prune`` say it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from twinhull.model.units import format_duration
+
+if TYPE_CHECKING:
+    from twinhull.repository import RetentionRules
+
+KEEP_LAST = typer.Option(min=1, metavar="N", help="Keep so many points of each machine.")
+KeepForOption = Annotated[
+    str | None, typer.Option(metavar="DURATION", help="Keep all points of that time before the latest one, too.")
+]
+KeepHourlyOption = Annotated[int, typer.Option(min=0, metavar="N", help="Keep a point of each of the last N hours.")]
+KeepDailyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for days.")]
+KeepWeeklyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for weeks.")]
+KeepMonthlyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for months.")]
+
+
+def told(rules: RetentionRules) -> str:
+    """The rules for people."""
+    kept = [f"the latest {rules.keep_last}"] if rules.keep_last else []
+    if rules.keep_within_seconds:
+        kept.append(f"all of {format_duration(rules.keep_within_seconds)}")
+    periods = (
+        ("hours", rules.keep_hourly),
+        ("days", rules.keep_daily),
+        ("weeks", rules.keep_weekly),
+        ("months", rules.keep_monthly),
+    )
+    kept += [f"one of each of {count} {word}" for word, count in periods if count]
+    return ", ".join(kept) or "everything"

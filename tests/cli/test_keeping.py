@@ -1,0 +1,155 @@
+"""Points that are held, and retention by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.cli.conftest import WEB, Answer, Shell
+from twinhull.cli.door import Door
+from twinhull.manager.locks import Lock
+from twinhull.manager.state import StateDirectory
+
+DAY_SECONDS = 86_400.0
+
+
+@pytest.fixture
+def a_week(planned: Shell) -> Shell:
+    """Seven points of web1, a day between two, and one of db1."""
+    planned.ok("sync", "db1")
+    for day in range(7):
+        planned.web.write("vda", 1_000_000, f"day {day}".encode())
+        planned.ok("sync", "web1")
+        planned.world.ports.clock.sleep(DAY_SECONDS)
+    return planned
+
+
+def _numbers(shell: Shell) -> list[int]:
+    return [point["sequence"] for point in shell.ok("points", "list", "web1", "--json").json["points"]]
+
+
+def _stays(answer: Answer) -> dict[int, bool]:
+    return {point["sequence"]: point["stays"] for point in answer.json["machines"][0]["points"]}
+
+
+def _prune(shell: Shell, *words: str) -> Answer:
+    return shell.ok("points", "prune", "web1", *words, "--json")
+
+
+def _when_asked(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen while the question is answered with yes."""
+    ask = Door.confirm
+
+    def confirm(_: Door, question: str, *, is_yes: bool) -> None:
+        assert question
+        assert not is_yes
+        monkeypatch.setattr(Door, "confirm", ask)
+        happens()
+
+    monkeypatch.setattr(Door, "confirm", confirm)
+
+
+def test_a_held_point_is_shown_and_stays_until_it_is_released(a_week: Shell) -> None:
+    a_week.ok("points", "hold", "web1:2", "--reason", "before the upgrade")
+    a_week.ok("points", "hold", "web1:2", "--reason", "again")
+    assert "before the upgrade" in a_week.ok("points", "show", "web1:2").out
+    shown = a_week.ok("points", "show", "web1:2", "--json").json
+    assert (shown["is_held"], shown["hold_reason"]) == (True, "before the upgrade")
+    listed = a_week.ok("points", "list", "web1").out.splitlines()
+    assert [line.endswith("yes") for line in listed[1:3]] == [False, True]
+    refused = a_week("points", "remove", "web1:2", "--yes")
+    assert refused.code == 20
+    assert f"twinhull points release {shown['id']}" in refused.err
+    assert "it is held" in _prune(a_week, "--keep-last", "1", "--yes").json["machines"][0]["points"][-2]["reason"]
+    assert _numbers(a_week) == [2, 5, 6, 7]
+    a_week.ok("points", "release", shown["id"])
+    assert a_week("points", "release", "web1:2").code == 3
+    a_week.ok("points", "remove", "web1:2", "--yes")
+    assert a_week("points", "hold", shown["id"]).code == 3
+
+
+def test_a_prune_goes_by_what_is_said_and_tells_why(a_week: Shell) -> None:
+    would = _prune(a_week, "--keep-last", "1", "--keep-for", "4d", "--dry-run")
+    assert _stays(would) == {7: True, 6: True, 5: True, 4: True, 3: True, 2: False, 1: False}
+    assert would.json["removed"] == []
+    told = a_week.ok("points", "prune", "web1", "--keep-last", "1", "--keep-for", "4d", "--dry-run").out
+    assert "web1: keep the latest 1, all of 4 d" in told
+    assert "within 4 d 0 h of the latest point" in told
+    assert "goes: no rule keeps it" in told
+    assert "2 points would go." in told
+    assert a_week("points", "prune", "web1", "--keep-last", "1").code != 0, "nobody was there to say yes"
+    assert _numbers(a_week) == [1, 2, 3, 4, 5, 6, 7]
+    done = _prune(a_week, "--keep-last", "1", "--keep-for", "4d", "--yes")
+    assert done.json["removed"] == [f"{WEB}/00000002", f"{WEB}/00000001"]
+    assert _numbers(a_week) == [3, 4, 5, 6, 7]
+    a_week.ok("points", "take-back", f"{WEB}/00000002")
+    assert _numbers(a_week) == [2, 3, 4, 5, 6, 7]
+
+
+def test_no_rule_and_no_date_undercuts_the_minimum(a_week: Shell) -> None:
+    a_week.world.ports.clock.sleep(400 * DAY_SECONDS)
+    kept = _prune(a_week, "--keep-last", "1", "--keep-for", "1s", "--yes")
+    assert _stays(kept) == {7: True, 6: True, 5: True, 4: False, 3: False, 2: False, 1: False}
+
+
+def test_without_a_rule_it_is_the_plans_retention(a_week: Shell) -> None:
+    assert all(_stays(_prune(a_week)).values())
+    answer = a_week.ok("points", "prune", "shop", "--json").json
+    assert [machine["machine_name"] for machine in answer["machines"]] == ["db1", "web1"]
+    a_week.ok("plan", "remove", "shop", "--yes")
+    refused = a_week("points", "prune", "web1")
+    assert refused.code == 2
+    assert "--keep-last" in refused.err
+    words = ("-m", "web1", "--from", "here", "--to", "there", "--keep-last", "4")
+    a_week.ok("plan", "create", "few", *words)
+    assert sum(_stays(_prune(a_week, "--dry-run")).values()) == 4
+
+
+def test_nothing_goes_where_the_clock_jumps_while_the_question_is_asked(
+    a_week: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _when_asked(monkeypatch, lambda: a_week.world.ports.clock.jump(-3600))  # type: ignore[attr-defined]
+    refused = a_week("points", "prune", "web1", "--keep-last", "1")
+    assert refused.code == 20
+    assert "No point of web1 was removed: the wall clock jumped back" in refused.err
+    assert _numbers(a_week) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_only_what_was_shown_goes_and_not_what_is_held_meanwhile(
+    a_week: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile() -> None:
+        a_week.ok("points", "hold", "web1:1")
+        a_week.ok("points", "remove", "web1:2", "--yes")
+        a_week.ok("sync", "web1")
+
+    _when_asked(monkeypatch, meanwhile)
+    assert "Removed 2 points." in a_week.ok("points", "prune", "web1", "--keep-last", "1").out
+    assert _numbers(a_week) == [1, 5, 6, 7, 8]
+
+
+def test_a_run_that_was_left_unfinished_keeps_its_points(a_week: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr("twinhull.platforms.simulated.machines.SimulatedMachine.switch_on", lambda _: None)
+        assert a_week("failover", "web1", "--yes").code == 42
+    refused = a_week("points", "prune", "web1", "--keep-last", "1", "--yes")
+    assert refused.code == 42
+    assert "twinhull runs resume failover-" in refused.err
+    assert len(_numbers(a_week)) >= 7
+
+
+def test_a_prune_waits_for_whoever_works_on_the_machine(a_week: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = Lock(StateDirectory(a_week.state).machine_lock(WEB))
+    assert lock.try_take("sync s1 by somebody")
+    sleep = a_week.world.ports.clock.sleep
+
+    def sleep_and_end(seconds: float) -> None:
+        sleep(seconds)
+        assert not list((a_week.state.parent / "points").rglob("removal-*"))
+        lock.release()
+
+    monkeypatch.setattr(a_week.world.ports.clock, "sleep", sleep_and_end)
+    pruned = a_week("points", "prune", "web1", "--keep-last", "1", "--yes")
+    assert "sync s1 by somebody" in pruned.err
+    assert "Removed 4 points." in pruned.out
