@@ -138,6 +138,9 @@ def test_points_are_listed_compared_verified_and_taken_back(planned: Shell) -> N
     assert len(planned.ok("points", "list", "--json").json["points"]) == 1
     removed = planned.ok("points", "list", "--removed", "--json").json["removed"]
     assert [point["id"] for point in removed] == [points[0]["id"]]
+    would = planned.ok("repository", "collect", "--dry-run").out
+    assert "1 removed points wait and can be taken back; the first may go in 7 d 0 h." in would
+    assert planned.ok("runs", "list", "repository", "--json").json["runs"] == []
     collected = planned.ok("repository", "collect", "--json").json["runs"][0]["result"]
     assert (collected["freed_bytes"], collected["points_gone"]) == (0, [])
     assert [run["kind"] for run in planned.ok("runs", "list", "repository", "--json").json["runs"]] == ["collect"]

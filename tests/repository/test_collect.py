@@ -61,6 +61,31 @@ def _collect_daily(repository: Repository, clock: TurnedClock, days: int) -> lis
     return freed
 
 
+def test_a_dry_run_tells_what_the_run_does_then_and_writes_nothing(
+    store: MemoryStore, repository: Repository, clock: TurnedClock
+) -> None:
+    base = capture(repository, OLD)
+    mixed = capture(repository, OLD[: 10 * CHUNK] + noise("gone soon", 30 * CHUNK))
+    kept = capture(repository, noise("other", 9 * CHUNK) + OLD[9 * CHUNK : 12 * CHUNK])
+    repository.remove_point(mixed.id)
+    told = []
+    for day in range(20):
+        if day == 3:
+            repository.remove_point(base.id)
+        before = dict(store.objects)
+        told.append(repository.collect(is_dry_run=True))
+        assert store.objects == before
+        assert repository.collect() == told[-1]
+        clock.pass_time(DAY)
+    assert "1 removed points wait and can be taken back; the first may go in 7 d 0 h." in told[0].reasons
+    assert "2 removed points wait and can be taken back; the first may go in 3 d 0 h." in told[4].reasons
+    assert [point_id for report in told for point_id in report.points_gone] == [mixed.id, base.id]
+    assert sum(report.packs_copied for report in told) > 0
+    assert sum(report.bytes_freed for report in told) > 60 * CHUNK
+    assert told[-1].reasons == ()
+    assert repository.points() == [kept]
+
+
 def test_a_point_that_is_held_and_removed_at_one_moment_stays(
     store: MemoryStore, repository: Repository, clock: TurnedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

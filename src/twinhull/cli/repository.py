@@ -11,7 +11,7 @@ import typer
 from twinhull.cli import copying, keys
 from twinhull.cli import repair as repairing
 from twinhull.cli.door import Door, door_of
-from twinhull.cli.options import JsonFlag, commands, examples
+from twinhull.cli.options import DryRunFlag, JsonFlag, commands, examples
 from twinhull.cli.outcomes import Manner, carry_out
 from twinhull.cli.screen import is_terminal
 from twinhull.model.errors import PassphraseMissing, UsageError
@@ -116,15 +116,15 @@ def verify(context: typer.Context, *, is_json: JsonFlag = False) -> None:
     door.screen.judge(verdict.shape(), verdict.lines(), verdict.damage())
 
 
-@app.command(epilog=examples("twinhull repository collect"))
-def collect(context: typer.Context, *, is_json: JsonFlag = False) -> None:
+@app.command(epilog=examples("twinhull repository collect", "twinhull repository collect --dry-run"))
+def collect(context: typer.Context, *, is_dry_run: DryRunFlag = False, is_json: JsonFlag = False) -> None:
     """Give back the space of removed points, once their time to be taken back is over. Syncs may go on meanwhile.
 
     'twinhull serve' does so by itself, once a day where something waits.
     """
     door = door_of(context)
     with door.manager() as manager:
-        carry_out(door, manager, [manager.desk.collect()], Manner())
+        carry_out(door, manager, [manager.desk.collect()], Manner(is_dry_run=is_dry_run))
 
 
 app.add_typer(keys.app, name="keys")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from twinhull.model.steps import Action, Facts, Step
 from twinhull.replication.context import Context
 from twinhull.replication.requests import Request
+from twinhull.repository import Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,12 @@ def _collect(context: Context, _: Facts) -> Facts:
         "points_gone": list(report.points_gone),
         "reasons": list(report.reasons),
     }
+
+
+def plan_collect(repository: Repository) -> list[str]:
+    """What a collection would free now, and what would wait. Reads as much as a collection, and writes nothing."""
+    reasons = repository.collect(is_dry_run=True).reasons
+    return list(reasons) or ["Nothing: everything that is stored is used."]
 
 
 COLLECT: Action[Context] = Action("collect", (Step("collect", _collect),))

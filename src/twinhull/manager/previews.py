@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from twinhull.cluster.situation import Side
+from twinhull.manager.collecting import CollectRequest, plan_collect
 from twinhull.manager.orders import Desk
 from twinhull.manager.sites import SitePool
 from twinhull.manager.wants import Want, unfinished_before
@@ -44,6 +45,8 @@ class Previewer:
     def _planned(self, want: Want, request: Request) -> list[str]:
         if isinstance(request, RestoreRequest):
             return plan_restore(request, self.repository().point(PointId(request.point_id)))
+        if isinstance(request, CollectRequest):
+            return plan_collect(self.repository())
         _, situation, points = self.desk.look(want.machine)
         match request:
             case SyncRequest():

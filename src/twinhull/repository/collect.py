@@ -6,7 +6,7 @@ collector"). Every step may be cut short, and every run may be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -40,7 +40,7 @@ MAX_CLOCK_DISAGREEMENT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class CollectReport:
-    """What one run of collection did, and what it waits for."""
+    """What one run of collection did, or would do, and what it waits for."""
 
     points_gone: tuple[PointId, ...] = ()
     packs_deleted: int = 0
@@ -72,6 +72,13 @@ class _Waits:
     def is_over(self, seconds: float) -> bool:
         return seconds >= self.grace_seconds
 
+    def first(self, waited: Mapping[PointId, float] | Mapping[PackId, float]) -> str:
+        """When the first of what still waits may go, for the end of a sentence."""
+        longest = max((seconds for seconds in waited.values() if not self.is_over(seconds)), default=None)
+        if longest is None:
+            return ""
+        return f"; the first may go in {format_duration(self.grace_seconds - longest)}"
+
 
 @dataclass(slots=True)
 class _Locks:
@@ -100,6 +107,16 @@ class _Locks:
 
 
 @dataclass(frozen=True, slots=True)
+class _Decision:
+    """What one run may carry out: the final points of its state, and the packs that have expired."""
+
+    state: CollectionState
+    usage: Usage
+    expired: Collection[PackId]
+    report: CollectReport
+
+
+@dataclass(frozen=True, slots=True)
 class Collector:
     """One repository's collection."""
 
@@ -112,34 +129,44 @@ class Collector:
     chunk_size_bytes: int
     level: int
 
-    def collect(self, *, grace_seconds: float, is_alone: bool) -> CollectReport:
+    def collect(self, *, grace_seconds: float, is_alone: bool, is_dry_run: bool) -> CollectReport:
         """See ``Repository.collect``."""
         _check_grace(grace_seconds, is_alone=is_alone)
+        decision = self._decide(grace_seconds, is_dry_run=is_dry_run)
+        if not decision:
+            return CollectReport(reasons=("The clock jumped during this run, so nothing was removed.",))
+        if is_dry_run:
+            return decision.report
+        try:
+            store_state(self.store, self.keys, decision.state, self.ports.randomness.token(SALT_BYTES))
+        except ObjectExists:
+            return CollectReport(reasons=("Another collection was faster; this one left everything to it.",))
+        self._carry_out(decision)
+        return decision.report
+
+    def _decide(self, grace_seconds: float, *, is_dry_run: bool) -> _Decision | None:
+        """What may go now, None where the clock jumped meanwhile. Copies what is used out of mostly unused packs."""
         started = self.ports.clock.now(), self.ports.clock.monotonic()
         waits = self._waits(started[0], grace_seconds)
         removals = waits.removals([removal.point_id for removal in self.catalog.removals()])
-        locks = _Locks(self.store)
-        held = self.catalog.held()
+        locks, held = _Locks(self.store), self.catalog.held()
         over = [point for point, seconds in removals.items() if waits.is_over(seconds) and point not in held]
         final = tuple(point for point in over if not locks.holds(object_name("point", point)))
         usage = self._usage(waits.last, final)
         if self._clock_jumped(*started):
-            return CollectReport(reasons=("The clock jumped during this run, so nothing was removed.",))
-        emptied = self._empty(usage, waits.last)
+            return None
+        chosen = packs_to_empty(usage, waits.last.packs.keys())
+        emptied = chosen if is_dry_run else self._emptied(usage, chosen)
         unused = [pack_id for pack_id in usage.packs if not usage.used_bytes[pack_id]]
         packs = waits.packs([*unused, *emptied])
         state = CollectionState(waits.last.number + 1, started[0], packs, removals, final)
-        try:
-            store_state(self.store, self.keys, state, self.ports.randomness.token(SALT_BYTES))
-        except ObjectExists:
-            return CollectReport(reasons=("Another collection was faster; this one left everything to it.",))
         over_packs = {pack_id for pack_id, seconds in packs.items() if waits.is_over(seconds)}
-        expired = {pack_id for pack_id in over_packs if not locks.holds(usage.packs[pack_id].name)}
-        needed = self._needed(expired, usage)
-        self._carry_out(state, expired - needed, usage)
-        report = _report(state, expired - needed, usage, len(emptied))
+        unlocked = {pack_id for pack_id in over_packs if not locks.holds(usage.packs[pack_id].name)}
+        needed = self._needed(unlocked, usage)
+        report = _report(state, unlocked - needed, usage, waits)
         reasons = (*report.reasons, *locks.reasons(), *_need(needed))
-        return replace(report, locked_until=locks.latest, reasons=reasons)
+        report = replace(report, packs_copied=len(emptied), locked_until=locks.latest, reasons=reasons)
+        return _Decision(state, usage, unlocked - needed, report)
 
     def _waits(self, now: datetime, grace_seconds: float) -> _Waits:
         """The last run's decisions; where they cannot be read, everything begins to wait anew."""
@@ -171,8 +198,7 @@ class Collector:
         by_wall = (clock.now() - wall).total_seconds()
         return abs(by_wall - (clock.monotonic() - monotonic)) > MAX_CLOCK_DISAGREEMENT_SECONDS
 
-    def _empty(self, usage: Usage, last: CollectionState) -> list[PackId]:
-        chosen = packs_to_empty(usage, last.packs.keys())
+    def _emptied(self, usage: Usage, chosen: Sequence[PackId]) -> list[PackId]:
         if not chosen:
             return []
         packer = Packer(
@@ -209,13 +235,14 @@ class Collector:
             return True
         return False
 
-    def _carry_out(self, state: CollectionState, expired: Collection[PackId], usage: Usage) -> None:
+    def _carry_out(self, decision: _Decision) -> None:
         """Delete what has waited long enough; from here on a crash only means that the next run does it."""
-        for point_id in state.final:
+        usage = decision.usage
+        for point_id in decision.state.final:
             self.catalog.forget(point_id)
         used = [pack_id for pack_id in usage.packs if usage.used_bytes[pack_id]]
-        rewrite_index(self.store, self.index, expired, used)
-        for pack_id in sorted(expired):
+        rewrite_index(self.store, self.index, decision.expired, used)
+        for pack_id in sorted(decision.expired):
             self.store.delete(usage.packs[pack_id].name)
         self.catalog.forget_traces()
         self.store.sweep()
@@ -239,22 +266,23 @@ def _need(needed: Collection[PackId]) -> list[str]:
     return [f"{len(needed)} packs stay: they have the last good copy of something. Repair the repository."]
 
 
-def _report(state: CollectionState, expired: Collection[PackId], usage: Usage, copied_count: int) -> CollectReport:
+def _report(state: CollectionState, expired: Collection[PackId], usage: Usage, waits: _Waits) -> CollectReport:
     freed = sum(usage.packs[pack_id].size_bytes for pack_id in expired)
     waiting = [usage.packs[pack_id].size_bytes for pack_id in state.packs if pack_id not in expired]
-    reasons = [f"The point {point_id} is gone: its removal has waited out its grace." for point_id in state.final]
+    reasons = [f"The point {point_id} goes: its removal has waited out its grace." for point_id in state.final]
+    removed_count = len(state.removals) - len(state.final)
+    if removed_count:
+        reasons.append(f"{removed_count} removed points wait and can be taken back{waits.first(state.removals)}.")
     if expired:
-        reasons.append(
-            f"{len(expired)} packs are deleted ({format_bytes(freed)}): no point has used them for the grace."
-        )
+        reasons.append(f"{len(expired)} packs go ({format_bytes(freed)}): no point has used them for the grace.")
     if waiting:
-        reasons.append(f"{len(waiting)} packs wait ({format_bytes(sum(waiting))}): no point uses them now.")
+        told = f"{len(waiting)} packs wait ({format_bytes(sum(waiting))}): no point uses them now"
+        reasons.append(f"{told}{waits.first(state.packs)}.")
     return CollectReport(
         points_gone=state.final,
         packs_deleted=len(expired),
         bytes_freed=freed,
         packs_waiting=len(waiting),
         bytes_waiting=sum(waiting),
-        packs_copied=copied_count,
         reasons=tuple(reasons),
     )

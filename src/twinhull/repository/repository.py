@@ -246,12 +246,15 @@ class Repository:
                 self.remove_point(verdict.point.id, verdict.reason)
         return verdicts
 
-    def collect(self, *, grace_seconds: float = GRACE_SECONDS, is_alone: bool = False) -> CollectReport:
+    def collect(
+        self, *, grace_seconds: float = GRACE_SECONDS, is_alone: bool = False, is_dry_run: bool = False
+    ) -> CollectReport:
         """Give back the space of what no point uses, and carry out removals that have waited for their grace.
 
         Runs beside readers and writers. ``is_alone`` vouches that nobody writes to the repository now, nor began to
-        before: only then may the grace be shorter than twice the time that a writer may take, even 0. Raises
-        RepositoryDamaged, with nothing removed, where it cannot be known what the points use.
+        before: only then may the grace be shorter than twice the time that a writer may take, even 0. A dry run writes
+        nothing, and reports what a run would do now. Raises RepositoryDamaged, with nothing removed, where it cannot be
+        known what the points use.
         """
         self._key_objects().require_current(self.keys)
         collector = Collector(
@@ -264,7 +267,7 @@ class Repository:
             chunk_size_bytes=self.chunk_size_bytes,
             level=DEFAULT_LEVEL,
         )
-        return collector.collect(grace_seconds=grace_seconds, is_alone=is_alone)
+        return collector.collect(grace_seconds=grace_seconds, is_alone=is_alone, is_dry_run=is_dry_run)
 
     def diff(self, old: DiskRoot | None, new: DiskRoot) -> Iterator[Extent]:
         """Where a disk differs from an older one, with ``is_zero`` as the new one has it; see ``Reader.diff``."""
