@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 
 from twinhull.repository import DirectoryStore, StoreError, StoreFull, open_store
 
-from .world import CHUNK, capture, content_of, document, made, noise, opened, write_disk
+from .world import CHUNK, capture, content_of, document, made, noise, opened, ports, write_disk
 
 DISK = noise("disk", 60 * CHUNK)
 CAPTURES = """
@@ -99,24 +100,27 @@ def test_a_write_that_tears_is_finished(tmp_path: Path, monkeypatch: pytest.Monk
 
 @dataclass(frozen=True)
 class _Mount:
-    """A disk that can be taken away under a repository: what was there is elsewhere then, and its place is bare."""
+    """A disk that can be taken away under a repository: what was there is elsewhere then."""
 
     root: Path
-    is_leaving_directory: bool
+    what_is_left: str
 
     def unmount(self) -> None:
         self.root.rename(self.root.with_name("away"))
-        if self.is_leaving_directory:
+        if self.what_is_left == "another disk":
+            made(open_store(str(self.root)), ports(seed="another"))
+        if self.what_is_left == "an empty directory":
             self.root.mkdir()
 
     def mount(self) -> None:
-        if self.is_leaving_directory:
-            self.root.rmdir()  # fails where anything was written to the bare place
-        assert not self.root.exists()
+        written = {path.relative_to(self.root).parts[0] for path in self.root.rglob("*")}
+        assert written == ({"config", "key"} if self.what_is_left == "another disk" else set())
+        assert self.root.exists() == (self.what_is_left != "nothing")
+        shutil.rmtree(self.root, ignore_errors=True)
         self.root.with_name("away").rename(self.root)
 
 
-@pytest.fixture(params=[True, False], ids=["an empty mount point", "no directory"])
+@pytest.fixture(params=["an empty directory", "nothing", "another disk"])
 def mount(request: pytest.FixtureRequest, tmp_path: Path) -> _Mount:
     made(open_store(str(tmp_path / "points")))
     return _Mount(tmp_path / "points", request.param)
@@ -171,6 +175,7 @@ def test_nothing_is_said_to_be_missing_on_a_disk_that_is_not_there(mount: _Mount
         lambda: repository.point(point.id),
         lambda: repository.restore_point(removed.id),
         lambda: repository.store.delete("point-00"),
+        lambda: repository.store.size("config"),
         repository.verify,
         repository.collect,
     ]

@@ -4,8 +4,8 @@ An object is written to a file beside its place, synced, linked to its name (whi
 its directory is synced. A crash leaves at most a partial file, which holds no name that anybody reads; the next store
 that opens the directory for writing removes it, unless its writer still lives (a writer holds a lock on its file).
 
-A disk that is unmounted leaves an empty directory, or none: once a store has seen the repository's config, it writes
-nothing, and believes that nothing is missing, where the config is gone.
+A disk that is unmounted leaves an empty directory, or none, or another disk is mounted there: once a store has seen the
+repository's config, it writes nothing, and believes that nothing is missing, where that config is gone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class DirectoryStore:
     def __init__(self, root: Path, randomness: Randomness | None = None) -> None:
         self.root = root.absolute()
         self._randomness = randomness or SystemRandomness()
-        self._has_seen_config = False
+        self._config: bytes | None = None
 
     @property
     def url(self) -> str:
@@ -56,7 +56,7 @@ class DirectoryStore:
                 except FileExistsError:
                     raise ObjectExists(f"The object '{name}' exists already in {self.root}.") from None
             _sync_directory(path.parent)
-        self._note(name)
+            self._note(name)
 
     def read(self, name: str) -> bytes:
         """See ``Store.read``."""
@@ -107,10 +107,14 @@ class DirectoryStore:
             return sum(_remove_if_orphaned(path) for path in self.root.rglob(f"{PARTIAL_PREFIX}*"))
 
     def _note(self, name: str) -> None:
-        self._has_seen_config |= name == CONFIG_NAME
+        """The first config that is met is this store's for good."""
+        if name == CONFIG_NAME:
+            self._config = self._config or self._path(name).read_bytes()
+            self._require_there()
 
     def _require_there(self) -> None:
-        if self._has_seen_config and not self._path(CONFIG_NAME).exists():
+        path = self._path(CONFIG_NAME)
+        if self._config is not None and not (path.exists() and path.read_bytes() == self._config):
             raise StoreError(
                 f"The repository is not in {self.root} any more; nothing was changed there.",
                 hint="Is its disk mounted there?",
@@ -174,8 +178,8 @@ class DirectoryStore:
             except FileNotFoundError:
                 self._require_there()
                 raise ObjectMissing(f"There is no object '{name}' in {self.root}.") from None
-            self._note(name)
             try:
+                self._note(name)
                 yield descriptor
             finally:
                 os.close(descriptor)
