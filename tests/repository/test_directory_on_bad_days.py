@@ -163,6 +163,26 @@ def test_a_disk_that_is_unmounted_under_a_capture_fails_it(
     assert repository.verify(read_data=True).is_good
 
 
+def test_a_disk_that_is_unmounted_just_after_the_look_takes_no_object(
+    mount: _Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DirectoryStore(mount.root)
+    store.read("config")
+    make_directory = DirectoryStore._make_directory
+
+    def unmount_first(store: DirectoryStore, folder: Path) -> None:
+        monkeypatch.undo()
+        mount.unmount()
+        before.extend(mount.root.rglob("*"))
+        make_directory(store, folder)
+
+    before: list[Path] = []
+    monkeypatch.setattr(DirectoryStore, "_make_directory", unmount_first)
+    with _refused():
+        store.create("point-00", [b"x"])
+    assert [path for path in mount.root.rglob("*") if path.is_file() and path not in before] == []
+
+
 def test_nothing_is_said_to_be_missing_on_a_disk_that_is_not_there(mount: _Mount) -> None:
     repository = opened(open_store(str(mount.root)))
     point = capture(repository, DISK)
