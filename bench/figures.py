@@ -22,9 +22,13 @@ class Figure:
         return self.bar is None or self.value <= self.bar
 
     def __str__(self) -> str:
-        value = f"{self.value:,.0f}" if self.value >= THOUSAND or self.value == int(self.value) else f"{self.value:.3f}"
-        bar = "no bar" if self.bar is None else f"at most {self.bar:,g} {self.unit}"
-        return f"{self.name:<52} {value:>14} {self.unit:<8} {bar:<24} {'holds' if self.holds else 'falls short'}"
+        verdict = "holds" if self.holds else "falls short"
+        bar = "no bar" if self.bar is None else f"at most {_number(self.bar)} {self.unit}"
+        return f"{self.name:<52} {_number(self.value):>14} {self.unit:<8} {bar:<24} {verdict}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= THOUSAND or value == int(value) else f"{value:.3f}"
 
 
 def show(figures: list[Figure]) -> int:
