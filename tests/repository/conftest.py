@@ -28,7 +28,8 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ports = _free_ports(address, 8)
     names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc")
     settings = [f"-{name}={port}" for name, port in zip((*names, "s3.port", "s3.port.grpc"), ports, strict=True)]
-    argv = [str(weed), "server", "-s3", f"-dir={directory}", f"-ip={address}", f"-ip.bind={address}"]
+    argv = [str(weed), f"-logdir={directory}", "server", "-s3", f"-dir={directory}"]
+    argv += [f"-ip={address}", f"-ip.bind={address}"]
     # Off: their ports are fixed, so a second server on the machine would end at its start.
     argv += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     endpoint = f"http://{address}:{ports[6]}"
