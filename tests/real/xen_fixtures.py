@@ -40,9 +40,9 @@ KEY = DiskKey("vda")
 NETWORKS = {"user": "bridge:xenbr0"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def xen_host(short_directory: Path) -> Iterator[XenHost]:
-    """A private Xen host for the whole session."""
+    """A private Xen host for a file's tests: even an idle one keeps a processor busy for as long as it lives."""
     host = XenHost.start(short_directory / "x")
     yield host
     host.stop()
