@@ -8,11 +8,9 @@ import pytest
 
 from twinhull.repository import MemoryStore, Repository, copy_points
 
-from .world import CHUNK, DATABASE, capture, content_of, document, made, noise, ports, write_disk
-
-ONE = noise("one", 90 * CHUNK) + bytes(100 * CHUNK) + noise("end", CHUNK)
-TWO = ONE[: 10 * CHUNK] + noise("two", CHUNK) + ONE[11 * CHUNK :] + noise("grown", 2 * CHUNK)
-OTHER = noise("other", 20 * CHUNK)
+from . import copies
+from .copies import TWO, filled
+from .world import CHUNK, capture, content_of, document, noise, write_disk
 
 
 @pytest.fixture
@@ -22,15 +20,7 @@ def store() -> MemoryStore:
 
 @pytest.fixture
 def first(store: MemoryStore) -> Repository:
-    repository = made(store)
-    point = capture(repository, ONE)
-    capture(repository, TWO, (point, ONE))
-    capture(repository, OTHER, machine_id=DATABASE)
-    return repository
-
-
-def _second(chunk_size_bytes: int = CHUNK) -> Repository:
-    return made(MemoryStore(), ports(seed="second"), chunk_size_bytes)
+    return filled(store)
 
 
 def _contents(repository: Repository) -> dict[str, bytes]:
@@ -39,14 +29,14 @@ def _contents(repository: Repository) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("chunk_size_bytes", [CHUNK, 4 * CHUNK, 16 * CHUNK])
 def test_a_copy_holds_the_same_points(first: Repository, chunk_size_bytes: int) -> None:
-    second = _second(chunk_size_bytes)
+    second = copies.second(chunk_size_bytes)
     assert [verdict.is_copied for verdict in copy_points(first, second)] == [True] * 3
     assert _contents(second) == _contents(first)
     assert [point.document.spec for point in second.points()] == [point.document.spec for point in first.points()]
 
 
 def test_a_second_copying_copies_what_is_new(first: Repository) -> None:
-    second = _second()
+    second = copies.second()
     copy_points(first, second)
     before = sum(info.size_bytes for info in second.store.list("pack-"))
     newest = capture(first, TWO + noise("three", CHUNK))
@@ -57,7 +47,7 @@ def test_a_second_copying_copies_what_is_new(first: Repository) -> None:
 
 
 def test_what_the_target_removed_or_has_otherwise_is_left_alone(first: Repository) -> None:
-    second = _second()
+    second = copies.second()
     points = first.points()
     with second.writer() as writer:
         root = write_disk(writer, b"mine" * CHUNK)

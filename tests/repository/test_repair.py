@@ -20,12 +20,11 @@ from twinhull.repository import (
     repair,
 )
 
+from . import copies
+from .copies import ONE, OTHER, TWO, filled
 from .misbehaving import CrashedError, FailingStore, Fault, crash_after, crash_before
-from .world import CHUNK, DATABASE, WEB, capture, content_of, document, made, noise, opened, ports, write_disk
+from .world import CHUNK, DATABASE, WEB, content_of, document, made, noise, opened, ports, write_disk
 
-ONE = noise("one", 90 * CHUNK) + bytes(6000 * CHUNK) + noise("end", CHUNK // 2)
-TWO = ONE[: 10 * CHUNK] + noise("two", CHUNK) + ONE[11 * CHUNK :] + noise("grown", 2 * CHUNK)
-OTHER = noise("other", 20 * CHUNK)
 Harm = Callable[[MemoryStore, str], None]
 
 
@@ -53,15 +52,7 @@ def store() -> MemoryStore:
 
 @pytest.fixture
 def first(store: MemoryStore) -> Repository:
-    repository = made(store)
-    point = capture(repository, ONE)
-    capture(repository, TWO, (point, ONE))
-    capture(repository, OTHER, machine_id=DATABASE)
-    return repository
-
-
-def _second(chunk_size_bytes: int = CHUNK) -> Repository:
-    return made(MemoryStore(), ports(seed="second"), chunk_size_bytes)
+    return filled(store)
 
 
 def _disk(content: bytes, machine_id: str = WEB) -> DiskHealer:
@@ -82,7 +73,7 @@ def _harm_all(store: MemoryStore, harm: Harm) -> None:
 def test_a_copy_repairs_what_is_damaged(
     store: MemoryStore, first: Repository, harm: Harm, chunk_size_bytes: int
 ) -> None:
-    second = _second(chunk_size_bytes)
+    second = copies.second(chunk_size_bytes)
     copy_points(first, second)
     good = _contents(first)
     _harm_all(store, harm)
@@ -129,7 +120,7 @@ def test_a_point_on_its_way_out_is_repaired_too(store: MemoryStore, first: Repos
 
 
 def test_what_nobody_holds_is_said_and_the_rest_is_kept(store: MemoryStore, first: Repository) -> None:
-    second = _second()
+    second = copies.second()
     copy_points(first, second, DATABASE)
     _harm_all(store, _flip_a_third)
     damaged = opened(store)
@@ -164,7 +155,7 @@ def _readable(repository: Repository) -> Iterator[tuple[str, bytes]]:
 
 
 def test_false_content_repairs_nothing(store: MemoryStore, first: Repository) -> None:
-    second = _second()
+    second = copies.second()
     with second.writer() as writer:
         writer.publish(document({"vda": write_disk(writer, noise("false", 20 * CHUNK))}, DATABASE))
     _harm_all(store, _lose)
