@@ -163,24 +163,23 @@ def test_a_disk_that_is_unmounted_under_a_capture_fails_it(
     assert repository.verify(read_data=True).is_good
 
 
-def test_a_disk_that_is_unmounted_just_after_the_look_takes_no_object(
+def test_a_disk_that_is_changed_just_after_the_look_still_gets_its_object(
     mount: _Mount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nothing is written beside it: what took the disk's place stays as it was."""
     store = DirectoryStore(mount.root)
     store.read("config")
-    make_directory = DirectoryStore._make_directory
+    sync = os.fsync
 
-    def unmount_first(store: DirectoryStore, folder: Path) -> None:
+    def sync_and_unmount(descriptor: int) -> None:
         monkeypatch.undo()
+        sync(descriptor)
         mount.unmount()
-        before.extend(mount.root.rglob("*"))
-        make_directory(store, folder)
 
-    before: list[Path] = []
-    monkeypatch.setattr(DirectoryStore, "_make_directory", unmount_first)
-    with _refused():
-        store.create("point-00", [b"x"])
-    assert [path for path in mount.root.rglob("*") if path.is_file() and path not in before] == []
+    monkeypatch.setattr(os, "fsync", sync_and_unmount)
+    store.create("pack-00", [b"x"])
+    mount.mount()
+    assert store.read("pack-00") == b"x"
 
 
 def test_nothing_is_said_to_be_missing_on_a_disk_that_is_not_there(mount: _Mount) -> None:

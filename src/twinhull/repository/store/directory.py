@@ -43,14 +43,13 @@ class DirectoryStore:
 
     def create(self, name: str, parts: Sequence[bytes]) -> None:
         """See ``Store.create``."""
-        path = self._path(name)
-        with self._told(f"write '{name}' to"):
-            self._require_there()
-            self._make_directory(path.parent)
+        checked_name(name)
+        with self._told(f"write '{name}' to"), self._held() as root:
+            path = _path(root, name)
+            _make_directory(path.parent)
             with self._partial(path.parent) as (partial, descriptor):
                 _write_all(descriptor, parts)
                 os.fsync(descriptor)
-                self._require_there()  # again: only an open file keeps its disk from being unmounted
                 try:
                     os.link(partial, path)
                 except FileExistsError:
@@ -112,8 +111,21 @@ class DirectoryStore:
             self._config = self._config or self._path(name).read_bytes()
             self._require_there()
 
-    def _require_there(self) -> None:
-        path = self._path(CONFIG_NAME)
+    @contextmanager
+    def _held(self) -> Iterator[Path]:
+        """The repository's directory through an open descriptor: its disk cannot be unmounted, nor another be met."""
+        if self._config is None:
+            _make_directory(self.root)
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            root = Path(f"/proc/self/fd/{descriptor}")
+            self._require_there(root)
+            yield root
+        finally:
+            os.close(descriptor)
+
+    def _require_there(self, root: Path | None = None) -> None:
+        path = _path(root or self.root, CONFIG_NAME)
         if self._config is not None and not (path.exists() and path.read_bytes() == self._config):
             raise StoreError(
                 f"The repository is not in {self.root} any more; nothing was changed there.",
@@ -133,8 +145,7 @@ class DirectoryStore:
             raise kind(f"Could not {action} {self.root}: {error.strerror or error}.", hint=hint) from error
 
     def _path(self, name: str) -> Path:
-        kind, _, rest = checked_name(name).partition("-")
-        return self.root / kind / rest[:2] / name if kind in _SHARDED else self.root / kind / name
+        return _path(self.root, checked_name(name))
 
     def _list_folder(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
         for name in sorted(_names(folder)):
@@ -143,13 +154,6 @@ class DirectoryStore:
                     yield ObjectInfo(name, (folder / name).stat().st_size)
                 except FileNotFoundError:  # deleted since; then it is not there
                     continue
-
-    def _make_directory(self, folder: Path) -> None:
-        if folder.is_dir():
-            return
-        self._make_directory(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync_directory(folder.parent)
 
     @contextmanager
     def _partial(self, folder: Path) -> Iterator[tuple[Path, int]]:
@@ -183,6 +187,19 @@ class DirectoryStore:
                 yield descriptor
             finally:
                 os.close(descriptor)
+
+
+def _path(root: Path, name: str) -> Path:
+    kind, _, rest = name.partition("-")
+    return root / kind / rest[:2] / name if kind in _SHARDED else root / kind / name
+
+
+def _make_directory(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_directory(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_directory(folder.parent)
 
 
 def _names(folder: Path) -> list[str]:
