@@ -7,7 +7,7 @@ from threading import Event, Thread
 
 import pytest
 
-from tests.manager.world import HERE, THERE, Setup, machine_id, make_setup, spec
+from tests.manager.world import HERE, PASSPHRASE, THERE, Setup, machine_id, make_setup, spec
 from twinhull.manager.facts import Limits
 from twinhull.manager.locks import Lock
 from twinhull.manager.manager import Manager
@@ -15,6 +15,7 @@ from twinhull.manager.names import REPOSITORY
 from twinhull.manager.orders import Desk, FailoverOptions, SyncOptions
 from twinhull.manager.records import Plan, RunRecord, RunState
 from twinhull.manager.serve import Server
+from twinhull.manager.state import write_private
 from twinhull.manager.wants import Ears
 from twinhull.model.errors import AlreadyServing, RunUnfinished
 from twinhull.model.machine import PlanName, SiteName
@@ -225,6 +226,27 @@ def test_a_repository_that_is_gone_for_a_while_is_told_and_written_to_when_it_is
         away.rename(points)
         setup.world.ports.clock.sleep(16)
         heard.wait_for(lambda: len(manager.repository.points()) == 2)
+
+
+@pytest.mark.parametrize("new_passphrase", [None, "battery staple"])
+def test_serve_goes_on_after_another_process_has_rotated_the_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_passphrase: str | None
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch, rpo_seconds=100)
+    write_private(setup.state.passphrase, PASSPHRASE.encode())
+    monkeypatch.setattr(Setup, "environment", {})
+    new_file = tmp_path / "new" if new_passphrase else None
+    if new_file and new_passphrase:
+        new_file.write_text(new_passphrase)
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: len(heard.words("done")) == 1)
+        with setup.manager("command line") as other:
+            other.vault.rotate_keys(other.repository, new_file)
+        setup.world.ports.clock.sleep(101)
+        heard.wait_for(lambda: len(heard.words("done")) == 2)
+        assert not heard.words("failed")
+        assert manager.repository.keys.number == 2
+        assert len(manager.repository.points()) == 2
 
 
 def test_one_site_down_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from twinhull.manager.manager import Manager
 from twinhull.manager.records import Plan
@@ -49,9 +49,11 @@ class Setup:
     state: StateDirectory
     ports: Ports
 
+    environment: ClassVar[Mapping[str, str]] = {"TWINHULL_PASSPHRASE": PASSPHRASE}
+
     @contextmanager
     def manager(self, origin: str = "test") -> Iterator[Manager]:
-        with Manager(self.state, self.ports, {"TWINHULL_PASSPHRASE": PASSPHRASE}, origin=origin) as manager:
+        with Manager(self.state, self.ports, self.environment, origin=origin) as manager:
             yield manager
 
 

@@ -121,6 +121,11 @@ def test_equal_content_is_stored_once_across_a_rotation() -> None:
     assert len(list(store.list("pack-"))) == before
 
 
+def _key_numbers(store: MemoryStore, names: set[str]) -> set[int]:
+    """Under which keys those objects are sealed."""
+    return {int.from_bytes(store.objects[name][12:14], "little") for name in names}
+
+
 def test_who_has_the_key_of_before_reads_nothing_that_came_after() -> None:
     store = MemoryStore()
     repository, before = _rotated(store)
@@ -130,9 +135,7 @@ def test_who_has_the_key_of_before_reads_nothing_that_came_after() -> None:
     told: list[object] = []
     assert [point.sequence for point in thief.points(on_damage=lambda point_id, _: told.append(point_id))] == [1]
     assert told == [secret.id]
-    for name in set(store.objects) - names:
-        number = int.from_bytes(store.objects[name][12:14], "little")
-        assert number == 2, name
+    assert _key_numbers(store, set(store.objects) - names) == {2}
 
 
 def test_every_other_passphrase_is_shut_out_and_told_why() -> None:
@@ -160,34 +163,121 @@ def test_only_who_knows_the_passphrase_rotates() -> None:
     assert store.objects == before
 
 
-def test_a_process_of_before_a_rotation_changes_nothing_and_is_told() -> None:
+WRITES: dict[str, Callable[[Repository], object]] = {
+    "capture": lambda old: capture(old, noise("more", 3 * CHUNK)),
+    "remove": lambda old: old.remove_point(old.points()[0].id),
+    "hold": lambda old: old.hold_point(old.points()[0].id, "just so"),
+    "collect": lambda old: old.collect(grace_seconds=0, is_alone=True),
+    "verify": lambda old: old.verify(read_data=True),
+    "rotate": lambda old: old.rotate_keys(PASSPHRASE, PASSPHRASE, CHEAP),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
+def test_what_was_opened_before_a_rotation_writes_under_the_new_key(write: Callable[[Repository], object]) -> None:
+    store = MemoryStore()
+    capture(made(store), DISK)
+    old = opened(store)
+    opened(store, seed="other").rotate_keys(PASSPHRASE, PASSPHRASE, CHEAP)
+    before = set(store.objects)
+    write(old)
+    written = {name for name in set(store.objects) - before if not name.startswith("key-")}
+    assert written
+    assert 1 not in _key_numbers(store, written)
+    assert old.verify(read_data=True).is_good
+
+
+def test_what_was_opened_before_a_rotation_reads_what_came_after() -> None:
+    store = MemoryStore()
+    first = capture(made(store), DISK)
+    old = opened(store)
+    other = opened(store, seed="other")
+    other.rotate_keys(PASSPHRASE, PASSPHRASE, CHEAP)
+    second = capture(other, noise("more", 3 * CHUNK), (first, DISK))
+    other.hold_point(second.id, "just so")
+    assert content_of(old, second) == noise("more", 3 * CHUNK), "also what is found by the index alone"
+    assert old.points() == [first, second]
+    assert old.hold_reason(second.id) == "just so"
+    assert old.verify(read_data=True).is_good
+
+
+def test_a_capture_of_before_a_rotation_publishes_and_the_next_is_under_the_new_key() -> None:
     store = MemoryStore()
     made(store)
     old = opened(store)
+    with old.writer() as writer:
+        root = write_disk(writer, DISK)
+        opened(store, seed="other").rotate_keys(PASSPHRASE, PASSPHRASE, CHEAP)
+        first = writer.publish(document({"vda": root}))
+    before = set(store.objects)
+    second = capture(old, DISK + noise("more", CHUNK), (first, DISK))
+    assert _key_numbers(store, set(store.objects) - before) == {2}
+    later = opened(store, seed="later")
+    assert [content_of(later, point) for point in (first, second)] == [DISK, DISK + noise("more", CHUNK)]
+
+
+class _KeyReads(FailingStore[MemoryStore]):
+    """Counts how often the object of a key was read."""
+
+    count = 0
+
+    def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        self.count += name.startswith("key-")
+        return super().read_range(name, offset_bytes, length_bytes)
+
+
+def test_the_passphrase_of_now_is_asked_for_and_none_is_guessed_with_twice() -> None:
+    store = _KeyReads(MemoryStore())
+    made(store)
+    known = [PASSPHRASE]
+    old = Repository.open(store, PASSPHRASE, ports=ports(seed="old"), find_passphrase=lambda: known[0])
+    opened(store, seed="other").rotate_keys(PASSPHRASE, NEW, CHEAP)
+    before = dict(store.inner.objects)
+    counts = []
+    for _ in range(3):
+        with pytest.raises(KeysRotated, match="opens with this passphrase"):
+            capture(old, DISK)
+        counts.append(store.count)
+    assert counts[0] == counts[2]
+    assert store.inner.objects == before
+    known[0] = NEW
+    assert content_of(_open(store.inner, NEW), capture(old, DISK)) == DISK
+
+
+def test_a_passphrase_that_cannot_be_found_is_told() -> None:
+    store = MemoryStore()
+    made(store)
+
+    def find() -> str:
+        raise UsageError("The passphrase file is empty.")
+
+    old = Repository.open(store, PASSPHRASE, ports=ports(seed="old"), find_passphrase=find)
+    assert capture(old, DISK).sequence == 1, "nobody is asked before a rotation"
     opened(store, seed="other").rotate_keys(PASSPHRASE, PASSPHRASE, CHEAP)
+    with pytest.raises(KeysRotated, match=r"The passphrase file is empty\."):
+        capture(old, DISK)
+
+
+def test_a_process_that_does_not_learn_the_new_passphrase_changes_nothing_and_is_told() -> None:
+    store = MemoryStore()
+    point = capture(made(store), DISK)
+    old = opened(store)
+    opened(store, seed="other").rotate_keys(PASSPHRASE, NEW, CHEAP)
     before = dict(store.objects)
     attempts: list[Callable[[], object]] = [
         lambda: capture(old, DISK),
         lambda: old.collect(grace_seconds=0, is_alone=True),
+        lambda: old.remove_point(point.id),
+        lambda: old.hold_point(point.id, "just so"),
         old.verify,
-        lambda: old.change_passphrase(PASSPHRASE, NEW, CHEAP),
+        lambda: old.change_passphrase(NEW, "third", CHEAP),
         lambda: old.add_recovery_key(CHEAP),
-        lambda: old.rotate_keys(PASSPHRASE, NEW, CHEAP),
+        lambda: old.rotate_keys(NEW, "third", CHEAP),
     ]
     for attempt in attempts:
         with pytest.raises(KeysRotated, match="rotated since"):
             attempt()
     assert store.objects == before
-
-
-def test_a_writer_at_work_during_a_rotation_publishes() -> None:
-    store = MemoryStore()
-    repository = made(store)
-    with repository.writer() as writer:
-        root = write_disk(writer, DISK)
-        opened(store, seed="other").rotate_keys(PASSPHRASE, PASSPHRASE, CHEAP)
-        point = writer.publish(document({"vda": root}))
-    assert content_of(opened(store, seed="later"), point) == DISK
 
 
 class _Overtaken(FailingStore[MemoryStore]):

@@ -83,5 +83,5 @@ def rotate(
         number = repository.keys.number
     door.screen.answer(
         {"key_number": number},
-        f"Key {number} is in force. Restart 'twinhull serve': it goes no further with the old one.",
+        f"Key {number} is in force. 'twinhull serve' takes it, if it finds the passphrase where it found the old one.",
     )

@@ -74,7 +74,7 @@ class Vault:
         """The repository; raises RepositoryMissing, WrongPassphrase, RepositoryVersionTooNew, StoreError."""
         store = open_store(self.address())
         near = None if isinstance(store, DirectoryStore) else CachedStore(store, self.state.cache)
-        return Repository.open(store, self.passphrase(), ports=self.ports, near=near)
+        return Repository.open(store, self.passphrase(), ports=self.ports, near=near, find_passphrase=self.passphrase)
 
     def create(self, url: str, passphrase: str, *, is_keeping: bool) -> Repository:
         """Make a repository and remember it; ``is_keeping`` keeps the passphrase, so that ``serve`` needs nobody."""

@@ -69,10 +69,10 @@ def parse_header(keys: Keys, data: bytes, kind: ObjectKind, name: str) -> Header
     head = Header(kind, bytes(salt), key_number)
     if version != FORMAT_VERSION or found != kind or data[: HEADER.size] != bytes(head):
         raise RepositoryDamaged(f"The object '{name}' has a header that does not fit its name.")
-    if not 1 <= key_number <= keys.number:
+    if not keys.has(key_number):
         raise RepositoryDamaged(
             f"The object '{name}' is sealed under key {key_number}, and {keys.number} are known here.",
-            hint="If the keys were rotated since the repository was opened, open it again.",
+            hint="If the keys were rotated, open the repository with the passphrase of now.",
         )
     return head
 

@@ -76,7 +76,7 @@ class KeyObjects:
         """The ring that the passphrase opens; raises WrongPassphrase, also for one of before the last rotation."""
         problems: list[str] = []
         found: list[Keys] = []
-        for name in self._names():
+        for name in self.names():
             try:
                 keys = self._unwrapped(name, passphrase)
             except _DAMAGE as error:
@@ -128,7 +128,7 @@ class KeyObjects:
 
         Raises WrongPassphrase, KeysRotated. A crash on the way leaves the old keys in force, or the new ones.
         """
-        replaced = self._names()
+        replaced = self.names()
         self._opened_by(old)
         self.require_current(keys)
         key = self.randomness.token(KEY_BYTES)
@@ -139,7 +139,7 @@ class KeyObjects:
         except KeysRotated:
             self.store.delete(name)
             raise
-        keys.add(key)
+        keys.grow(rotated.ring)
         for each in replaced:
             self.store.delete(each)
 
@@ -158,10 +158,14 @@ class KeyObjects:
                 hint="Everything can still be read: copy the repository to a new one.",
             )
 
-    def require_known(self, keys: Keys) -> None:
-        """Raises KeysRotated where objects may be sealed under a key that the ring does not have."""
-        if self._last_rotation() > keys.number:
-            raise self._rotated()
+    def is_known(self, keys: Keys) -> bool:
+        """Whether the ring has every key that objects may be sealed under."""
+        return self._last_rotation() <= keys.number
+
+    def require_known(self, keys: Keys, why_not: str = "") -> None:
+        """Raises KeysRotated where the ring lacks a key that is in force; ``why_not`` says why it could not be had."""
+        if not self.is_known(keys):
+            raise self._rotated(why_not)
 
     def _put_in_force(self, keys: Keys) -> None:
         name = f"{_ROTATION}{keys.number:08d}"
@@ -186,13 +190,14 @@ class KeyObjects:
             return False
         return True
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """The objects, each of which wraps a ring."""
         return [info.name for info in self.store.list(_KEY)]
 
     def _opened_by(self, passphrase: str) -> list[str]:
         """The objects that a passphrase opens; raises WrongPassphrase where there is none."""
         found = []
-        for name in self._names():
+        for name in self.names():
             with suppress(*_DAMAGE):
                 found += [name] if self._unwrapped(name, passphrase) else []
         if not found:
@@ -218,10 +223,12 @@ class KeyObjects:
             hint="Check the passphrase; each repository has its own.",
         )
 
-    def _rotated(self) -> KeysRotated:
+    def _rotated(self, why_not: str = "") -> KeysRotated:
+        told = f"were rotated since it was opened; nothing was changed. {why_not}".strip()
         return KeysRotated(
-            f"The keys of the repository in {self.store.url} were rotated since it was opened; nothing was changed.",
-            hint="Open it again with the passphrase of now: repeat the command, restart 'twinhull serve'.",
+            f"The keys of the repository in {self.store.url} {told}",
+            hint="Repeat it with the passphrase of now. 'twinhull serve' goes on by itself once that is where it found "
+            "the old one; where it got that from its environment, restart it.",
         )
 
 

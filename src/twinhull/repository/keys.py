@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from blake3 import blake3
@@ -32,6 +32,8 @@ class Keys:
         if not 1 <= len(ring) <= MAX_KEYS or any(len(key) != KEY_BYTES for key in ring):
             raise ValueError(f"a ring holds 1 to {MAX_KEYS} keys of {KEY_BYTES} bytes each")
         self.ring = tuple(ring)
+        self.find_more: Callable[[], None] | None = None
+        """Called where a key is asked for that is not in the ring; it may have come by a rotation since."""
         self._id_keys = {kind: self.derive(f"id {kind.name.lower()}") for kind in ChunkKind}
         self._config_key = self.derive("config")
         self.cipher = lru_cache(_CACHED_CIPHERS)(self._cipher)
@@ -41,11 +43,21 @@ class Keys:
         """Under which key new objects are sealed; keys are counted from 1."""
         return len(self.ring)
 
-    def add(self, key: bytes) -> None:
-        """Seal new objects under one more key."""
-        if len(key) != KEY_BYTES:
-            raise ValueError(f"a repository key has {KEY_BYTES} bytes")
-        self.ring = (*self.ring, key)
+    def grow(self, ring: Sequence[bytes]) -> None:
+        """Take a later ring of the same repository, and seal new objects under its newest key.
+
+        Raises ValueError where that ring has not come of this one.
+        """
+        if any(old != new for old, new in zip(self.ring, ring, strict=False)):
+            raise ValueError("the ring is not a later one of the same repository")
+        if len(ring) > len(self.ring):
+            self.ring = tuple(ring)
+
+    def has(self, number: int) -> bool:
+        """Whether the ring has the key of that number, if need be after a look for what rotations have added."""
+        if number > self.number and self.find_more:
+            self.find_more()
+        return 1 <= number <= self.number
 
     def derive(self, purpose: str, salt: bytes = b"", number: int = 1) -> bytes:
         """The key for one purpose; ``salt`` tells apart the objects of that purpose."""
@@ -61,4 +73,5 @@ class Keys:
         return hmac.new(self._config_key, config, hashlib.sha256).hexdigest()
 
     def _cipher(self, purpose: str, salt: bytes, number: int) -> AESGCM:
+        self.has(number)
         return AESGCM(self.derive(purpose, salt, number))

@@ -23,6 +23,7 @@ from twinhull.repository.keys import Keys
 from twinhull.repository.packs import pack_name
 from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.reader import Reader
+from twinhull.repository.renewal import FindPassphrase, Renewal, not_kept
 from twinhull.repository.retention import RetentionRules, Verdict, decide
 from twinhull.repository.store.contract import Store
 from twinhull.repository.verify import OnPack, Verifier, VerifyReport
@@ -35,12 +36,26 @@ DEFAULT_LEVEL = 1
 class Repository:
     """Restore points in a store. Safe for threads; make one with ``create`` or ``open``."""
 
-    def __init__(self, store: Store, config: Config, keys: Keys, ports: Ports, near: Store | None = None) -> None:
-        """``near`` is the same store through a cache: the index and the chunks are read through it."""
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        keys: Keys,
+        ports: Ports,
+        near: Store | None = None,
+        *,
+        find_passphrase: FindPassphrase = not_kept,
+    ) -> None:
+        """``near`` is the same store through a cache: the index and the chunks are read through it.
+
+        ``find_passphrase`` opens what rotations add meanwhile.
+        """
         self.store = store
         self.config = config
         self.keys = keys
         self._ports = ports
+        self._renewal = Renewal(self._key_objects(), keys, find_passphrase)
+        keys.find_more = self._renewal.look
         self.index = Index(near or store, keys, ports.randomness)
         self.chunks = Chunks(near or store, keys, self.index, config.chunk_size_bytes)
         self._catalog = Catalog(store, keys, ports)
@@ -59,19 +74,27 @@ class Repository:
         """Make an empty repository in a store; raises AlreadyExists, UsageError, StoreError."""
         world = ports or system_ports()
         config, keys = create_config(store, passphrase, chunk_size_bytes, cost or KdfCost(), world.randomness)
-        return cls(store, config, keys, world)
+        return cls(store, config, keys, world, find_passphrase=lambda: passphrase)
 
     @classmethod
     def open(
-        cls, store: Store, passphrase: str, *, ports: Ports | None = None, near: Store | None = None
+        cls,
+        store: Store,
+        passphrase: str,
+        *,
+        ports: Ports | None = None,
+        near: Store | None = None,
+        find_passphrase: FindPassphrase | None = None,
     ) -> Repository:
         """Open the repository in a store; ``near`` is the same store through a cache.
 
+        ``find_passphrase`` is asked for the passphrase of then if the keys are rotated while it is open; without it, it
+        is taken to be the same.
         Raises RepositoryMissing, RepositoryVersionTooNew, WrongPassphrase, RepositoryDamaged, StoreError.
         """
         world = ports or system_ports()
         config, keys = open_config(store, passphrase, world.randomness)
-        return cls(store, config, keys, world, near)
+        return cls(store, config, keys, world, near, find_passphrase=find_passphrase or (lambda: passphrase))
 
     def __enter__(self) -> Self:
         return self
@@ -98,6 +121,7 @@ class Repository:
 
         Nothing else is written anew.
         """
+        self._renewal.look()
         self._key_objects(cost).change_passphrase(self.keys, old, new)
 
     def rotate_keys(self, old: str, new: str, cost: KdfCost | None = None) -> None:
@@ -106,14 +130,14 @@ class Repository:
         What is stored stays readable. Recovery keys of before open nothing any more. Raises WrongPassphrase,
         KeysRotated where another process was faster.
         """
+        self._renewal.look()
         self._key_objects(cost).rotate(self.keys, old, new)
 
     def add_recovery_key(self, cost: KdfCost | None = None) -> str:
         """Make one more key, to be printed and locked away: it opens the repository wherever a passphrase does."""
+        self._renewal.require_current()
         recovery_key = new_recovery_key(self._ports.randomness)
-        objects = self._key_objects(cost)
-        objects.require_current(self.keys)
-        objects.add(self.keys, recovery_key)
+        self._key_objects(cost).add(self.keys, recovery_key)
         return recovery_key
 
     def _key_objects(self, cost: KdfCost | None = None) -> KeyObjects:
@@ -134,7 +158,7 @@ class Repository:
             self.store.delete(pack_name(pack_id))
 
     def _writer(self, level: int, damaged: Collection[PackId]) -> Writer:
-        self._key_objects().require_current(self.keys)
+        self._renewal.require_current()
         started = self._ports.clock.monotonic()  # before anything is read that the writer will build on
         context = WriterContext(
             store=self.store,
@@ -173,8 +197,9 @@ class Repository:
     def remove_point(self, wanted: PointId, reason: str = "asked for") -> None:
         """Take a point out of sight. Its data stays until collection, and until then it can be taken back.
 
-        Raises NotFound, and SafetyError for a held point.
+        Raises NotFound, SafetyError for a held point, and KeysRotated.
         """
+        self._renewal.require_current()
         self._catalog.remove(wanted, reason)
 
     def restore_point(self, wanted: PointId) -> Point:
@@ -190,10 +215,11 @@ class Repository:
         return self._catalog.removals()
 
     def hold_point(self, wanted: PointId, reason: str) -> None:
-        """Keep a point from retention and removal until it is released; raises NotFound.
+        """Keep a point from retention and removal until it is released; raises NotFound, KeysRotated.
 
         No error where it is held already; the first reason stays.
         """
+        self._renewal.require_current()
         self._catalog.hold(wanted, reason)
 
     def release_point(self, wanted: PointId) -> None:
@@ -215,7 +241,7 @@ class Repository:
         longest ago, so that samples add up to everything. Findings are in the report; only the store's own failures
         are raised.
         """
-        self._key_objects().require_known(self.keys)
+        self._renewal.require_known()
         # Nothing that is known already, in memory or nearby, says anything of what the store holds now.
         index = Index(self.store, self.keys, self._ports.randomness)
         verifier = Verifier(
@@ -256,7 +282,7 @@ class Repository:
         nothing, and reports what a run would do now. Raises RepositoryDamaged, with nothing removed, where it cannot be
         known what the points use.
         """
-        self._key_objects().require_current(self.keys)
+        self._renewal.require_current()
         collector = Collector(
             store=self.store,
             keys=self.keys,
