@@ -51,6 +51,33 @@ def test_a_copy_heals_a_repository(planned: Shell, tmp_path: Path) -> None:
     assert answer["is_good"]
 
 
+def test_a_copy_goes_its_own_way_with_points_and_takes_the_holds_over(planned: Shell, tmp_path: Path) -> None:
+    second = str(tmp_path / "second")
+    planned.ok("sync", "web1")
+    planned.ok("points", "hold", "web1:N", "--reason", "before the upgrade")
+    first = planned.ok("repository", "copy", "--to", second, "--create")
+    assert "before the upgrade" in first.out
+    assert "Copied 1 points" in first.out
+    for _ in range(4):
+        planned.ok("sync", "web1")
+    planned.ok("repository", "copy", "--to", second)
+    there = ("--repository", second)
+    assert planned(*there, "points", "remove", "web1:1", "--yes").code == 20, "it is held there, too"
+    removed = planned.ok(*there, "points", "prune", "web1", "--keep-last", "1", "--yes", "--json").json["removed"]
+    assert len(removed) == 1
+    again = planned.ok("repository", "copy", "--to", second, "--again", "--json").json["points"]
+    assert not any(point["is_copied"] for point in again)
+
+
+def test_a_damaged_point_that_is_not_copied_is_told_by_the_exit_code(planned: Shell, tmp_path: Path) -> None:
+    planned.ok("sync", "web1")
+    _damage(planned)
+    told = planned("repository", "copy", "--to", str(tmp_path / "second"), "--create")
+    assert told.code == 34
+    assert "copy --again" in told.err
+    assert "Copied 0 points" in told.out
+
+
 def test_keys_are_rotated_and_everything_goes_on(planned: Shell, tmp_path: Path) -> None:
     planned.ok("sync", "web1")
     phrase = tmp_path / "new-phrase"

@@ -28,6 +28,7 @@ from twinhull.repository import (
     WriterOverdue,
     copy_points,
     open_store,
+    parse_point_id,
 )
 from twinhull.repository.writer import SESSION_LIMIT_SECONDS
 
@@ -83,6 +84,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.visible: dict[PointId, tuple[Point, bytes]] = {first.id: (first, FIRST)}
         self.removed: dict[PointId, tuple[Point, bytes]] = {}
         self.copied: dict[PointId, bytes] = {}
+        self.latest_copied = {WEB: 0, DATABASE: 0}
+        self.held: set[PointId] = set()
         self.contents = [FIRST]
         """Of every point that there ever was."""
         self.writers: list[Writer] = []
@@ -162,6 +165,9 @@ class AnyOrder(RuleBasedStateMachine):
     def remove(self, data: st.DataObject, days: int) -> None:
         if self.visible:
             point_id = data.draw(st.sampled_from(sorted(self.visible)))
+            if point_id in self.held:
+                self._another().release_point(point_id)
+                self.held.remove(point_id)
             self._another().remove_point(point_id)
             self.removed[point_id] = self.visible.pop(point_id)
             self.collect(1, days)  # up to where its content is about to go
@@ -186,17 +192,30 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def copy_out(self) -> None:
+        """What is newer than everything that the copy ever had is sent; nothing is sent twice."""
+        latest = dict(self.latest_copied)
         for verdict in copy_points(self._another(), self.copy):
+            machine_id, sequence = parse_point_id(verdict.point_id)
+            assert verdict.is_copied == (sequence > latest[machine_id])
+            assert not verdict.is_damaged
             if verdict.is_copied:
-                assert verdict.point_id not in self.copied
                 self.copied[verdict.point_id] = self.visible[verdict.point_id][1]
-            else:
-                assert verdict.point_id in self.copied or "removed" in verdict.reason
+                self.latest_copied[machine_id] = sequence
+        assert self.copy.held_points() >= self.held & self.copied.keys()
+
+    @rule(data=st.data())
+    def hold(self, data: st.DataObject) -> None:
+        if self.visible:
+            point_id = data.draw(st.sampled_from(sorted(self.visible)))
+            self._another().hold_point(point_id, "just so")
+            self.held.add(point_id)
 
     @rule(data=st.data())
     def remove_from_the_copy(self, data: st.DataObject) -> None:
         if self.copied:
             point_id = data.draw(st.sampled_from(sorted(self.copied)))
+            if point_id in self.copy.held_points():
+                self.copy.release_point(point_id)
             self.copy.remove_point(point_id)
             del self.copied[point_id]
             self.copy.collect()

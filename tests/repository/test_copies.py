@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from twinhull.repository import MemoryStore, Repository, copy_points
+from twinhull.repository import CopyVerdict, MemoryStore, Repository, copy_points
 
 from . import copies
 from .copies import TWO, filled
-from .world import CHUNK, capture, content_of, document, noise, write_disk
+from .world import CHUNK, capture, content_of, document, noise, opened, write_disk
 
 
 @pytest.fixture
@@ -58,3 +58,91 @@ def test_what_the_target_removed_or_has_otherwise_is_left_alone(first: Repositor
     assert content_of(second, mine) == b"mine" * CHUNK
     second.remove_point(points[1].id)
     assert "removed" in copy_points(first, second)[1].reason
+
+
+def _sent(verdicts: list[CopyVerdict]) -> list[str]:
+    return [verdict.point_id for verdict in verdicts if verdict.is_copied]
+
+
+def test_what_the_target_let_go_is_not_sent_again_unless_asked_for(first: Repository) -> None:
+    second = copies.second()
+    copy_points(first, second)
+    oldest, newest, other = (point.id for point in first.points())
+    for gone in (oldest, newest):
+        second.remove_point(gone)
+    second.collect(grace_seconds=0, is_alone=True)
+    assert not second.removed_points(), "they are gone for good"
+    third = capture(first, noise("three", CHUNK))
+    verdicts = copy_points(first, second)
+    assert _sent(verdicts) == [third.id]
+    assert "let this one go" in verdicts[0].reason
+    second.collect(grace_seconds=0, is_alone=True)
+    assert _sent(copy_points(first, second, is_again=True)) == [oldest, newest]
+    assert _contents(second).keys() == {oldest, newest, third.id, other}
+    assert second.verify(read_data=True).is_good
+
+
+def test_the_last_one_that_the_target_let_go_is_not_sent_into_its_own_removal(first: Repository) -> None:
+    second = copies.second()
+    copy_points(first, second)
+    newest = first.points()[1].id
+    second.remove_point(newest)
+    second.collect(grace_seconds=0, is_alone=True)
+    for is_again in (False, True):
+        verdict = copy_points(first, second, is_again=is_again)[1]
+        assert (verdict.is_copied, verdict.reason) == (False, "The target has removed it.")
+
+
+def test_holds_are_carried_over_and_stay_until_they_are_released_there(first: Repository) -> None:
+    second = copies.second()
+    one, two, _ = (point.id for point in first.points())
+    first.hold_point(one, "before the upgrade")
+    copy_points(first, second)
+    assert second.held_points() == {one}
+    assert second.hold_reason(one) == "before the upgrade"
+    first.hold_point(two, "the last good one")
+    assert "is held there now, as it is here: the last good one" in copy_points(first, second)[1].reason
+    first.release_point(one)
+    copy_points(first, second)
+    assert second.held_points() == {one, two}
+    second.release_point(one)
+    copy_points(first, second)
+    assert second.held_points() == {two}
+
+
+def test_a_hold_whose_reason_cannot_be_read_is_carried_over_nevertheless(store: MemoryStore, first: Repository) -> None:
+    second = copies.second()
+    one = first.points()[0].id
+    first.hold_point(one, "before the upgrade")
+    (name,) = [name for name in store.objects if name.startswith("hold-")]
+    store.objects[name] = b"what is this"
+    copy_points(first, second)
+    assert second.hold_reason(one) == "held where it was copied from"
+
+
+def test_damage_is_told_and_keeps_no_other_point_from_being_copied(store: MemoryStore, first: Repository) -> None:
+    second = copies.second()
+    one, two, other = (point.id for point in first.points())
+    (name,) = [name for name in store.objects if name.endswith("1-00000001") and name.startswith("point-")]
+    store.objects[name] = store.objects[name][:-1] + b"?"
+    lost = next(name for name in store.objects if name.startswith("pack-"))
+    whole = store.objects.pop(lost)
+    verdicts = {verdict.point_id: verdict for verdict in copy_points(opened(store, seed="damaged"), second)}
+    assert {point_id for point_id, verdict in verdicts.items() if verdict.is_damaged} == {one, two}
+    assert verdicts[other].is_copied
+    store.objects[lost] = whole
+    assert _sent(copy_points(opened(store, seed="mended"), second)) == [two]
+
+
+def test_a_copy_that_cannot_read_a_point_of_its_own_takes_the_others(first: Repository) -> None:
+    second = copies.second()
+    target = second.store
+    assert isinstance(target, MemoryStore)
+    copy_points(first, second)
+    (name,) = [name for name in target.objects if name.endswith("1-00000001") and name.startswith("point-")]
+    target.objects[name] = target.objects[name][:-1] + b"?"
+    third = capture(first, noise("three", CHUNK))
+    verdicts = copy_points(first, second)
+    assert _sent(verdicts) == [third.id]
+    assert verdicts[0].is_damaged
+    assert "cannot read it" in verdicts[0].reason

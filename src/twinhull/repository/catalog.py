@@ -144,6 +144,10 @@ class Catalog:
         """The points on their way out."""
         return [removal for wanted in self._ids("removal", None) if (removal := self._removal(wanted))]
 
+    def removed_ids(self) -> set[PointId]:
+        """Whatever has a removal, also where the point itself is gone."""
+        return set(self._ids("removal", None))
+
     def hold(self, wanted: PointId, reason: str) -> None:
         """Keep a point from every retention and removal; no error where it is held already, for whatever reason.
 

@@ -214,6 +214,14 @@ class Repository:
         """The points that can still be taken back."""
         return self._catalog.removals()
 
+    def removed_ids(self) -> set[PointId]:
+        """Every point that was removed, those that are gone included as long as that is remembered."""
+        return self._catalog.removed_ids()
+
+    def next_sequence(self, machine_id: MachineId) -> int:
+        """The number that the machine's next point gets: one more than any of its points has or had."""
+        return self._catalog.next_sequence(machine_id)
+
     def hold_point(self, wanted: PointId, reason: str) -> None:
         """Keep a point from retention and removal until it is released; raises NotFound, KeysRotated.
 
