@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.cli.conftest import WEB, Answer, Shell
 from twinhull.cli.door import Door
 from twinhull.manager.locks import Lock
 from twinhull.manager.state import StateDirectory
+from twinhull.repository import RetentionRules
 
 DAY_SECONDS = 86_400.0
 
@@ -91,6 +93,36 @@ def test_no_rule_and_no_date_undercuts_the_minimum(a_week: Shell) -> None:
     a_week.world.ports.clock.sleep(400 * DAY_SECONDS)
     kept = _prune(a_week, "--keep-last", "1", "--keep-for", "1s", "--yes")
     assert _stays(kept) == {7: True, 6: True, 5: True, 4: False, 3: False, 2: False, 1: False}
+
+
+RULES = {
+    "--keep-last": "keep_last",
+    "--keep-hourly": "keep_hourly",
+    "--keep-daily": "keep_daily",
+    "--keep-weekly": "keep_weekly",
+    "--keep-monthly": "keep_monthly",
+    "--keep-yearly": "keep_yearly",
+    "--keep-at-least": "minimum_count",
+}
+
+
+def test_a_plan_and_a_prune_know_every_rule_that_retention_has(a_week: Shell) -> None:
+    assert {*RULES.values(), "keep_within_seconds"} == {field.name for field in fields(RetentionRules)}
+    words = [word for number, option in enumerate(RULES, 11) for word in (option, str(number))]
+    a_week.ok("plan", "remove", "shop", "--yes")
+    a_week.ok("plan", "create", "all", "-m", "web1", "--from", "here", "--to", "there", "--keep-for", "1s", *words)
+    rules = a_week.ok("plan", "show", "all", "--json").json["retention"]
+    assert rules == {**{name: number for number, name in enumerate(RULES.values(), 11)}, "keep_within_seconds": 1.0}
+    assert "16 years, at least 17" in a_week.ok("plan", "show", "all").out
+    assert "16 years, at least 17" in a_week.ok("points", "prune", "web1", "--dry-run", *words).out
+
+
+def test_how_many_stay_at_least_can_be_said_but_not_alone(a_week: Shell) -> None:
+    kept = _prune(a_week, "--keep-yearly", "1", "--keep-at-least", "5", "--dry-run")
+    assert [number for number, stays in _stays(kept).items() if stays] == [7, 6, 5, 4, 3]
+    refused = a_week("points", "prune", "web1", "--keep-at-least", "5", "--yes")
+    assert refused.code == 2
+    assert _numbers(a_week) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_without_a_rule_it_is_the_plans_retention(a_week: Shell) -> None:

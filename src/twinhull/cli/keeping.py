@@ -19,6 +19,10 @@ KeepHourlyOption = Annotated[int, typer.Option(min=0, metavar="N", help="Keep a 
 KeepDailyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for days.")]
 KeepWeeklyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for weeks.")]
 KeepMonthlyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for months.")]
+KeepYearlyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for years.")]
+KeepAtLeastOption = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Keep the N latest points, whatever the other rules say [3].")
+]
 
 
 def told(rules: RetentionRules) -> str:
@@ -31,6 +35,10 @@ def told(rules: RetentionRules) -> str:
         ("days", rules.keep_daily),
         ("weeks", rules.keep_weekly),
         ("months", rules.keep_monthly),
+        ("years", rules.keep_yearly),
     )
     kept += [f"one of each of {count} {word}" for word, count in periods if count]
-    return ", ".join(kept) or "everything"
+    if not kept:
+        return "everything"
+    is_said = rules.minimum_count > rules.keep_last
+    return ", ".join(kept) + (f", at least {rules.minimum_count}" if is_said else "")

@@ -10,11 +10,13 @@ from twinhull.cli import completing, shapes
 from twinhull.cli.door import door_of
 from twinhull.cli.keeping import (
     KEEP_LAST,
+    KeepAtLeastOption,
     KeepDailyOption,
     KeepForOption,
     KeepHourlyOption,
     KeepMonthlyOption,
     KeepWeeklyOption,
+    KeepYearlyOption,
 )
 from twinhull.cli.options import JsonFlag, NetworkOption, examples, pairs
 from twinhull.model.errors import UsageError
@@ -71,6 +73,8 @@ def create(
     keep_daily: KeepDailyOption = 0,
     keep_weekly: KeepWeeklyOption = 0,
     keep_monthly: KeepMonthlyOption = 0,
+    keep_yearly: KeepYearlyOption = 0,
+    keep_at_least: KeepAtLeastOption = None,
     network: NetworkOption = None,
     boot_mode: BootModeOption = None,
     full_compare_every: FullCompareOption = "7d",
@@ -80,7 +84,7 @@ def create(
     """Say which machines shall have replicas where. Nothing moves until 'sync' or 'serve'."""
     from twinhull.manager import sites  # noqa: PLC0415 - loaded when called
     from twinhull.manager.records import Plan  # noqa: PLC0415 - as above
-    from twinhull.repository import RetentionRules  # noqa: PLC0415 - as above
+    from twinhull.repository.retention import DEFAULT_MINIMUM_COUNT, RetentionRules  # noqa: PLC0415 - as above
 
     door = door_of(context)
     sites.checked_name(name, "plan")
@@ -88,7 +92,14 @@ def create(
         raise UsageError(f"The plan would go from '{source}' to itself.", hint="Name two sites.")
     keep_seconds = parse_duration(keep_for) if keep_for else 0.0
     rules = RetentionRules(
-        keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_within_seconds=keep_seconds
+        keep_last,
+        keep_hourly,
+        keep_daily,
+        keep_weekly,
+        keep_monthly,
+        keep_yearly,
+        keep_within_seconds=keep_seconds,
+        minimum_count=keep_at_least or DEFAULT_MINIMUM_COUNT,
     )
     with door.manager() as manager:
         plan = Plan(

@@ -10,6 +10,7 @@ import typer
 from twinhull.cli import keeping, shapes
 from twinhull.cli.door import door_of
 from twinhull.cli.options import DryRunFlag, JsonFlag, MachineOrPlanArgument, YesFlag, examples
+from twinhull.model.errors import UsageError
 from twinhull.model.units import parse_duration
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def prune(
     keep_daily: keeping.KeepDailyOption = 0,
     keep_weekly: keeping.KeepWeeklyOption = 0,
     keep_monthly: keeping.KeepMonthlyOption = 0,
+    keep_yearly: keeping.KeepYearlyOption = 0,
+    keep_at_least: keeping.KeepAtLeastOption = None,
     is_dry_run: DryRunFlag = False,
     is_yes: YesFlag = False,
     is_json: JsonFlag = False,
@@ -42,13 +45,22 @@ def prune(
     Without a rule it is the plan's retention; with one, only what is said here. The latest points and held ones stay,
     whatever the rules say. Everything counts from the latest point, not from today.
     """
-    from twinhull.repository import RetentionRules  # noqa: PLC0415 - loaded when called
+    from twinhull.repository.retention import DEFAULT_MINIMUM_COUNT, RetentionRules  # noqa: PLC0415 - loaded when called
 
     door = door_of(context)
     keep_seconds = parse_duration(keep_for) if keep_for else 0.0
     asked = RetentionRules(
-        keep_last or 0, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_within_seconds=keep_seconds
+        keep_last or 0,
+        keep_hourly,
+        keep_daily,
+        keep_weekly,
+        keep_monthly,
+        keep_yearly,
+        keep_within_seconds=keep_seconds,
+        minimum_count=keep_at_least or DEFAULT_MINIMUM_COUNT,
     )
+    if keep_at_least and asked.is_empty:
+        raise UsageError("--keep-at-least alone does not say which points go.", hint="Add a rule: --keep-daily 14")
     gone: list[PointId] = []
     locked = None
     with door.manager() as manager:

@@ -20,6 +20,8 @@ from twinhull.repository.points import Point
 
 MAX_CREDITED_GAP_SECONDS = 86_400.0
 """How much time at most counts between two neighbouring points."""
+DEFAULT_MINIMUM_COUNT = 3
+"""How many of the latest points stay, unless somebody says another number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class RetentionRules:
     keep_monthly: int = 0
     keep_yearly: int = 0
     keep_within_seconds: float = 0.0
-    minimum_count: int = 3
+    minimum_count: int = DEFAULT_MINIMUM_COUNT
 
     def __post_init__(self) -> None:
         if min(self.counts) < 0 or self.keep_within_seconds < 0 or self.minimum_count < 1:
