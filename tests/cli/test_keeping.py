@@ -11,7 +11,9 @@ from tests.cli.conftest import WEB, Answer, Shell
 from twinhull.cli.door import Door
 from twinhull.manager.locks import Lock
 from twinhull.manager.state import StateDirectory
-from twinhull.repository import RetentionRules
+from twinhull.model.machine import PointId
+from twinhull.platforms.simulated import Killed
+from twinhull.repository import Repository, RetentionRules, StoreError
 
 DAY_SECONDS = 86_400.0
 
@@ -175,13 +177,89 @@ def test_a_prune_waits_for_whoever_works_on_the_machine(a_week: Shell, monkeypat
     lock = Lock(StateDirectory(a_week.state).machine_lock(WEB))
     assert lock.try_take("sync s1 by somebody")
     sleep = a_week.world.ports.clock.sleep
+    waited: list[float] = []
 
     def sleep_and_end(seconds: float) -> None:
         sleep(seconds)
+        waited.append(seconds)
         assert not list((a_week.state.parent / "points").rglob("removal-*"))
-        lock.release()
+        if sum(waited) > 1:
+            lock.release()
 
     monkeypatch.setattr(a_week.world.ports.clock, "sleep", sleep_and_end)
     pruned = a_week("points", "prune", "web1", "--keep-last", "1", "--yes")
     assert "sync s1 by somebody" in pruned.err
     assert "Removed 4 points." in pruned.out
+
+
+def _why(shell: Shell, run_id: str) -> object:
+    return shell.ok("runs", "show", run_id, "--json").json["request"]["why"]
+
+
+def test_who_removed_which_points_and_why_is_among_the_runs(a_week: Shell) -> None:
+    pruned = _prune(a_week, "--keep-last", "1", "--keep-for", "4d", "--yes").json
+    removed = a_week.ok("points", "remove", "web1:3", "--reason", "was never any good", "--yes", "--json").json
+    runs = a_week.ok("runs", "list", "web1", "--json").json["runs"]
+    assert [(run["kind"], run["state"]) for run in runs[:2]] == [("remove", "done"), ("prune", "done")]
+    assert [run["id"] for run in runs[:2]] == [removed["run_id"], *pruned["runs"]]
+    assert _why(a_week, runs[0]["id"]) == {f"{WEB}/00000003": "was never any good"}
+    assert _why(a_week, runs[1]["id"]) == dict.fromkeys(pruned["removed"], "goes: no rule keeps it")
+    assert runs[1]["result"]["removed_points"] == pruned["removed"]
+    assert runs[1]["request"]["keeps"]["keep_within_seconds"] == 4 * DAY_SECONDS
+    told = a_week.ok("points", "list", "web1", "--removed").out
+    assert f"was never any good ({removed['run_id']})" in told
+    assert f"goes: no rule keeps it ({pruned['runs'][0]})" in told
+
+
+def test_a_prune_that_fails_takes_back_what_it_has_removed(a_week: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove = Repository.remove_point
+
+    def fail_at_the_second(repository: Repository, wanted: PointId, reason: str) -> None:
+        if repository.removed_points():
+            raise StoreError("Input/output error.")
+        remove(repository, wanted, reason)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Repository, "remove_point", fail_at_the_second)
+        assert a_week("points", "prune", "web1", "--keep-last", "1", "--yes").code == 36
+    assert _numbers(a_week) == [1, 2, 3, 4, 5, 6, 7]
+    assert a_week.ok("runs", "list", "web1", "--json").json["runs"][0]["state"] == "failed"
+
+
+def _remove_and_die() -> Callable[[Repository, PointId, str], None]:
+    remove = Repository.remove_point
+
+    def remove_and_die(repository: Repository, wanted: PointId, reason: str) -> None:
+        remove(repository, wanted, reason)
+        raise Killed("here")
+
+    return remove_and_die
+
+
+@pytest.mark.parametrize("words", [("prune", "web1", "--keep-last", "1"), ("remove", "web1:1")])
+def test_a_removal_that_was_killed_is_gone_on_with(
+    a_week: Shell, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(Repository, "remove_point", _remove_and_die())
+        assert a_week("points", *words, "--yes").code == 42
+    assert len(_numbers(a_week)) == 6
+    (run,) = a_week.ok("runs", "resume", "--json").json["runs"]
+    left = [5, 6, 7] if words[0] == "prune" else [2, 3, 4, 5, 6, 7]
+    assert _numbers(a_week) == left
+    assert len(run["result"]["removed_points"]) == 7 - len(left)
+
+
+def test_a_prune_of_the_copy_that_was_killed_is_not_gone_on_with_here(
+    a_week: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = str(a_week.state.parent / "second")
+    a_week.ok("repository", "copy", "--to", second, "--create")
+    with monkeypatch.context() as broken:
+        broken.setattr(Repository, "remove_point", _remove_and_die())
+        killed = a_week("--repository", second, "points", "prune", "web1", "--keep-last", "1", "--yes")
+        assert killed.code == 42
+    resumed = a_week("runs", "resume")
+    assert resumed.code == 20
+    assert "of another repository" in resumed.err
+    assert _numbers(a_week) == [1, 2, 3, 4, 5, 6, 7]

@@ -33,6 +33,7 @@ _TOLD = {
     "new_machine_id": "new machine",
     "freed_bytes": "freed",
     "waiting_bytes": "waits until nobody can need it",
+    "removed_points": "removed points",
     "points_gone": "removed points gone for good",
     "present_point_id": "what was there before",
     "freeze_seconds": "freeze window",

@@ -12,6 +12,7 @@ from twinhull.cli import prune as pruning
 from twinhull.cli import shapes
 from twinhull.cli.door import Door, door_of
 from twinhull.cli.options import JsonFlag, OnlyMachineArgument, PointArgument, YesFlag, commands, examples
+from twinhull.cli.progress import watching
 from twinhull.model.extents import total_bytes
 from twinhull.model.units import format_bytes
 
@@ -185,18 +186,31 @@ app.command(epilog=pruning.EXAMPLES)(pruning.prune)
 
 
 @app.command(epilog=examples("twinhull points remove web1:N-9", "twinhull points remove web1:3 --yes"))
-def remove(context: typer.Context, *, point: PointArgument, is_yes: YesFlag = False, is_json: JsonFlag = False) -> None:
+def remove(
+    context: typer.Context,
+    *,
+    point: PointArgument,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever misses it.")] = "asked for",
+    is_yes: YesFlag = False,
+    is_json: JsonFlag = False,
+) -> None:
     """Take a point out of sight. It can be taken back until its data is collected."""
+    from twinhull.manager.names import Named  # noqa: PLC0415 - loaded when called
+    from twinhull.manager.removing import want_removed  # noqa: PLC0415 - as above
+
     door = door_of(context)
     with door.manager() as manager:
         found = manager.point(point)
         name = found.document.spec.get("name", found.machine_id)
         door.confirm(f"Remove the point {found.sequence} of {name}, of {found.captured_at:%F %T} UTC?", is_yes=is_yes)
-        manager.repository.remove_point(found.id)
+        with watching(door.screen) as ears:
+            machine = Named(found.machine_id, str(name))
+            want = want_removed(manager.repository.id, machine, found.id, reason)
+            run = manager.dispatcher.carry_out(want, ears)
         locked = manager.repository.locked_until(found.id)
     kept = f"\nThe store's object lock keeps its data until {locked:%F %R} UTC at least." if locked else ""
     door.screen.answer(
-        {"removed": found.id, "locked_until": locked and locked.isoformat()},
+        {"removed": found.id, "run_id": run.run_id, "locked_until": locked and locked.isoformat()},
         f"Removed {found.id}. Take it back with: twinhull points take-back {found.id}{kept}",
     )
 

@@ -10,13 +10,14 @@ import typer
 from twinhull.cli import keeping, shapes
 from twinhull.cli.door import door_of
 from twinhull.cli.options import DryRunFlag, JsonFlag, MachineOrPlanArgument, YesFlag, examples
+from twinhull.cli.progress import watching
 from twinhull.model.errors import UsageError
 from twinhull.model.units import parse_duration
 
 if TYPE_CHECKING:
     from twinhull.cli.screen import Screen
     from twinhull.manager.pruning import Pruning
-    from twinhull.model.machine import PointId
+    from twinhull.model.machine import PointId, RunId
 
 EXAMPLES = examples(
     "twinhull points prune shop --dry-run",
@@ -45,6 +46,7 @@ def prune(
     Without a rule it is the plan's retention; with one, only what is said here. The latest points and held ones stay,
     whatever the rules say. Everything counts from the latest point, not from today.
     """
+    from twinhull.manager.removing import removed_by  # noqa: PLC0415 - loaded when called
     from twinhull.repository.retention import DEFAULT_MINIMUM_COUNT, RetentionRules  # noqa: PLC0415 - loaded when called
 
     door = door_of(context)
@@ -62,6 +64,7 @@ def prune(
     if keep_at_least and asked.is_empty:
         raise UsageError("--keep-at-least alone does not say which points go.", hint="Add a rule: --keep-daily 14")
     gone: list[PointId] = []
+    runs: list[RunId] = []
     locked = None
     with door.manager() as manager:
         shown = manager.pruner.look(machine, asked)
@@ -70,13 +73,17 @@ def prune(
         going = sum(len(pruning.going) for pruning in shown)
         if going and not is_dry_run:
             door.confirm(f"Remove these {going} points?", is_yes=is_yes)
-            for pruning in shown:
-                gone += manager.pruner.carry_out(pruning, door.screen.message)
+            with watching(door.screen) as ears:
+                for pruning in shown:
+                    run = manager.dispatcher.carry_out(manager.pruner.want(pruning), ears)
+                    runs.append(run.run_id)
+                    gone += removed_by(run)
             locked = max(filter(None, map(manager.repository.locked_until, gone)), default=None)
     door.screen.answer(
         {
             "machines": [_shape(pruning) for pruning in shown],
             "removed": gone,
+            "runs": runs,
             "locked_until": locked and locked.isoformat(),
         },
         f"{going} points would go." if is_dry_run else f"Removed {len(gone)} points.",

@@ -9,7 +9,8 @@ In reading order::
     orders.py      from "failover web1" to a run's request         overview.py   what all sites say right now
     planner.py     what is due, purely                             serve.py      the loop that keeps plans
     keeping.py     the latest point, and retention                 space.py      when to collect the repository
-    pruning.py     retention by hand                               manager.py   the hand that holds them all
+    pruning.py     retention by hand                               removing.py   points removed, as a run
+    manager.py     the hand that holds them all
 
 The catalog is a cache of truth: sites hold standings, the repository holds points (``rebuild.py`` reads them back).
 """

@@ -132,10 +132,12 @@ class Manager:
         # The engine takes a third of a second to load, and most commands run nothing.
         from twinhull.manager.collecting import COLLECT  # noqa: PLC0415
         from twinhull.manager.dispatch import Dispatcher  # noqa: PLC0415
+        from twinhull.manager.removing import PRUNE, REMOVE  # noqa: PLC0415
         from twinhull.manager.runs import Engine  # noqa: PLC0415
         from twinhull.recovery.actions import ACTIONS  # noqa: PLC0415
 
-        engine = Engine(self.state, {**ACTIONS, COLLECT.kind: COLLECT}, self.journal, self.ports)
+        actions = {**ACTIONS, **{each.kind: each for each in (COLLECT, PRUNE, REMOVE)}}
+        engine = Engine(self.state, actions, self.journal, self.ports)
         self._closing.callback(engine.close)
         return Dispatcher(
             state=self.state,
@@ -161,7 +163,13 @@ class Manager:
 
         began = clockwatch.read(self.ports.clock)
         return Pruner(
-            self.state, self.catalog, self.names, self.machine_of_points, self.repository, self.ports.clock, began
+            catalog=self.catalog,
+            names=self.names,
+            owner=self.machine_of_points,
+            repository=self.repository,
+            clock=self.ports.clock,
+            began=began,
+            is_at_work=self.is_at_work,
         )
 
     def connect(self, settings: SiteSettings) -> int:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from twinhull.manager import clockwatch
 from twinhull.manager.catalog import Catalog
-from twinhull.manager.locks import Lock
 from twinhull.manager.names import Named, Names
-from twinhull.manager.state import READING_KINDS, StateDirectory
+from twinhull.manager.records import RunRecord
+from twinhull.manager.removing import PRUNE, RemoveRequest
+from twinhull.manager.state import READING_KINDS
+from twinhull.manager.wants import Want
 from twinhull.model.errors import RunUnfinished, SafetyError, UsageError
-from twinhull.model.machine import MachineId, PointId
+from twinhull.model.machine import MachineId, PointId, RunId
 from twinhull.model.ports import Clock
+from twinhull.replication.requests import Request
 from twinhull.repository import Repository, RetentionRules, Verdict
 
 
@@ -33,15 +35,18 @@ class Pruning:
 
 @dataclass(frozen=True)
 class Pruner:
-    """``began`` are both clocks when it began; ``owner`` finds the machine that a word means."""
+    """``began`` are both clocks when it began; ``owner`` finds the machine that a word means.
 
-    state: StateDirectory
+    ``is_at_work`` says whether somebody works on a run that has not ended.
+    """
+
     catalog: Catalog
     names: Names
     owner: Callable[[str], MachineId]
     repository: Repository
     clock: Clock
     began: clockwatch.Reading
+    is_at_work: Callable[[RunRecord], bool]
 
     def look(self, word: str, asked: RetentionRules) -> list[Pruning]:
         """What would go of a machine, or of each machine of a plan; without rules asked for, by the plan's retention.
@@ -53,24 +58,22 @@ class Pruner:
         machines = plan.machines if plan else (self.owner(word),)
         return [self._decide(self.names.name(machine_id), asked) for machine_id in machines]
 
-    def carry_out(self, shown: Pruning, on_message: Callable[[str], None]) -> list[PointId]:
-        """Remove the points that were shown as going and that still go, and no others; returns them.
+    def want(self, shown: Pruning) -> Want:
+        """Remove the points that were shown as going and that still go, and no others.
 
-        Waits for the run that works on the machine. Raises SafetyError where the clock has jumped since the beginning,
-        RunUnfinished where a run of the machine waits to be gone on with; then nothing was removed.
+        Before it begins it raises SafetyError where the clock has jumped since the beginning, and RunUnfinished where a
+        run of the machine waits to be gone on with.
         """
-        lock = Lock(self.state.machine_lock(shown.machine.machine_id))
-        holder = f"twinhull points prune (process {os.getpid()})"
-        if not lock.try_take(holder):
-            on_message(f"{shown.machine.name} is being worked on: {lock.holder()}. Waiting for it to end.")
-            lock.take(holder, self.clock, is_unwanted=lambda: False)
-        with lock:
-            self._require_calm(shown.machine)
+        self._require_nothing_left(shown.machine)
+
+        def make(run_id: RunId) -> Request:
+            self._require_calm_clock(shown.machine)
             now = self._decide(shown.machine, shown.rules)
-            gone = [verdict for verdict in now.verdicts if verdict.point.id in shown.going & now.going]
-            for verdict in gone:
-                self.repository.remove_point(verdict.point.id, verdict.reason)
-        return [verdict.point.id for verdict in gone]
+            going = shown.going & now.going
+            why = {verdict.point.id: verdict.reason for verdict in now.verdicts if verdict.point.id in going}
+            return RemoveRequest(run_id, shown.machine.machine_id, self.repository.id, why, asdict(shown.rules))
+
+        return Want(PRUNE.kind, shown.machine, make)
 
     def _decide(self, machine: Named, asked: RetentionRules) -> Pruning:
         rules = self._planned(machine) if asked.is_empty else asked
@@ -86,17 +89,18 @@ class Pruner:
             )
         return plan.retention
 
-    def _require_calm(self, machine: Named) -> None:
+    def _require_calm_clock(self, machine: Named) -> None:
         jump = clockwatch.since(self.began, self.clock)
         if jump:
             raise SafetyError(
                 f"No point of {machine.name} was removed: {jump}",
                 hint="When the clock is right again, look once more at what would go: --dry-run",
             )
-        unfinished = self.catalog.unfinished_runs(machine.machine_id)
-        left = next((run.run_id for run in unfinished if run.kind not in READING_KINDS), None)
-        if left:
-            raise RunUnfinished(
-                f"No point of {machine.name} was removed: {left} was left unfinished, and may need one.",
-                hint=f"Go on with it first: twinhull runs resume {left}",
-            )
+
+    def _require_nothing_left(self, machine: Named) -> None:
+        for run in self.catalog.unfinished_runs(machine.machine_id):
+            if run.kind not in (*READING_KINDS, PRUNE.kind) and not self.is_at_work(run):
+                raise RunUnfinished(
+                    f"No point of {machine.name} was removed: {run.run_id} was left unfinished, and may need one.",
+                    hint=f"Go on with it first: twinhull runs resume {run.run_id}",
+                )
