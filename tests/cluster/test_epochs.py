@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from twinhull.cluster.epochs import Deed, corrections, current_epoch, primary, require_primary
+from twinhull.cluster.epochs import Deed, corrections, current_claim, current_epoch, primary, require_primary
 from twinhull.cluster.situation import Side, Situation
 from twinhull.model.errors import StaleEpoch
 from twinhull.model.machine import MachineId, MachineSpec, MachineStatus, PointId, PowerState, Role, SiteName, Standing
@@ -11,8 +11,10 @@ WEB = MachineId("6f5a3f0e-0000-4000-8000-000000000001")
 A, B = SiteName("a"), SiteName("b")
 
 
-def side(site: SiteName, role: Role | None, epoch: int = 1, power: PowerState = PowerState.OFF) -> Side:
-    standing = Standing(WEB, role, epoch, PointId(f"{WEB}/00000001")) if role else None
+def side(
+    site: SiteName, role: Role | None, epoch: int = 1, power: PowerState = PowerState.OFF, claim: str = ""
+) -> Side:
+    standing = Standing(WEB, role, epoch, PointId(f"{WEB}/00000001"), claim=claim) if role else None
     status = MachineStatus(MachineSpec(WEB, "web", 1, 1), power, standing=standing)
     return Side(site, is_reachable=True, standing=standing, status=status)
 
@@ -80,3 +82,47 @@ def test_only_a_primary_of_the_current_epoch_may_be_worked_from() -> None:
         require_primary(situation(side(A, None), side(B, Role.PRIMARY, 2)), A)
     with pytest.raises(StaleEpoch, match="repeat it"):
         require_primary(situation(side(A, Role.FENCED, 2), side(B, Role.REPLICA, 1)), A)
+
+
+def test_the_claim_of_the_current_epoch_is_its_primary_s() -> None:
+    assert current_claim(situation(side(A, None), silent(B))) == ""
+    assert current_claim(situation(side(A, Role.FENCED, 2, claim="run-1"), side(B, Role.REPLICA, 1, claim="old"))) == (
+        "run-1"
+    )
+    assert current_claim(
+        situation(side(A, Role.FENCED, 2, claim="run-1"), side(B, Role.PRIMARY, 2, claim="run-2"))
+    ) == ("run-2")
+
+
+def test_of_two_primaries_of_one_epoch_the_one_that_runs_goes_on_in_the_next_and_the_other_is_fenced() -> None:
+    both = situation(
+        side(A, Role.PRIMARY, 8, claim="run-2"), side(B, Role.PRIMARY, 8, PowerState.RUNNING, claim="run-1")
+    )
+    due = corrections(both)
+    assert [(item.site, item.deed) for item in due] == [(B, Deed.RAISE), (A, Deed.FENCE)]
+    assert "hold epoch 8 of the machine from two runs" in due[0].reason
+    raised, fenced = due[0].standing, due[1].standing
+    assert raised
+    assert (raised.role, raised.epoch, raised.claim) == (Role.PRIMARY, 9, "run-1")
+    assert fenced == Standing(WEB, Role.FENCED, 9, claim="run-1")
+
+
+def test_of_two_primaries_that_both_run_one_is_switched_off_whoever_looks() -> None:
+    sides = [side(site, Role.PRIMARY, 8, PowerState.RUNNING, claim) for site, claim in ((A, "run-1"), (B, "run-2"))]
+    for order in (sides, sides[::-1]):
+        due = corrections(situation(*order))
+        assert [(item.site, item.deed) for item in due] == [(B, Deed.RAISE), (A, Deed.FENCE), (A, Deed.STOP)]
+
+
+def test_two_primaries_of_standings_without_claims_are_told_apart_too() -> None:
+    due = corrections(situation(side(A, Role.PRIMARY, 3), side(B, Role.PRIMARY, 3)))
+    assert [(item.site, item.deed) for item in due] == [(B, Deed.RAISE), (A, Deed.FENCE)]
+
+
+def test_a_fence_of_another_run_in_the_primary_s_epoch_is_left_behind() -> None:
+    """It could not be made a replica otherwise: its epoch belongs to the run that has lost."""
+    due = corrections(situation(side(A, Role.FENCED, 8, claim="run-2"), side(B, Role.PRIMARY, 8, claim="run-1")))
+    assert [(item.site, item.deed) for item in due] == [(B, Deed.RAISE)]
+    well = situation(side(A, Role.FENCED, 8, claim="run-1"), side(B, Role.PRIMARY, 8, claim="run-1"))
+    assert corrections(well) == []
+    assert corrections(situation(side(A, Role.FENCED, 8), side(B, Role.PRIMARY, 8, claim="run-1"))) == []

@@ -7,15 +7,16 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from twinhull.model.errors import DataError, StaleEpoch
-from twinhull.model.machine import MachineId, Role, Standing
+from twinhull.model.machine import DiskKey, MachineId, Role, Standing
 from twinhull.model.ports import system_ports
 from twinhull.platforms.hosts import LocalHost
-from twinhull.platforms.standings import StandingFiles
+from twinhull.platforms.standings import StandingFiles, check_may_follow
 
 MACHINE = MachineId("11111111-2222-4333-8444-555555555555")
 
@@ -62,6 +63,87 @@ def _is_waited_for(lock: int) -> bool:
     return any(words[-3].endswith(f":{os.fstat(lock).st_ino}") for words in waiting)
 
 
+@pytest.mark.parametrize(
+    ("held", "written", "may_follow"),
+    [
+        (Standing(MACHINE, Role.FENCED, 8, claim="run-1"), Standing(MACHINE, Role.FENCED, 8, claim="run-2"), False),
+        (Standing(MACHINE, Role.PRIMARY, 8, claim="run-1"), Standing(MACHINE, Role.PRIMARY, 8, claim="run-2"), False),
+        (Standing(MACHINE, Role.FENCED, 8, claim="run-1"), Standing(MACHINE, Role.FENCED, 8), False),
+        (Standing(MACHINE, Role.PRIMARY, 8, claim="run-1"), Standing(MACHINE, Role.REPLICA, 8, claim="run-1"), False),
+        (Standing(MACHINE, Role.PRIMARY, 8), Standing(MACHINE, Role.FENCED, 8), False),
+        (Standing(MACHINE, Role.REPLICA, 8, claim="run-1"), Standing(MACHINE, Role.PRIMARY, 7, claim="run-1"), False),
+        (Standing(MACHINE, Role.FENCED, 8, claim="run-1"), Standing(MACHINE, Role.PRIMARY, 8, claim="run-1"), True),
+        (Standing(MACHINE, Role.FENCED, 8, claim="run-1"), Standing(MACHINE, Role.FENCED, 9, claim="run-2"), True),
+        (Standing(MACHINE, Role.REPLICA, 8), Standing(MACHINE, Role.REPLICA, 8, claim="run-2"), True),
+        (
+            Standing(MACHINE, Role.REPLICA, 8, trackers={DiskKey("claim"): "run-1"}),
+            Standing(MACHINE, Role.REPLICA, 8, claim="run-2"),
+            True,
+        ),
+        (None, Standing(MACHINE, Role.PRIMARY, 1, claim="run-1"), True),
+    ],
+)
+def test_what_may_follow_is_the_same_on_the_host_and_in_words(
+    files: StandingFiles, held: Standing | None, written: Standing, *, may_follow: bool
+) -> None:
+    if held:
+        files.write(held)
+    if may_follow:
+        check_may_follow(held, written, "this machine")
+        files.write(written)
+    else:
+        with pytest.raises(StaleEpoch) as in_words:
+            check_may_follow(held, written, "this machine")
+        with pytest.raises(StaleEpoch) as on_the_host:
+            files.write(written)
+        assert str(in_words.value) == str(on_the_host.value)
+    assert files.read(MACHINE) == (written if may_follow else held)
+
+
+def test_who_comes_second_with_the_same_epoch_is_told_which_run_has_it(files: StandingFiles) -> None:
+    files.write(Standing(MACHINE, Role.FENCED, 8, claim="failover-1"))
+    files.write(Standing(MACHINE, Role.FENCED, 8, claim="failover-1"))
+    with pytest.raises(StaleEpoch, match="epoch 8, which the run failover-1 chose") as refused:
+        files.write(Standing(MACHINE, Role.FENCED, 8, claim="failover-2"))
+    assert "Another manager works on this machine" in refused.value.hint
+
+
+def test_a_standing_of_an_older_version_is_read_and_followed(files: StandingFiles) -> None:
+    path = Path(files.path(MACHINE))
+    path.parent.mkdir()
+    path.write_text(
+        f'{{"applying_point_id": null, "epoch": 3, "is_dirty": false, "machine_id": "{MACHINE}", "point_id": null,'
+        ' "role": "primary", "trackers": {}}\n'
+    )
+    assert files.read(MACHINE) == Standing(MACHINE, Role.PRIMARY, 3)
+    files.write(Standing(MACHINE, Role.PRIMARY, 3, claim="rollback-1"))
+    assert files.read(MACHINE) == Standing(MACHINE, Role.PRIMARY, 3, claim="rollback-1")
+
+
+_CLAIMER = """
+import sys
+from twinhull.model.errors import StaleEpoch
+from twinhull.model.machine import MachineId, Role, Standing
+from twinhull.model.ports import system_ports
+from twinhull.platforms.hosts import LocalHost
+from twinhull.platforms.standings import StandingFiles
+files = StandingFiles(LocalHost(system_ports()), sys.argv[1])
+sys.stdin.readline()
+for number in range(1, 30):
+    try:
+        files.write(Standing(MachineId(sys.argv[3]), Role.PRIMARY, number, claim=sys.argv[2]))
+    except StaleEpoch:
+        continue
+    print(number)
+"""
+
+
+def test_two_managers_that_race_never_have_one_epoch_both(tmp_path: Path) -> None:
+    won = [set(told.split()) for told in _race(_CLAIMER, tmp_path, ("run-1", "run-2"))]
+    assert won[0].isdisjoint(won[1])
+    assert "29" in won[0] | won[1]
+
+
 _RAISER = """
 import sys
 from twinhull.model.errors import StaleEpoch
@@ -80,28 +162,34 @@ for number in range(int(sys.argv[2]), 80, 2):
 
 
 def test_two_managers_that_race_never_lower_an_epoch(files: StandingFiles, tmp_path: Path) -> None:
+    seen = [0]
+    _race(_RAISER, tmp_path, ("1", "2"), lambda: seen.append(_epoch_on_disk(files)))
+    assert seen == sorted(seen)
+    assert epoch(files) == 79
+    assert [path.name for path in Path(files.directory).iterdir()] == [f"{MACHINE}.json"]
+
+
+def _race(program: str, directory: Path, words: Sequence[str], look: Callable[[], None] = lambda: None) -> list[str]:
+    """Run it once for each word, all at the same time, and look meanwhile; returns what each one printed."""
     source = str(Path(__file__).parents[2] / "src")
     racers = [
         subprocess.Popen(
-            [sys.executable, "-c", _RAISER, str(tmp_path), str(first), MACHINE],
+            [sys.executable, "-c", program, str(directory), word, MACHINE],
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": source},
         )
-        for first in (1, 2)
+        for word in words
     ]
     for racer in racers:
         assert racer.stdin is not None
         racer.stdin.write(b"go\n")
         racer.stdin.flush()
-    seen = [0]
     while any(racer.poll() is None for racer in racers):
-        seen.append(_epoch_on_disk(files))
-    for racer in racers:
-        racer.communicate()
-        assert racer.returncode == 0
-    assert seen == sorted(seen)
-    assert epoch(files) == 79
-    assert [path.name for path in Path(files.directory).iterdir()] == [f"{MACHINE}.json"]
+        look()
+    told = [racer.communicate()[0].decode() for racer in racers]
+    assert [racer.returncode for racer in racers] == [0] * len(racers)
+    return told
 
 
 def _epoch_on_disk(files: StandingFiles) -> int:

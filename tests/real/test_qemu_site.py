@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import libvirt
@@ -144,6 +146,29 @@ def test_the_guard_refuses_whoever_asks(qemu_site: QemuSite, make_guest: MakeGue
     qemu_site.kill(guest.machine_id)
     qemu_site.remove_standing(guest.machine_id)
     assert qemu_site.capabilities()[Capability.GUARD].is_supported
+
+
+def test_two_managers_never_have_one_epoch_both(
+    local_site: QemuSite, ssh_site: QemuSite, make_guest: MakeGuest
+) -> None:
+    guest = make_guest("contended")
+
+    def claim(site: QemuSite, run: str) -> set[int]:
+        won = set()
+        for epoch in range(2, 22):
+            with suppress(StaleEpoch):
+                site.write_standing(Standing(guest.machine_id, Role.PRIMARY, epoch, claim=run))
+                won.add(epoch)
+        return won
+
+    with ThreadPoolExecutor(2) as managers:
+        ours = managers.submit(claim, local_site, "run-1")
+        theirs = managers.submit(claim, ssh_site, "run-2").result()
+    assert ours.result().isdisjoint(theirs)
+    assert 21 in ours.result() | theirs
+    with pytest.raises(StaleEpoch, match="another run chose the same number"):
+        ssh_site.write_standing(Standing(guest.machine_id, Role.PRIMARY, 21, claim="run-3"))
+    local_site.remove_standing(guest.machine_id)
 
 
 def test_a_libvirtd_that_asks_no_hooks_is_found_out(local_site: QemuSite, qemu_host: QemuHost) -> None:

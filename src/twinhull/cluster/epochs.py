@@ -11,6 +11,10 @@ What a site holds about a machine moves so::
 Only PRIMARY that is not dirty may start, and only with its own epoch; the site checks it at the power switch. The
 target's epoch rises before it starts, and a source that answers is fenced before that. A source that does not answer
 keeps an epoch that is past: when it comes back, it is fenced before anything else happens.
+
+An epoch belongs to the run that chose it, which each standing names as its claim. Two managers may choose the same
+number at the same time. Where both write to one host, the second is refused there. Where each reaches another host,
+the number is *contended*: one primary's epoch is raised by one, which makes the others past, like any other.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from enum import StrEnum
 
 from twinhull.cluster.situation import Side, Situation
 from twinhull.model.errors import StaleEpoch
-from twinhull.model.machine import Role, SiteName, Standing
+from twinhull.model.machine import MachineId, Role, SiteName, Standing
 
 FIRST_EPOCH = 1
 
@@ -32,23 +36,35 @@ def current_epoch(situation: Situation) -> int:
     return max([situation.known_epoch, *held])
 
 
+def current_claim(situation: Situation) -> str:
+    """The run to which the current epoch belongs; empty where no side that answers names one."""
+    epoch, holder = current_epoch(situation), primary(situation)
+    held = [side.standing for side in (holder, *situation.sides) if side and side.standing]
+    return next((standing.claim for standing in held if standing.epoch == epoch), "")
+
+
 def primary(situation: Situation) -> Side | None:
-    """The side that may run the machine, or None where no side that answers holds the current epoch as primary."""
+    """The side that may run the machine, or None where no side that answers holds the current epoch as primary.
+
+    Where two do, because two runs chose one number, it is the one that runs, or else the one of the later claim.
+    """
     epoch = current_epoch(situation)
-    holders = (side for side in situation.sides if side.standing and side.standing.role is Role.PRIMARY)
-    return next((side for side in holders if side.standing and side.standing.epoch == epoch), None)
+    holders = [(side, side.standing) for side in situation.sides if side.standing and side.standing.epoch == epoch]
+    ranks = {(side.is_running, held.claim, side.site): side for side, held in holders if held.role is Role.PRIMARY}
+    return ranks[max(ranks)] if ranks else None
 
 
 class Deed(StrEnum):
     """What is put right."""
 
+    RAISE = "raise"
     FENCE = "fence"
     STOP = "stop"
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """Something that must be put right on a site, and why. ``standing`` is what to write where it is to be fenced."""
+    """Something that must be put right on a site, and why. ``standing`` is what to write to raise or to fence."""
 
     site: SiteName
     deed: Deed
@@ -58,15 +74,45 @@ class Correction:
 
 def corrections(situation: Situation) -> list[Correction]:
     """What is due, in the order in which it must happen: a stale side is fenced, then stopped where it runs."""
-    epoch = current_epoch(situation)
+    contended = _contended(situation)
+    if contended and contended.standing:
+        raised = contended.standing
+        sides = [replace(side, standing=raised) if side.site == contended.site else side for side in situation.sides]
+        return [contended, *corrections(replace(situation, sides=sides))]
+    epoch, claim = current_epoch(situation), current_claim(situation)
     due: list[Correction] = []
     for side in situation.sides:
         if side.is_reachable and side.standing:
-            due += _side_corrections(side, side.standing, epoch)
+            due += _side_corrections(side, side.standing, epoch, claim)
     return due
 
 
-def _side_corrections(side: Side, standing: Standing, epoch: int) -> Iterator[Correction]:
+def _contended(situation: Situation) -> Correction | None:
+    """How the primary is told from another side that holds the same epoch from another run, if there is one."""
+    holder = primary(situation)
+    if holder is None or holder.standing is None:
+        return None
+    held = holder.standing
+    others = [side for side in situation.sides if side.standing and side.standing.epoch == held.epoch]
+    rivals = [side for side in others if side is not holder and side.standing and _are_rivals(held, side.standing)]
+    if not rivals:
+        return None
+    return Correction(
+        holder.site,
+        Deed.RAISE,
+        f"{holder.site} and {rivals[0].site} hold epoch {held.epoch} of the machine from two runs: {holder.site} goes "
+        f"on, in epoch {held.epoch + 1}.",
+        replace(held, epoch=held.epoch + 1),
+    )
+
+
+def _are_rivals(primary: Standing, other: Standing) -> bool:
+    """Whether the other one holds the primary's epoch from another run; no run makes two primaries of one epoch."""
+    is_claimed_twice = bool(primary.claim and other.claim) and primary.claim != other.claim
+    return is_claimed_twice or other.role is Role.PRIMARY
+
+
+def _side_corrections(side: Side, standing: Standing, epoch: int, claim: str) -> Iterator[Correction]:
     is_stale = standing.role is Role.PRIMARY and standing.epoch < epoch
     if is_stale:
         yield Correction(
@@ -74,7 +120,7 @@ def _side_corrections(side: Side, standing: Standing, epoch: int) -> Iterator[Co
             Deed.FENCE,
             f"{side.site} holds epoch {standing.epoch} of the machine, and the current one is {epoch}: "
             "it may not start the machine there any more.",
-            fenced(standing, epoch),
+            fenced(standing.machine_id, epoch, claim),
         )
     if side.is_running and (is_stale or standing.role is not Role.PRIMARY):
         role = "stale" if is_stale else standing.role.value
@@ -86,11 +132,9 @@ def _side_corrections(side: Side, standing: Standing, epoch: int) -> Iterator[Co
         )
 
 
-def fenced(standing: Standing, epoch: int) -> Standing:
+def fenced(machine_id: MachineId, epoch: int, claim: str) -> Standing:
     """The standing of a side that lost the machine to another one; what its disks hold is not known to be any point."""
-    return replace(
-        standing, role=Role.FENCED, epoch=epoch, point_id=None, is_dirty=False, applying_point_id=None, trackers={}
-    )
+    return Standing(machine_id, Role.FENCED, epoch, claim=claim)
 
 
 def require_primary(situation: Situation, site: str) -> None:

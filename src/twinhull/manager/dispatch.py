@@ -90,7 +90,7 @@ class Dispatcher:
             return journal_end(run.run_id)
 
     def _new_run_id(self, kind: str) -> RunId:
-        token = self.ports.randomness.token(2).hex()
+        token = self.ports.randomness.token(4).hex()
         return RunId(f"{kind}-{self.ports.clock.now():%Y%m%d-%H%M%S}-{token}")
 
     @contextmanager

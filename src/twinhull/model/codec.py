@@ -67,6 +67,7 @@ def standing_to_json(standing: Standing) -> dict[str, JsonValue]:
         "is_dirty": standing.is_dirty,
         "applying_point_id": standing.applying_point_id,
         "trackers": {str(key): tracker for key, tracker in standing.trackers.items()},
+        "claim": standing.claim,
     }
 
 
@@ -81,6 +82,7 @@ def standing_from_json(raw: _Raw) -> Standing:
             is_dirty=bool(raw["is_dirty"]),
             applying_point_id=_point(raw.get("applying_point_id")),
             trackers={DiskKey(key): str(tracker) for key, tracker in dict(raw.get("trackers") or {}).items()},
+            claim=str(raw.get("claim") or ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"A machine's standing cannot be read: {error!r}.") from error

@@ -112,7 +112,8 @@ class Standing:
     It is kept on the site, where the power is switched on, and read there by the guard. ``point_id`` is the restore
     point that the disks equal while the machine is off; with ``is_dirty`` the disks are somewhere between
     ``point_id`` and ``applying_point_id``. ``trackers`` are those that were armed here when the disks equalled
-    ``point_id``: the next capture on this site starts from them.
+    ``point_id``: the next capture on this site starts from them. ``claim`` is the run that chose the epoch, so that two
+    runs which chose the same number are told apart; empty where it is not known (standings of older versions).
     """
 
     machine_id: MachineId
@@ -122,6 +123,7 @@ class Standing:
     is_dirty: bool = False
     applying_point_id: PointId | None = None
     trackers: Mapping[DiskKey, str] = field(default_factory=dict)
+    claim: str = ""
 
     @property
     def may_start(self) -> bool:

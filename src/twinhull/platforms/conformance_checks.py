@@ -111,7 +111,7 @@ def _require_honest(disk: Disk, found: Sequence[Extent], offset_bytes: int, leng
 
 
 def standing(scratch: Scratch) -> None:
-    """A standing is read as it was written, and its epoch is never lowered."""
+    """A standing is read as it was written; its epoch is never lowered, nor taken from the run that claimed it."""
     site, written = scratch.site, _standing(scratch, Role.REPLICA)
     require(site.standing(scratch.machine_id) is None, "A machine that has no standing is told to have one.")
     written = replace(written, point_id=PointId(f"{scratch.machine_id}/00000001"), trackers={KEY: "word-1"})
@@ -121,9 +121,21 @@ def standing(scratch: Scratch) -> None:
     listed = next(status for status in site.machines() if status.spec.machine_id == scratch.machine_id)
     for status in (listed, site.machine(scratch.machine_id)):
         require(status.standing == written, f"The inventory tells another standing: {status.standing}.")
-    lower = replace(written, epoch=_EPOCH - 1)
-    require_refusal(lambda: site.write_standing(lower), (StaleEpoch,), "Lowering the epoch")
-    require(site.standing(scratch.machine_id) == written, "A refused standing was written all the same.")
+    ours = replace(written, claim="run-1")
+    site.write_standing(ours)
+    site.write_standing(ours)
+    for other, what in (
+        (replace(ours, epoch=_EPOCH - 1), "Lowering the epoch"),
+        (replace(ours, claim="run-2"), "Taking an epoch that another run has claimed"),
+        (written, "Taking an epoch without saying who does"),
+    ):
+        require_refusal(lambda other=other: site.write_standing(other), (StaleEpoch,), what)  # type: ignore[misc]
+        require(site.standing(scratch.machine_id) == ours, f"{what} was refused, and written all the same.")
+    primary = replace(ours, role=Role.PRIMARY)
+    site.write_standing(primary)
+    require_refusal(lambda: site.write_standing(ours), (StaleEpoch,), "Making a primary a replica in its own epoch")
+    require(site.standing(scratch.machine_id) == primary, "A refused standing was written all the same.")
+    site.remove_standing(scratch.machine_id)
 
 
 def obstacles(scratch: Scratch) -> None:

@@ -328,7 +328,12 @@ class Standings(Protocol):
         ...
 
     def write_standing(self, standing: Standing) -> None:
-        """Write it, durably and as a whole; refuses (StaleEpoch) to lower the epoch that is held."""
+        """Write it, durably and as a whole, compared with what is held under one lock on the site.
+
+        Raises StaleEpoch where the epoch that is held is higher, or is the same and was claimed by another run, or is
+        the same and the machine would cease to be primary; what is held stays then. A standing that names no claim can
+        be followed by any.
+        """
         ...
 
     def remove_standing(self, machine_id: MachineId) -> None:

@@ -16,7 +16,7 @@ from twinhull.platforms.hosts import Host, check, read_file, require_ok
 
 _LIST = 'cd "$1" 2>/dev/null || exit 0; for f in *.json; do [ -f "$f" ] && cat "$f"; done; exit 0'
 
-_PAST, _UNREADABLE = 45, 46
+_REFUSED, _UNREADABLE = 45, 46
 _RAISE = """
 set -e
 umask 022
@@ -32,7 +32,16 @@ flock 9
 if [ -e "$1" ]; then
   held=$(sed -n 's/.*"epoch": \\([0-9][0-9]*\\).*/\\1/p' "$1")
   [ -n "$held" ] || exit 46
-  [ "$held" -le "$2" ] || { echo "$held"; exit 45; }
+  role=$(sed -n 's/.*"role": "\\([a-z]*\\)".*/\\1/p' "$1")
+  # Of the standing itself only: the trackers' names, in braces of their own, come later.
+  claim=$(sed -n 's/^{[^{]*"claim": "\\([^"]*\\)".*/\\1/p' "$1")
+  is_another=0
+  if [ -n "$claim" ] && [ "$claim" != "$3" ]; then is_another=1; fi
+  if [ "$role" = primary ] && [ "$4" != primary ]; then is_another=1; fi
+  if [ "$held" -gt "$2" ] || { [ "$held" -eq "$2" ] && [ $is_another = 1 ]; }; then
+    echo "$held $role $claim"
+    exit 45
+  fi
 fi
 mv -- "$new" "$1"
 sync "$directory"
@@ -61,20 +70,19 @@ class StandingFiles:
         return [parse_standing(line, self.directory) for line in lines if line.strip()]
 
     def write(self, standing: Standing) -> None:
-        """Write it durably and as a whole; raises StaleEpoch where it would lower the epoch that is held.
+        """Write it durably and as a whole; raises StaleEpoch as :func:`check_may_follow` does.
 
-        The host compares and writes under one lock, so that of two writers the one with the past epoch always loses.
+        The host compares and writes under one lock: of two writers of one epoch the first has it, and of two epochs
+        the higher one stays.
         """
         path = self.path(standing.machine_id)
         line = json.dumps(standing_to_json(standing), sort_keys=True) + "\n"
-        command = ["sh", "-c", _RAISE, "twinhull-raise", path, str(standing.epoch)]
+        words = (str(standing.epoch), standing.claim, standing.role.value)
+        command = ["sh", "-c", _RAISE, "twinhull-raise", path, *words]
         done = self._host.run(command, stdin=line.encode())
-        if done.exit_status == _PAST:
-            raise StaleEpoch(
-                f"Machine {standing.machine_id} holds epoch {done.stdout.decode().strip()} on {self._host.name}; epoch"
-                f" {standing.epoch} is past and was not written.",
-                hint="The machine was failed over meanwhile: look at it with twinhull status.",
-            )
+        if done.exit_status == _REFUSED:
+            epoch, role, claim = done.stdout.decode().rstrip("\n").split(" ", 2)
+            raise _refusal(standing, int(epoch), role, claim, self._host.name)
         if done.exit_status == _UNREADABLE:
             raise _unreadable(path, "it names no epoch")
         require_ok(self._host, command, done)
@@ -97,6 +105,34 @@ def _unreadable(where: str, reason: str) -> DataError:
     return DataError(
         f"The standing in {where} cannot be read ({reason}); its machine is not started.",
         hint="If the site lost data, remove the file and run a sync: the standing is written again.",
+    )
+
+
+def check_may_follow(held: Standing | None, written: Standing, where: str) -> None:
+    """Raise StaleEpoch where a standing may not be written over the one that is held.
+
+    An epoch never falls, and belongs to the run that claimed it first; one that names no run belongs to nobody yet.
+    A primary becomes something else in a higher epoch only.
+    """
+    if held is None or held.epoch < written.epoch:
+        return
+    is_demoted = held.role is Role.PRIMARY and written.role is not Role.PRIMARY
+    if held.epoch > written.epoch or is_demoted or held.claim not in ("", written.claim):
+        raise _refusal(written, held.epoch, held.role.value, held.claim, where)
+
+
+def _refusal(written: Standing, epoch: int, role: str, claim: str, where: str) -> StaleEpoch:
+    name = f"Machine {written.machine_id}"
+    if epoch > written.epoch:
+        return StaleEpoch(
+            f"{name} holds epoch {epoch} on {where}; epoch {written.epoch} is past and was not written.",
+            hint="The machine was failed over meanwhile: look at it with twinhull status.",
+        )
+    whose = f", which the run {claim} chose" if claim else ""
+    return StaleEpoch(
+        f"{name} is {role} on {where} in epoch {epoch}{whose}; another run chose the same number to make it"
+        f" {written.role.value}, and left it as it was.",
+        hint="Another manager works on this machine: let it finish, look with twinhull status, then ask again.",
     )
 
 

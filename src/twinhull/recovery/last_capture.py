@@ -31,6 +31,7 @@ def sync_while_running(context: Context, facts: Facts) -> Facts:
             request.target,
             captured.point,
             number(facts, "epoch") - 1,
+            str(facts.get("past_claim", "")),
             request.networks,
             boot_mode_of(request.boot_mode),
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twinhull.cluster.epochs import current_epoch, primary, require_primary
+from twinhull.cluster.epochs import current_claim, current_epoch, primary, require_primary
 from twinhull.cluster.situation import Situation
 from twinhull.model.errors import NotFound, SiteUnreachable, UsageError
 from twinhull.model.machine import PointId, Role
@@ -31,6 +31,8 @@ def look_at_both(context: Context, facts: Facts) -> Facts:
         require_startable(name, request.target, context.site(request.target).obstacles(request.machine_id))
     return {
         "epoch": max(current_epoch(situation), 1) + 1,
+        "claim": request.run_id,
+        "past_claim": current_claim(situation),
         "machine_name": name,
         "was_running": source.is_running,
         "was_silent": not source.is_reachable,

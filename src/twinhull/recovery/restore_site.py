@@ -50,6 +50,7 @@ def write(context: Context, request: RestoreRequest, point: Point, facts: Facts)
         SiteName(str(request.to_site)),
         point,
         _RESTORING_EPOCH,
+        request.run_id,
         request.networks,
         boot_mode_of(request.boot_mode),
         spec=spec,

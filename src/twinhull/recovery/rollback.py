@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from twinhull.cluster.epochs import FIRST_EPOCH, current_epoch, require_primary
+from twinhull.cluster.epochs import FIRST_EPOCH, current_claim, current_epoch, require_primary
 from twinhull.model.codec import spec_from_json
 from twinhull.model.errors import NotFound, ReplicaDirty, UsageError
 from twinhull.model.machine import MachineSpec, PointId, Role, SiteName, Standing
@@ -31,7 +31,7 @@ from twinhull.replication.context import Context
 from twinhull.replication.replica import ReplicaOrder, bring_replica, find
 from twinhull.replication.requests import RollbackRequest
 from twinhull.replication.standing import look_and_correct
-from twinhull.replication.sync import number, require_answer, with_reasons
+from twinhull.replication.sync import claimed, number, require_answer, with_reasons
 from twinhull.repository import Point
 
 
@@ -52,6 +52,7 @@ def _look(context: Context, facts: Facts) -> Facts:
         require_startable(side.status.spec.name, request.site, obstacles)
     return {
         "epoch": max(current_epoch(situation), FIRST_EPOCH),
+        "claim": current_claim(situation),
         "machine_name": side.status.spec.name,
         "was_running": side.is_running,
         "reasons": with_reasons(facts, *reasons),
@@ -94,7 +95,7 @@ def _capture_present(context: Context, facts: Facts) -> Facts:
         }
     present = _present(found)
     context.site(request.site).write_standing(
-        Standing(request.machine_id, Role.PRIMARY, number(facts, "epoch"), present)
+        Standing(request.machine_id, Role.PRIMARY, number(facts, "epoch"), present, claim=claimed(facts))
     )
     return found
 
@@ -115,7 +116,7 @@ def _apply(context: Context, facts: Facts, point: Point) -> dict[str, JsonValue]
     # The networks are named as this site names them already: each is mapped to itself.
     networks = {nic.network: nic.network for nic in spec.nics}
     epoch = number(facts, "epoch")
-    order = ReplicaOrder(SiteName(request.site), point, epoch, networks, role=Role.PRIMARY, spec=spec)
+    order = ReplicaOrder(SiteName(request.site), point, epoch, claimed(facts), networks, role=Role.PRIMARY, spec=spec)
     brought = bring_replica(context, order)
     return {**brought.facts(), "reasons": with_reasons(facts, *brought.reasons)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from twinhull.cluster.epochs import fenced
-from twinhull.model.errors import NotFound, SiteError
+from twinhull.model.errors import NotFound, SiteError, StaleEpoch, StillRunning
 from twinhull.model.machine import PointId, Role, Standing
 from twinhull.model.steps import Facts
 from twinhull.platforms.contract import Site
@@ -47,7 +47,7 @@ def _silence(request: FailoverRequest, error: SiteError) -> str:
 def _fence_and_stop(context: Context, request: FailoverRequest, epoch: int) -> list[str]:
     site = context.site(request.source)
     held = site.standing(request.machine_id) or Standing(request.machine_id, Role.PRIMARY, epoch)
-    site.write_standing(replace(held, role=Role.FENCED, epoch=epoch))
+    site.write_standing(replace(held, role=Role.FENCED, epoch=epoch, claim=request.run_id))
     try:
         has_obeyed = site.stop(request.machine_id, request.grace_seconds if request.is_planned else 0.0)
     except NotFound:
@@ -60,6 +60,9 @@ def _fence_and_stop(context: Context, request: FailoverRequest, epoch: int) -> l
 def start_source_again(context: Context, facts: Facts) -> None:
     """Take the fence back: the source is primary in the new epoch, and runs if it ran before.
 
+    A fence of another run stays. So does ours where another run has made the target primary meanwhile: that side gets
+    an epoch beyond ours.
+
     Raises SiteUnreachable where the source is silent by now; it stays fenced then, and the failover can be repeated.
     """
     request = FailoverRequest.of(facts)
@@ -67,17 +70,64 @@ def start_source_again(context: Context, facts: Facts) -> None:
         return  # it was never reached, so nothing was done to it
     site = context.site(request.source)
     held = site.standing(request.machine_id)
-    if held is None or held.epoch != facts["epoch"]:
-        return  # it was not fenced yet
+    if held is None or not belongs(held, request, facts):
+        return  # it was not fenced yet, or not by us
+    taken = _taken_by_another(context, request)
+    if taken:
+        give_way(context.site(request.target), taken, held.epoch)
+        context.on_reason(f"{request.target} was made primary by another run: {request.source} stays fenced.")
+        return
     # A killed undo may have written the standing and not started the machine: both are done again.
     site.write_standing(replace(held, role=Role.PRIMARY))
     if facts.get("was_running"):
         _start_again(context, site, request, held.epoch)
 
 
+def belongs(held: Standing, request: FailoverRequest, facts: Facts) -> bool:
+    """Whether a standing is of this run's epoch; what an older version wrote is known by its number."""
+    return held.claim == request.run_id or (not held.claim and held.epoch == facts["epoch"])
+
+
+def give_way(site: Site, taken: Standing, epoch: int) -> None:
+    """Give up our epoch to the run that has made the site primary: that side's rises beyond it, and is not stale."""
+    site.write_standing(replace(taken, epoch=max(taken.epoch, epoch + 1)))
+
+
+def _taken_by_another(context: Context, request: FailoverRequest) -> Standing | None:
+    """The target's standing where another run took over there; a target that does not answer is not waited for."""
+    try:
+        held = context.site(request.target).standing(request.machine_id)
+    except SILENCE:
+        return None
+    return held if held and held.role is Role.PRIMARY else None
+
+
 def _start_again(context: Context, site: Site, request: FailoverRequest, epoch: int) -> None:
     start_and_wait(context, site, request.machine_id, epoch, request.start_timeout_seconds)
     context.on_reason(f"The machine was started again on {request.source}.")
+
+
+def require_source_held(context: Context, request: FailoverRequest, facts: Facts) -> None:
+    """The last look at the source before there is no way back; one that is silent was fenced, or will be.
+
+    Raises StillRunning where it runs, StaleEpoch where another run holds its fence by now.
+    """
+    try:
+        site = context.site(request.source)
+        power = site.power(request.machine_id)
+        held = site.standing(request.machine_id)
+    except (NotFound, *SILENCE):
+        return
+    if not power.is_off:
+        raise StillRunning(
+            f"The machine is {power.value} on {request.source} again; nothing was taken over.",
+            hint="Find out what starts it there.",
+        )
+    if facts.get("is_source_fenced") and held and not belongs(held, request, facts):
+        raise StaleEpoch(
+            f"Another run fenced the machine on {request.source} (epoch {held.epoch}); nothing was taken over.",
+            hint="Another manager works on this machine: look with twinhull status before you ask again.",
+        )
 
 
 def settle_source(context: Context, facts: Facts) -> Facts:
@@ -89,7 +139,7 @@ def settle_source(context: Context, facts: Facts) -> Facts:
             site = context.site(request.source)
             site.write_standing(_settled(request, facts, epoch))
             _hand_on_autostart(context, site, request)
-        except SiteError as error:
+        except (SiteError, StaleEpoch) as error:
             # The target runs and the source is fenced: nothing is at risk, only the way home will be longer.
             reasons.append(f"{request.source} could not be settled ({error.message}); the way home compares in full.")
     for reason in reasons:
@@ -99,8 +149,8 @@ def settle_source(context: Context, facts: Facts) -> Facts:
 
 def _settled(request: FailoverRequest, facts: Facts, epoch: int) -> Standing:
     if request.is_planned:
-        return Standing(request.machine_id, Role.REPLICA, epoch, PointId(str(facts["point_id"])))
-    return fenced(Standing(request.machine_id, Role.FENCED, epoch), epoch)
+        return Standing(request.machine_id, Role.REPLICA, epoch, PointId(str(facts["point_id"])), claim=request.run_id)
+    return fenced(request.machine_id, epoch, request.run_id)
 
 
 def _hand_on_autostart(context: Context, site: Site, request: FailoverRequest) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from twinhull.model.errors import NotFound, NotSupportedHere, ReplicaDirty, StillRunning
+from twinhull.model.errors import NotFound, NotSupportedHere, ReplicaDirty, StaleEpoch
 from twinhull.model.machine import DiskKey, MachineId, PointId, Role, Standing
 from twinhull.model.steps import Facts, JsonValue
 from twinhull.model.units import format_duration
 from twinhull.platforms.contract import Site
+from twinhull.recovery.source import belongs, give_way, require_source_held
 from twinhull.recovery.starting import require_startable, seconds_since, start_and_wait
 from twinhull.replication.context import Context
 from twinhull.replication.replica import ReplicaOrder, bring_replica
 from twinhull.replication.requests import FailoverRequest
-from twinhull.replication.standing import SILENCE
-from twinhull.replication.sync import boot_mode_of, moved_bytes, number, with_reasons
+from twinhull.replication.sync import boot_mode_of, claimed, moved_bytes, number, with_reasons
 
 
 def bring_target(context: Context, facts: Facts) -> Facts:
@@ -25,6 +25,7 @@ def bring_target(context: Context, facts: Facts) -> Facts:
         request.target,
         point,
         number(facts, "epoch") - 1,
+        str(facts.get("past_claim", "")),
         request.networks,
         boot_mode_of(request.boot_mode),
         is_verifying=request.is_verifying,
@@ -50,7 +51,7 @@ def arm_target(context: Context, facts: Facts) -> Facts:
     request = FailoverRequest.of(facts)
     site = context.site(request.target)
     _require_at_point(site, request, facts)
-    _require_source_is_off(context, request)
+    require_source_held(context, request, facts)
     trackers, reasons = arm(context, site, request.run_id, request.machine_id)
     return {"armed_trackers": trackers, "reasons": with_reasons(facts, *reasons)}
 
@@ -72,23 +73,25 @@ def armed_standing(machine_id: MachineId, facts: Facts, point_id: PointId | None
     armed = facts.get("armed_trackers")
     trackers = {DiskKey(key): str(tracker) for key, tracker in (armed if isinstance(armed, dict) else {}).items()}
     epoch = number(facts, "epoch")
-    return Standing(machine_id, Role.PRIMARY, epoch, point_id, trackers=trackers)
+    return Standing(machine_id, Role.PRIMARY, epoch, point_id, trackers=trackers, claim=claimed(facts))
 
 
 def take_over(context: Context, facts: Facts) -> Facts:
     """The target is the primary from here on; safe to repeat, and there is no way back."""
     request = FailoverRequest.of(facts)
     site = context.site(request.target)
-    _require_at_point(site, request, facts)
-    site.write_standing(armed_standing(request.machine_id, facts, PointId(str(facts["point_id"]))))
+    held = _require_at_point(site, request, facts)
+    if held.role is not Role.PRIMARY:
+        site.write_standing(armed_standing(request.machine_id, facts, PointId(str(facts["point_id"]))))
     return {}
 
 
 def start_target(context: Context, facts: Facts) -> Facts:
     """Start the machine on the target and tell how long it was down."""
     request = FailoverRequest.of(facts)
-    epoch = number(facts, "epoch")
-    start_and_wait(context, context.site(request.target), request.machine_id, epoch, request.start_timeout_seconds)
+    site = context.site(request.target)
+    epoch = _epoch_held(site, request, facts)
+    start_and_wait(context, site, request.machine_id, epoch, request.start_timeout_seconds)
     since = "down_since_seconds" if request.is_planned else "asked_at_seconds"
     rto_seconds = seconds_since(context, facts, since)
     told = format_duration(rto_seconds) if rto_seconds is not None else "a time that could not be measured"
@@ -97,25 +100,25 @@ def start_target(context: Context, facts: Facts) -> Facts:
     return {"rto_seconds": rto_seconds, "reasons": with_reasons(facts, reason)}
 
 
-def _require_source_is_off(context: Context, request: FailoverRequest) -> None:
-    """The last look at the source before there is no way back; one that is silent was fenced, or will be."""
-    try:
-        power = context.site(request.source).power(request.machine_id)
-    except (NotFound, *SILENCE):
-        return
-    if not power.is_off:
-        raise StillRunning(
-            f"The machine is {power.value} on {request.source} again; nothing was taken over.",
-            hint="Find out what starts it there.",
-        )
-
-
-def _require_at_point(site: Site, request: FailoverRequest, facts: Facts) -> None:
-    """A replica that is not exactly at the point is not started; raises ReplicaDirty."""
+def _epoch_held(site: Site, request: FailoverRequest, facts: Facts) -> int:
+    """The epoch to start in: ours, which was raised meanwhile where another run had chosen the same number."""
     held = site.standing(request.machine_id)
-    is_there = held is not None and not held.is_dirty and held.point_id == facts["point_id"]
-    if not is_there:
+    return held.epoch if held and belongs(held, request, facts) else number(facts, "epoch")
+
+
+def _require_at_point(site: Site, request: FailoverRequest, facts: Facts) -> Standing:
+    """A replica that is not exactly at the point is not started; raises ReplicaDirty, StaleEpoch where it is none."""
+    held = site.standing(request.machine_id)
+    if held and held.role is Role.PRIMARY and not belongs(held, request, facts):
+        give_way(site, held, number(facts, "epoch"))
+        raise StaleEpoch(
+            f"Another run made {request.target} the machine's primary meanwhile (epoch {held.epoch}); it was left to"
+            " that run.",
+            hint="See 'twinhull status' for where the machine runs.",
+        )
+    if held is None or held.is_dirty or held.point_id != facts["point_id"]:
         raise ReplicaDirty(
             f"The replica on {request.target} is not at {facts['point_id']}; it is not started.",
             hint="Repeat the failover: it brings the replica there first.",
         )
+    return held

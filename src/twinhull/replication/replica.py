@@ -29,7 +29,7 @@ from twinhull.repository import Point
 
 @dataclass(frozen=True, slots=True)
 class ReplicaOrder:
-    """Which point is to be brought where.
+    """Which point is to be brought where, in which epoch, and by which run's claim.
 
     ``role`` is what the standing says from the first change on: a replica, or a primary that is rolled back where it
     is. ``spec`` None is the point's own.
@@ -38,6 +38,7 @@ class ReplicaOrder:
     site: SiteName
     point: Point
     epoch: int
+    claim: str
     networks: Mapping[str, str] = field(default_factory=dict)
     boot_mode: BootMode | None = None
     role: Role = Role.REPLICA
@@ -150,6 +151,7 @@ class _Bringing:
             point_id=None if is_dirty else point_id,
             is_dirty=is_dirty,
             applying_point_id=point_id if is_dirty else None,
+            claim=self._order.claim,
         )
 
     def _prepare(self, known: dict[DiskKey, Known], standing: Standing | None) -> dict[DiskKey, Known]:

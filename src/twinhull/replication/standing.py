@@ -36,9 +36,9 @@ def correct(context: Context, situation: Situation) -> list[str]:
     reasons = []
     for correction in corrections(situation):
         site = context.site(correction.site)
-        if correction.deed is Deed.FENCE and correction.standing:
+        if correction.standing:
             site.write_standing(correction.standing)
-        else:
+        elif correction.deed is Deed.STOP:
             site.kill(situation.machine_id)
         context.on_reason(correction.reason)
         reasons.append(correction.reason)

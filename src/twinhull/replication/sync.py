@@ -16,7 +16,7 @@ Repeating *capture* captures again: the point that a killed process published st
 
 from __future__ import annotations
 
-from twinhull.cluster.epochs import FIRST_EPOCH, current_epoch, require_primary
+from twinhull.cluster.epochs import FIRST_EPOCH, current_claim, current_epoch, require_primary
 from twinhull.cluster.situation import Situation
 from twinhull.model.errors import NotFound, SiteUnreachable, UsageError
 from twinhull.model.machine import BootMode, PointId, Role, SiteName, Standing
@@ -40,6 +40,11 @@ def number(facts: Facts, key: str) -> int:
     if not isinstance(value, int):
         raise TypeError(f"the fact {key} is {value!r}, not a number")
     return value
+
+
+def claimed(facts: Facts) -> str:
+    """The run to which the epoch among the facts belongs; empty in runs that an older version began."""
+    return str(facts.get("claim", ""))
 
 
 _MOVED = ("source_read_bytes", "changed_bytes", "stored_bytes", "replica_written_bytes", "replica_read_bytes")
@@ -88,10 +93,13 @@ def _look(context: Context, facts: Facts) -> Facts:
     require_primary(situation, request.source)
     epoch = max(current_epoch(situation), FIRST_EPOCH)
     is_new = source.standing is None and request.target is not None
+    claim = current_claim(situation) or (request.run_id if is_new else "")
     if is_new:
-        context.site(request.source).write_standing(Standing(request.machine_id, Role.PRIMARY, epoch))
+        first = Standing(request.machine_id, Role.PRIMARY, epoch, claim=claim)
+        context.site(request.source).write_standing(first)
     return {
         "epoch": epoch,
+        "claim": claim,
         "machine_name": source.status.spec.name,
         "is_new_standing": is_new,
         "reasons": with_reasons(facts, *reasons),
@@ -127,6 +135,7 @@ def _replica(context: Context, facts: Facts) -> Facts:
         SiteName(request.target),
         context.repository.point(PointId(str(facts["point_id"]))),
         number(facts, "epoch"),
+        claimed(facts),
         request.networks,
         boot_mode_of(request.boot_mode),
         is_verifying=request.is_verifying,

@@ -161,7 +161,7 @@ class LibvirtSite(ABC):
         return self._standings.read_all()
 
     def write_standing(self, standing: Standing) -> None:
-        """Write it, durably and as a whole; raises StaleEpoch where it would lower the epoch that is held."""
+        """Write it, durably and as a whole; raises StaleEpoch where it may not follow what is held."""
         self._standings.write(standing)
 
     def remove_standing(self, machine_id: MachineId) -> None:

@@ -32,6 +32,7 @@ from twinhull.platforms.simulated.handles import DiskHandle
 from twinhull.platforms.simulated.machines import SimulatedMachine, Tracker
 from twinhull.platforms.simulated.replicas import follow
 from twinhull.platforms.simulated.world import Held, SimulatedHost, SimulatedWorld
+from twinhull.platforms.standings import check_may_follow
 
 EXPORT = "export"
 TRACKER = "tracker"
@@ -189,13 +190,9 @@ class SimulatedSite:
             return list(self._host.standings.values())
 
     def write_standing(self, standing: Standing) -> None:
-        """Write it; never lowers the epoch."""
+        """Write it, if it may follow what is held."""
         with self._call("write standing"):
-            held = self._host.standings.get(standing.machine_id)
-            if held and held.epoch > standing.epoch:
-                raise StaleEpoch(
-                    f"{self._host.name} holds epoch {held.epoch} of {standing.machine_id}; {standing.epoch} is past."
-                )
+            check_may_follow(self._host.standings.get(standing.machine_id), standing, self._host.name)
             self._host.standings[standing.machine_id] = standing
 
     def remove_standing(self, machine_id: MachineId) -> None:
