@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from twinhull.model.units import MIB
 from twinhull.repository import CachedStore, MemoryStore, Repository
+from twinhull.repository.store.cached import BLOCK_BYTES, LOOK_SHARE
 
 from .misbehaving import FailingStore
 from .world import CHUNK, DATABASE, PASSPHRASE, TurnedClock, capture, content_of, made, noise, opened, ports
@@ -94,6 +96,18 @@ def test_it_stays_within_its_bound(store: _Counting, tmp_path: Path) -> None:
         list(near.diff(None, point.document.disks[0].root))
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 20_000
     assert list(tmp_path.iterdir())
+
+
+def test_many_processes_stay_within_the_bound_together(store: _Counting, tmp_path: Path) -> None:
+    point = capture(made(store), noise("many", 2000 * CHUNK))
+    packs = [info for info in store.list("pack-") if info.size_bytes > MIB]
+    bound = 16 * BLOCK_BYTES
+    processes = [CachedStore(store, tmp_path / "cache", bound) for _ in range(4)]
+    for number in range(packs[0].size_bytes // BLOCK_BYTES):
+        processes[number % 4].read_range(packs[0].name, number * BLOCK_BYTES, 16)
+        kept = sum(path.stat().st_size for path in (tmp_path / "cache").iterdir())
+        assert kept <= bound + 4 * (bound * LOOK_SHARE + BLOCK_BYTES)
+    assert point.sequence == 1
 
 
 def test_only_its_owner_can_read_it(store: _Counting, tmp_path: Path) -> None:

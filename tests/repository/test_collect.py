@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
 from twinhull.model.errors import NotFound, SafetyError, UsageError
-from twinhull.repository import MemoryStore, Point, Repository, RepositoryDamaged, compaction, packing, repair
+from twinhull.repository import (
+    CachedStore,
+    MemoryStore,
+    Point,
+    Repository,
+    RepositoryDamaged,
+    compaction,
+    packing,
+    repair,
+)
 from twinhull.repository.collect import GRACE_SECONDS
 from twinhull.repository.lanes import Lanes
 from twinhull.repository.marking import Marks, mark_disks
@@ -17,6 +27,7 @@ from .misbehaving import FailingStore
 from .world import (
     CHUNK,
     DATABASE,
+    PASSPHRASE,
     WEB,
     TurnedClock,
     capture,
@@ -421,6 +432,31 @@ def test_a_pack_that_nobody_can_read_waits_for_the_grace_and_goes(clock: TurnedC
 
 def test_the_last_good_copy_of_a_chunk_is_not_collected(store: MemoryStore) -> None:
     """Two writers have stored the same; the copy that counts rots, the one that was to go stays until a repair."""
+    point = _stored_twice_and_rotten_where_it_counts(store)
+    report = opened(store).collect(grace_seconds=0, is_alone=True)
+    assert "last good copy" in report.reasons[-1]
+    assert content_of(opened(store), point) == OLD
+    repair(opened(store, seed="repair"))
+    assert opened(store).collect(grace_seconds=0, is_alone=True).reasons == ()
+    assert opened(store).verify(read_data=True).is_good
+    assert content_of(opened(store), point) == OLD
+
+
+def test_a_cache_does_not_vouch_for_what_the_store_holds(store: MemoryStore, tmp_path: Path) -> None:
+    def near() -> Repository:
+        return Repository.open(store, PASSPHRASE, ports=ports(seed="near"), near=CachedStore(store, tmp_path))
+
+    def fill_the_cache() -> None:
+        (point,) = near().points()[:1]
+        list(near().diff(None, point.document.disks[0].root))
+
+    point = _stored_twice_and_rotten_where_it_counts(store, fill_the_cache)
+    report = near().collect(grace_seconds=0, is_alone=True)
+    assert "2 packs stay: they have the last good copy" in report.reasons[-1]
+    assert content_of(opened(store), point) == OLD
+
+
+def _stored_twice_and_rotten_where_it_counts(store: MemoryStore, before_it_rots: Callable[[], object] = int) -> Point:
     made(store)
     left, right = opened(store, seed="left"), opened(store, seed="right")
     with left.writer() as one, right.writer() as other:
@@ -432,14 +468,9 @@ def test_the_last_good_copy_of_a_chunk_is_not_collected(store: MemoryStore) -> N
     marks = Marks(repository.index)
     mark_disks(repository.chunks, marks, [(root, Shape(root.size_bytes, CHUNK))], lambda *_: None)
     chosen = {place.pack.name for place, is_marked in marks.places() if is_marked}
+    before_it_rots()
     for name in chosen:
         data = bytearray(store.objects[name])
         data[60] ^= 1
         store.objects[name] = bytes(data)
-    report = opened(store).collect(grace_seconds=0, is_alone=True)
-    assert "last good copy" in report.reasons[-1]
-    assert content_of(opened(store), point) == OLD
-    repair(opened(store, seed="repair"))
-    assert opened(store).collect(grace_seconds=0, is_alone=True).reasons == ()
-    assert opened(store).verify(read_data=True).is_good
-    assert content_of(opened(store), point) == OLD
+    return point

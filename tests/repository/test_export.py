@@ -13,9 +13,17 @@ from pathlib import Path
 import pytest
 
 from twinhull.model.errors import UsageError
-from twinhull.repository import MemoryStore, PointDiskReader, Repository, RepositoryError, export_disk, open_store
+from twinhull.repository import (
+    CachedStore,
+    MemoryStore,
+    PointDiskReader,
+    Repository,
+    RepositoryError,
+    export_disk,
+    open_store,
+)
 
-from .world import CHUNK, capture, content_of, made, noise
+from .world import CHUNK, PASSPHRASE, capture, content_of, made, noise
 
 DISK = noise("boot", 9 * CHUNK) + bytes(300 * CHUNK) + noise("root", 100 * CHUNK) + b"\1" * 512
 
@@ -46,6 +54,21 @@ def test_qemu_img_converts_a_point(repository: Repository, tmp_path: Path) -> No
         target = str(tmp_path / "disk.qcow2")
         subprocess.run(["qemu-img", "convert", "-O", "qcow2", export.uri, target], check=True)
         subprocess.run(["qemu-img", "compare", export.uri, target], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_an_export_of_a_bucket_reads_through_the_cache_nearby(s3_endpoint: str, tmp_path: Path) -> None:
+    store = open_store(f"s3://twinhull/{tmp_path.name}?endpoint={s3_endpoint}")
+    made(store)
+    cache = tmp_path / "cache"
+    repository = Repository.open(store, PASSPHRASE, near=CachedStore(store, cache))
+    root = capture(repository, DISK).document.disks[0].root
+    assert not cache.exists(), "nothing was read yet"
+    copy = tmp_path / "copy.raw"
+    with export_disk(repository, root) as export:
+        subprocess.run(["nbdcopy", export.uri, str(copy)], check=True)
+    assert copy.read_bytes() == DISK
+    kinds = {path.name.partition("-")[0] for path in cache.iterdir()}
+    assert kinds == {"index", "pack"}
 
 
 def test_an_export_leaves_nothing_behind(repository: Repository) -> None:

@@ -124,6 +124,8 @@ class Collector:
     keys: Keys
     index: Index
     chunks: Chunks
+    far_chunks: Chunks
+    """Past every cache: whether a copy is good is asked of the store itself."""
     catalog: Catalog
     ports: Ports
     chunk_size_bytes: int
@@ -230,7 +232,7 @@ class Collector:
         if not kept:
             return False
         try:
-            self.chunks.fetch(kept)
+            self.far_chunks.fetch(kept)
         except (RepositoryDamaged, ObjectMissing):
             return True
         return False

@@ -34,6 +34,8 @@ class ExportOrder:
 
     path: list[str]
     store_url: str
+    cache: str | None
+    """The directory in which pieces of a store that is far away are kept."""
     repository_id: str
     repository_keys: list[str]
     chunk_size_bytes: int
@@ -121,6 +123,7 @@ def _order(repository: Repository, root: DiskRoot, directory: Path) -> ExportOrd
     return ExportOrder(
         path=sys.path,
         store_url=repository.store.url,
+        cache=str(repository.near.directory) if repository.near else None,
         repository_id=repository.id,
         repository_keys=[key.hex() for key in repository.keys.ring],
         chunk_size_bytes=repository.chunk_size_bytes,

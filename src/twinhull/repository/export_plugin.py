@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import threading
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import nbdkit
@@ -34,7 +35,7 @@ def config_complete() -> None:
     _directory = order["directory"]
     sys.path[:] = order["path"]
     from twinhull.model.ports import system_ports  # noqa: PLC0415 - see above
-    from twinhull.repository import DiskRoot, Repository, open_store  # noqa: PLC0415
+    from twinhull.repository import CachedStore, DiskRoot, Repository, open_store  # noqa: PLC0415
     from twinhull.repository.config import Config  # noqa: PLC0415
     from twinhull.repository.ids import ChunkId  # noqa: PLC0415
     from twinhull.repository.keys import Keys  # noqa: PLC0415
@@ -42,7 +43,9 @@ def config_complete() -> None:
 
     config = Config(order["repository_id"], order["chunk_size_bytes"])
     keys = Keys([bytes.fromhex(key) for key in order["repository_keys"]])
-    repository = Repository(open_store(order["store_url"]), config, keys, system_ports())
+    store = open_store(order["store_url"])
+    near = CachedStore(store, Path(order["cache"])) if order["cache"] else None
+    repository = Repository(store, config, keys, system_ports(), near)
     node = ChunkId(bytes.fromhex(order["root"])) if order["root"] else None
     _chunk_size_bytes = config.chunk_size_bytes
     _disk = ReadAheadDisk(repository.reader(), DiskRoot(order["size_bytes"], node))

@@ -25,6 +25,7 @@ from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.reader import Reader
 from twinhull.repository.renewal import FindPassphrase, Renewal, not_kept
 from twinhull.repository.retention import RetentionRules, Verdict, decide
+from twinhull.repository.store.cached import CachedStore
 from twinhull.repository.store.contract import Store
 from twinhull.repository.verify import OnPack, Verifier, VerifyReport
 from twinhull.repository.writer import Writer, WriterContext
@@ -42,15 +43,16 @@ class Repository:
         config: Config,
         keys: Keys,
         ports: Ports,
-        near: Store | None = None,
+        near: CachedStore | None = None,
         *,
         find_passphrase: FindPassphrase = not_kept,
     ) -> None:
-        """``near`` is the same store through a cache: the index and the chunks are read through it.
+        """``near`` is the same store through a cache: the index and the chunks are read through it, by exports, too.
 
         ``find_passphrase`` opens what rotations add meanwhile.
         """
         self.store = store
+        self.near = near
         self.config = config
         self.keys = keys
         self._ports = ports
@@ -83,7 +85,7 @@ class Repository:
         passphrase: str,
         *,
         ports: Ports | None = None,
-        near: Store | None = None,
+        near: CachedStore | None = None,
         find_passphrase: FindPassphrase | None = None,
     ) -> Repository:
         """Open the repository in a store; ``near`` is the same store through a cache.
@@ -296,6 +298,7 @@ class Repository:
             keys=self.keys,
             index=self.index,
             chunks=self.chunks,
+            far_chunks=Chunks(self.store, self.keys, self.index, self.chunk_size_bytes),
             catalog=self._catalog,
             ports=self._ports,
             chunk_size_bytes=self.chunk_size_bytes,

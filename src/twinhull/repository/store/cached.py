@@ -22,6 +22,8 @@ MAX_CACHE_BYTES = GIB
 """How much the directory holds; what was not used for longest goes first."""
 SPARED_SHARE = 0.75
 """How much of that is left when something had to go, so that it is not looked for at every write."""
+LOOK_SHARE = 1 / 16
+"""How much of that a process adds before it looks again what all of them have added."""
 MAX_SMALL_RANGE_BYTES = 4 * KIB
 """Ranges no longer than this are kept: tree nodes and footers are read again, data chunks are not."""
 BLOCK_BYTES = 64 * KIB
@@ -35,10 +37,10 @@ class CachedStore(Around):
 
     def __init__(self, inner: Store, directory: Path, max_bytes: int = MAX_CACHE_BYTES) -> None:
         super().__init__(inner)
-        self._directory = directory
+        self.directory = directory
         self._max_bytes = max_bytes
         self._lock = Lock()
-        self._size_bytes: int | None = None
+        self._unseen_bytes: int | None = None
 
     def read(self, name: str) -> bytes:
         """See ``Store.read``; index objects are kept."""
@@ -68,7 +70,7 @@ class CachedStore(Around):
         return data
 
     def _kept(self, key: str) -> bytes | None:
-        path = self._directory / key
+        path = self.directory / key
         try:
             content = path.read_bytes()
             os.utime(path)
@@ -83,31 +85,31 @@ class CachedStore(Around):
 
     def _keep(self, key: str, data: bytes) -> None:
         with suppress(OSError), self._lock:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh = self._directory / f".{key}.{os.getpid()}"
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fresh = self.directory / f".{key}.{os.getpid()}"
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(_digest(key, data) + data)
-                fresh.replace(self._directory / key)
+                fresh.replace(self.directory / key)
             finally:
                 fresh.unlink(missing_ok=True)
             self._make_room(_DIGEST_BYTES + len(data))
 
     def _make_room(self, added_bytes: int) -> None:
-        if self._size_bytes is not None:
-            self._size_bytes += added_bytes
-        if self._size_bytes is not None and self._size_bytes <= self._max_bytes:
+        if self._unseen_bytes is not None and self._unseen_bytes + added_bytes < self._max_bytes * LOOK_SHARE:
+            self._unseen_bytes += added_bytes
             return
-        kept = [(entry.stat(), entry.path) for entry in os.scandir(self._directory)]
-        self._size_bytes = sum(status.st_size for status, _ in kept)
-        if self._size_bytes <= self._max_bytes:
-            return
+        self._unseen_bytes = 0
+        kept = [(entry.stat(), entry.path) for entry in os.scandir(self.directory)]
+        excess = sum(status.st_size for status, _ in kept) - self._max_bytes
+        if excess > 0:
+            excess += int(self._max_bytes * (1 - SPARED_SHARE))
         for status, path in sorted(kept, key=lambda each: each[0].st_mtime_ns):
-            Path(path).unlink(missing_ok=True)
-            self._size_bytes -= status.st_size
-            if self._size_bytes <= self._max_bytes * SPARED_SHARE:
+            if excess <= 0:
                 return
+            Path(path).unlink(missing_ok=True)
+            excess -= status.st_size
 
 
 def _digest(key: str, data: bytes) -> bytes:
