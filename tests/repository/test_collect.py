@@ -15,7 +15,7 @@ from twinhull.repository import (
     Repository,
     RepositoryDamaged,
     compaction,
-    packing,
+    packs,
     repair,
 )
 from twinhull.repository.collect import GRACE_SECONDS
@@ -372,7 +372,7 @@ def _undo(store: MemoryStore, point: Point) -> str:
 
 
 def test_packs_full_of_tiny_chunks_are_not_copied_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "MAX_PACK_CHUNKS", 16)
+    monkeypatch.setattr(packs, "MAX_PACK_CHUNKS", 16)
     monkeypatch.setattr(compaction, "SMALL_PACK_CHUNKS", 4)
     repository = made(MemoryStore())
     content = b"".join(f"{number}".encode().ljust(CHUNK, b".") for number in range(40 * 16))
@@ -474,3 +474,55 @@ def _stored_twice_and_rotten_where_it_counts(store: MemoryStore, before_it_rots:
         data[60] ^= 1
         store.objects[name] = bytes(data)
     return point
+
+
+class _Stopped(Exception):  # noqa: N818 - a wish, and no error
+    """Somebody wants the collection to end."""
+
+
+class _StopAt:
+    """Raises at its n-th call."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def __call__(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise _Stopped
+
+
+def _ready_to_collect() -> tuple[MemoryStore, TurnedClock, Point]:
+    """One point has to stay, one to go; packs to be emptied, to be deleted and to be named by new index objects."""
+    store, clock = MemoryStore(), TurnedClock()
+    repository = made(store, ports(clock))
+    gone = capture(repository, OLD + NEW, machine_id=DATABASE)
+    with opened(store, ports(clock, "killed")).writer() as writer:
+        write_disk(writer, noise("never published", 40 * CHUNK))
+        writer.flush()
+    kept = capture(repository, OLD[: 4 * CHUNK])
+    repository.remove_point(gone.id)
+    for _ in range(8):
+        repository.collect()
+        clock.pass_time(DAY)
+    return store, clock, kept
+
+
+def test_a_collection_can_be_stopped_anywhere_and_the_next_one_goes_on() -> None:
+    whole, clock, _ = _ready_to_collect()
+    _collect_daily(opened(whole, ports(clock)), clock, 20)
+    stops = 0
+    for number in range(1000):
+        store, clock, kept = _ready_to_collect()
+        repository = opened(store, ports(clock))
+        try:
+            repository.collect(check=_StopAt(number))
+        except _Stopped:
+            stops += 1
+        else:
+            break
+        assert content_of(opened(store, ports(clock, "reader")), kept) == OLD[: 4 * CHUNK]
+        assert opened(store, ports(clock, "verifier")).verify(read_data=True).is_good
+        _collect_daily(repository, clock, 20)
+        assert abs(_stored_bytes(store) - _stored_bytes(whole)) < CHUNK
+    assert stops > 10

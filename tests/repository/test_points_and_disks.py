@@ -21,7 +21,7 @@ from twinhull.repository import (
     RepositoryVersionTooNew,
     WriterOverdue,
     WrongPassphrase,
-    packing,
+    packs,
 )
 from twinhull.repository.ids import ChunkKind
 from twinhull.repository.writer import SESSION_LIMIT_SECONDS
@@ -381,7 +381,7 @@ def test_impossible_settings_are_refused(store: MemoryStore) -> None:
 def test_chunks_that_pack_to_nothing_do_not_make_endless_packs(
     store: MemoryStore, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "MAX_PACK_CHUNKS", 100)
+    monkeypatch.setattr(packs, "MAX_PACK_CHUNKS", 100)
     content = b"".join(bytes([1 + number // 200, 1 + number % 200]) * (CHUNK // 2) for number in range(250))
     point = capture(repository, content)
     data_packs = [entry.pack for table in repository.index.tables for entry in table.places()]

@@ -14,13 +14,13 @@ from twinhull.repository.ids import PACK_ID_BYTES, ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
 from twinhull.repository.index_table import Place
 from twinhull.repository.keys import Keys
-from twinhull.repository.packs import MAX_PACK_CHUNKS, TARGET_PACK_BYTES, SealedPack, open_chunk, seal_pack
+from twinhull.repository.packs import PackBuilder, SealedPack, open_chunk
 from twinhull.repository.stats import StatsCounter
 from twinhull.repository.store.contract import Store
 from twinhull.repository.tree import MAX_NODE_BYTES
 
 MAX_PACKS_UNDER_WAY = 3
-"""Packs that are being sealed or stored at one time; with the two being filled, it bounds the memory."""
+"""Packs that are being checked or stored at one time; with the two being filled, it bounds the memory."""
 
 PLACES_PER_INDEX = 1 << 17
 """A long capture writes an index object every so many chunks: a bound on memory, and on what a crash repeats."""
@@ -42,8 +42,7 @@ class Packer:
         self._room = BoundedSemaphore(MAX_PACKS_UNDER_WAY)
         self._threads = ThreadPoolExecutor(MAX_PACKS_UNDER_WAY, "twinhull-pack")
         self._under_way: set[Future[None]] = set()
-        self._filling: dict[ChunkKind, list[tuple[ChunkId, bytes]]] = {kind: [] for kind in ChunkKind}
-        self._filled_bytes = dict.fromkeys(ChunkKind, 0)
+        self._filling: dict[ChunkKind, PackBuilder] = {}
         self._claimed: dict[ChunkId, bytes | None] = {}
         self._places: list[Place] = []
         self._failure: BaseException | None = None
@@ -64,19 +63,23 @@ class Packer:
         """Take an encoded chunk; waits while too many packs are under way. Raises the first error of any pack."""
         with self._lock:
             self._raise_failure()
-            self._filling[kind].append((chunk_id, payload))
-            self._filled_bytes[kind] += len(payload)
-            full = self._taken(kind) if self._is_full(kind) else None
-        if full:
-            self._start(kind, full)
+            if kind not in self._filling:
+                self._filling[kind] = PackBuilder(self._keys, kind, PackId(self._ports.randomness.token(PACK_ID_BYTES)))
+            pack = self._filling[kind]
+            number = pack.reserve(chunk_id, len(payload))
+            is_full = pack.is_full
+            if is_full:
+                del self._filling[kind]
+        pack.seal(number, payload)
+        if is_full:
+            self._start(pack)
 
     def flush(self) -> None:
         """Store everything that was added, packs first, then their index; raises the first error."""
-        for kind in ChunkKind:
-            with self._lock:
-                rest = self._taken(kind)
-            if rest:
-                self._start(kind, rest)
+        with self._lock:
+            rest, self._filling = list(self._filling.values()), {}
+        for pack in rest:
+            self._start(pack)
         self.settle()
 
     def settle(self) -> None:
@@ -91,17 +94,9 @@ class Packer:
         """Wait for the threads to end; what was not flushed is dropped."""
         self._threads.shutdown(cancel_futures=True)
 
-    def _is_full(self, kind: ChunkKind) -> bool:
-        return self._filled_bytes[kind] >= TARGET_PACK_BYTES or len(self._filling[kind]) >= MAX_PACK_CHUNKS
-
-    def _taken(self, kind: ChunkKind) -> list[tuple[ChunkId, bytes]]:
-        taken, self._filling[kind] = self._filling[kind], []
-        self._filled_bytes[kind] = 0
-        return taken
-
-    def _start(self, kind: ChunkKind, chunks: list[tuple[ChunkId, bytes]]) -> None:
+    def _start(self, pack: PackBuilder) -> None:
         self._room.acquire()
-        future = self._threads.submit(self._store_pack, kind, chunks)
+        future = self._threads.submit(self._store_pack, pack)
         self._under_way.add(future)
         future.add_done_callback(self._ended)
 
@@ -115,10 +110,10 @@ class Packer:
         if self._failure:
             raise self._failure
 
-    def _store_pack(self, kind: ChunkKind, chunks: list[tuple[ChunkId, bytes]]) -> None:
+    def _store_pack(self, builder: PackBuilder) -> None:
         clock = self._ports.clock
         started = clock.monotonic()
-        pack = seal_pack(self._keys, kind, PackId(self._ports.randomness.token(PACK_ID_BYTES)), chunks)
+        pack = builder.finish()
         self._check(pack)
         sealed = clock.monotonic()
         self._store.create(pack.info.name, pack.parts)

@@ -14,6 +14,7 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from threading import Condition
 
 from cryptography.exceptions import InvalidTag
 
@@ -89,23 +90,54 @@ def object_kind(kind: ChunkKind) -> ObjectKind:
     return ObjectKind.DATA_PACK if kind is ChunkKind.DATA else ObjectKind.NODE_PACK
 
 
-def seal_pack(keys: Keys, kind: ChunkKind, pack_id: PackId, chunks: Sequence[tuple[ChunkId, bytes]]) -> SealedPack:
-    """A pack of encoded chunks (id, payload in plain)."""
-    number = keys.number
-    cipher = keys.cipher(object_kind(kind).purpose, pack_id, number)
-    parts = [bytes(Header(object_kind(kind), pack_id, number))]
-    entries = []
-    offset = HEADER.size
-    for chunk_id, payload in chunks:
-        sealed = cipher.encrypt(_nonce(offset), payload, None)
-        entries.append(Entry(chunk_id, offset, len(sealed)))
-        parts.append(sealed)
-        offset += len(sealed)
-    table = b"".join(_ENTRY.pack(entry.chunk_id, entry.offset_bytes, entry.length_bytes) for entry in entries)
-    trailer = _TRAILER.pack(len(table) + TAG_BYTES, _END)
-    parts += [cipher.encrypt(_FOOTER_NONCE, table, parts[0] + trailer), trailer]
-    size = offset + len(table) + TAG_BYTES + _TRAILER.size
-    return SealedPack(PackInfo(pack_id, kind, size, number), parts, entries)
+class PackBuilder:
+    """A pack that is being filled. One thread at a time reserves places; what has one may be sealed by any thread."""
+
+    def __init__(self, keys: Keys, kind: ChunkKind, pack_id: PackId) -> None:
+        self.kind = kind
+        self._pack_id = pack_id
+        self._key_number = keys.number
+        self._cipher = keys.cipher(object_kind(kind).purpose, pack_id, self._key_number)
+        self._parts = [bytes(Header(object_kind(kind), pack_id, self._key_number))]
+        self._entries: list[Entry] = []
+        self._end = HEADER.size
+        self._unsealed = 0
+        self._changed = Condition()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is to be closed."""
+        return self._end - HEADER.size >= TARGET_PACK_BYTES or len(self._entries) >= MAX_PACK_CHUNKS
+
+    def reserve(self, chunk_id: ChunkId, payload_bytes: int) -> int:
+        """A place behind the last one, by its number; its payload must be sealed."""
+        entry = Entry(chunk_id, self._end, payload_bytes + TAG_BYTES)
+        self._entries.append(entry)
+        self._parts.append(b"")
+        self._end += entry.length_bytes
+        with self._changed:
+            self._unsealed += 1
+        return len(self._entries) - 1
+
+    def seal(self, number: int, payload: bytes) -> None:
+        """Put the payload into its place; one that cannot be sealed is found out by who checks the pack."""
+        try:
+            self._parts[number + 1] = self._cipher.encrypt(_nonce(self._entries[number].offset_bytes), payload, None)
+        finally:
+            with self._changed:
+                self._unsealed -= 1
+                self._changed.notify_all()
+
+    def finish(self) -> SealedPack:
+        """The pack, once every place is sealed; waits for those that are not. Nothing may be reserved any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._unsealed)
+        head, *_ = parts = self._parts
+        table = b"".join(_ENTRY.pack(entry.chunk_id, entry.offset_bytes, entry.length_bytes) for entry in self._entries)
+        trailer = _TRAILER.pack(len(table) + TAG_BYTES, _END)
+        parts += [self._cipher.encrypt(_FOOTER_NONCE, table, head + trailer), trailer]
+        size = self._end + len(table) + TAG_BYTES + _TRAILER.size
+        return SealedPack(PackInfo(self._pack_id, self.kind, size, self._key_number), parts, self._entries)
 
 
 def open_chunk(keys: Keys, pack: PackInfo, entry: Entry, sealed: bytes, max_content_bytes: int) -> bytes:

@@ -97,9 +97,12 @@ def changed_chunks(
 
 def _walk(load: LoadNode, node: ChunkId, level: int, base: int, span: range) -> Iterator[tuple[int, ChunkId]]:
     width = 1 << (FAN_OUT_BITS * level)
-    for number, child in enumerate(load(node, level)):
-        start = base + number * width
-        if child is None or start + width <= span.start or start >= span.stop:
+    children = load(node, level)
+    low = max(span.start - base, 0) // width
+    high = min(-(-(span.stop - base) // width), FAN_OUT)
+    for number in range(low, high):
+        child, start = children[number], base + number * width
+        if child is None:
             continue
         if level == 0:
             yield start, child
