@@ -68,6 +68,14 @@ def test_what_may_not_run_is_stopped_and_nothing_else_is_done_to_it(role: Role) 
     assert [(item.site, item.deed) for item in due] == [(B, Deed.STOP)]
 
 
+def test_what_cannot_be_understood_makes_nobody_primary_and_stops_nothing() -> None:
+    damaged = situation(side(A, Role.UNREADABLE, 0, PowerState.RUNNING), side(B, Role.REPLICA, 2))
+    assert corrections(damaged) == []
+    assert primary(damaged) is None
+    with pytest.raises(StaleEpoch, match="unreadable there"):
+        require_primary(damaged, A)
+
+
 def test_a_machine_without_a_standing_is_nobodys_business() -> None:
     assert corrections(situation(side(A, None, power=PowerState.RUNNING), silent(B))) == []
 

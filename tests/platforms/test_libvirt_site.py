@@ -8,19 +8,19 @@ import subprocess
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import libvirt
 import pytest
 
 from tests.platforms.libvirt_fixtures import CountedSite, xen
-from twinhull.model.errors import MachineBusy, NotFound, SiteError
-from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec, NicSpec
+from twinhull.model.errors import DataError, MachineBusy, NotFound, SiteError
+from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec, NicSpec, Role, Standing
 from twinhull.model.ports import system_ports
 from twinhull.model.units import MIB
 from twinhull.platforms.conformance import Verdict, run_conformance
-from twinhull.platforms.contract import CaptureRequest, ReplicaRequest
+from twinhull.platforms.contract import CaptureRequest, Leftover, ReplicaRequest
 
 __all__ = ["xen"]
 
@@ -103,6 +103,30 @@ def test_an_image_that_is_gone_is_made_anew_and_one_that_cannot_be_read_is_an_er
     changes = xen.site.prepare_replica(ReplicaRequest(replica))
     assert changes.new_disks == (OTHER,)
     assert "is gone: the disk is made anew" in changes.reasons[0]
+
+
+def test_damaged_files_of_one_machine_are_told_of_it_and_hide_no_other(
+    xen: CountedSite, replica: MachineSpec, spec: MachineSpec
+) -> None:
+    other = replace(spec, machine_id=MachineId(str(uuid.uuid4())), name="other")
+    xen.site.prepare_replica(ReplicaRequest(other))
+    xen.site.write_standing(Standing(other.machine_id, Role.REPLICA, 1))
+    xen.site.write_standing(Standing(replica.machine_id, Role.REPLICA, 1))
+    (xen.directory / "standings" / f"{replica.machine_id}.json").write_bytes(b"\0\0made\0\0")
+    (xen.directory / "machines" / f"{replica.machine_id}.json").write_bytes(b"{")
+    seen = {status.spec.machine_id: status for status in xen.site.machines()}
+    damaged, whole = seen[replica.machine_id], seen[other.machine_id]
+    assert damaged.standing == Standing(replica.machine_id, Role.UNREADABLE, 0)
+    assert "which Twinhull made, cannot be read" in damaged.warnings[0]
+    assert (whole.standing, whole.warnings) == (Standing(other.machine_id, Role.REPLICA, 1), ())
+    for refused in (
+        lambda: xen.site.start(replica.machine_id, 1),
+        lambda: xen.site.prepare_replica(ReplicaRequest(replica)),
+        lambda: xen.site.remove_replica(replica.machine_id),
+    ):
+        with pytest.raises(DataError, match="cannot be read"):
+            refused()
+    assert xen.site.power(replica.machine_id).is_off
 
 
 def test_a_bridge_and_an_image_that_are_not_there_are_told_by_one_command(
@@ -193,7 +217,7 @@ def test_what_a_killed_shell_leaves_is_found_and_removed(xen: CountedSite, repli
     with xen.site.write_disk(replica.machine_id, KEY):
         assert xen.site.leftovers(replica.machine_id, ()) == []
         _kill_shells(xen)
-    found = xen.site.leftovers(replica.machine_id, ())
+    found = _leftovers_after_the_shells(xen, replica.machine_id)
     assert [leftover.kind for leftover in found] == ["scratch directory"]
     assert [program.name for program in _programs_of(xen)] == ["qemu-nbd"]  # its shell could not end it
     for leftover in found:
@@ -233,6 +257,14 @@ def _kill_shells(xen: CountedSite) -> None:
     assert len(shells) == 2, shells
     for shell in shells:
         os.kill(shell.pid, signal.SIGKILL)
+
+
+def _leftovers_after_the_shells(xen: CountedSite, machine_id: MachineId) -> Sequence[Leftover]:
+    """What reads a killed shell's pipe holds its lock until it has seen the pipe's end."""
+    deadline = time.monotonic() + 30
+    while not (found := xen.site.leftovers(machine_id, ())):
+        assert time.monotonic() < deadline
+    return found
 
 
 def _wait_until_none(xen: CountedSite) -> None:

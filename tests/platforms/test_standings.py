@@ -208,3 +208,28 @@ def test_a_standing_that_names_no_epoch_is_not_written_over(files: StandingFiles
     with pytest.raises(DataError, match="cannot be read"):
         files.write(Standing(MACHINE, Role.PRIMARY, 1))
     assert path.read_text() == "rubbish\n"
+
+
+OTHER = MachineId("11111111-2222-4333-8444-666666666666")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0" * 40,
+        b"rub\nbish",
+        b"[]",
+        b'{"role": "primary"}',
+        f'{{"epoch": 1, "is_dirty": false, "machine_id": "{OTHER}", "role": "primary"}}'.encode(),
+    ],
+    ids=["empty", "zeros", "lines", "a list", "half of it", "another machine's"],
+)
+def test_a_damaged_standing_is_told_and_hides_no_other(files: StandingFiles, content: bytes) -> None:
+    whole = Standing(OTHER, Role.REPLICA, 2)
+    files.write(whole)
+    Path(files.path(MACHINE)).write_bytes(content)
+    assert files.read_all() == [Standing(MACHINE, Role.UNREADABLE, 0), whole]
+    with pytest.raises(DataError, match=MACHINE) as told:
+        files.read(MACHINE)
+    assert "remove the file and run a sync" in told.value.hint

@@ -333,3 +333,18 @@ def test_capture_only_leaves_the_machine_without_a_standing() -> None:
     assert story.world.host(A).standings == {}
     assert SiteName("b") in story.world.hosts
     check_promises(story)
+
+
+@pytest.mark.parametrize("site", [A, B])
+def test_a_standing_that_cannot_be_understood_stops_the_sync_and_not_the_machine(site: SiteName) -> None:
+    story = synced()
+    host = story.world.host(site)
+    held = dict(host.standings)
+    host.unreadable.add(WEB)
+    with pytest.raises(DataError, match="cannot be read"):
+        story.sync()
+    assert host.standings == held
+    assert story.machine().power is PowerState.RUNNING
+    host.unreadable.clear()
+    story.sync()
+    check_promises(story)

@@ -122,7 +122,7 @@ def _side_corrections(side: Side, standing: Standing, epoch: int, claim: str) ->
             "it may not start the machine there any more.",
             fenced(standing.machine_id, epoch, claim),
         )
-    if side.is_running and (is_stale or standing.role is not Role.PRIMARY):
+    if side.is_running and (is_stale or standing.role in (Role.REPLICA, Role.FENCED)):
         role = "stale" if is_stale else standing.role.value
         yield Correction(
             side.site,

@@ -13,7 +13,7 @@ from twinhull.manager.catalog import Catalog
 from twinhull.manager.names import Named
 from twinhull.manager.overview import Overview
 from twinhull.manager.records import LatestPoint, Plan
-from twinhull.model.machine import MachineId, SiteName, Standing
+from twinhull.model.machine import MachineId, Role, SiteName, Standing
 from twinhull.model.units import format_duration
 
 
@@ -111,6 +111,10 @@ def _judge(
     wrong = corrections(situation)
     if wrong:
         return Health.CONFLICT, f"{wrong[0].reason} 'twinhull serve' puts that right, or the machine's next run."
+    damaged = next((side for side in situation.sides if side.standing and side.standing.role is Role.UNREADABLE), None)
+    if damaged:
+        told = f"What {damaged.site} holds about the machine cannot be read: it is not started there, and not stopped."
+        return Health.CONFLICT, f"{told} 'twinhull sync' tells which file it is."
     if latest is None or lag is None:
         return Health.UNPROTECTED, "There is no restore point yet." + (f" {silent.reason}" if silent else "")
     if silent:

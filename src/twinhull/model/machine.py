@@ -103,6 +103,8 @@ class Role(StrEnum):
     """Here it is the powered-off twin."""
     FENCED = "fenced"
     """Here it ran with an epoch that is past; it may not start until it has been made a replica again."""
+    UNREADABLE = "unreadable"
+    """What the site holds cannot be understood: the machine is not started, and not stopped for that alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -320,11 +320,11 @@ class Standings(Protocol):
     """What the site itself holds about a machine: see :class:`twinhull.model.machine.Standing`."""
 
     def standing(self, machine_id: MachineId) -> Standing | None:
-        """The machine's standing here, or None where there is none."""
+        """The machine's standing here, or None where there is none; raises DataError where it cannot be understood."""
         ...
 
     def standings(self) -> Sequence[Standing]:
-        """All of them."""
+        """All of them; one that cannot be understood is told with ``Role.UNREADABLE``, here and in the inventory."""
         ...
 
     def write_standing(self, standing: Standing) -> None:

@@ -76,6 +76,32 @@ def read_file(host: Host, path: str) -> bytes | None:
     return done.stdout
 
 
+FILES = """
+files() {
+  for file in "$1"/$2; do
+    [ -f "$file" ] || continue
+    printf '%s\\0' "$file"
+    # What a crash has left of a file may be zeros.
+    tr -d '\\0' < "$file"
+    printf '\\0'
+  done
+  printf '\\0'
+}
+"""
+"""The shell function ``files DIRECTORY PATTERN``: path and content of each small file there, for ``parse_files``."""
+
+
+def parse_files(answer: bytes) -> tuple[dict[str, bytes], bytes]:
+    """What ``files`` told, by path, and what was printed behind it."""
+    found = {}
+    path, _, rest = answer.partition(b"\0")
+    while path:
+        content, _, rest = rest.partition(b"\0")
+        found[path.decode(errors="replace")] = content
+        path, _, rest = rest.partition(b"\0")
+    return found, rest
+
+
 _WRITE = """
 set -e
 umask 022
@@ -263,12 +289,14 @@ def open_host(uri: str, ports: Ports) -> Host:
 
 
 __all__ = [
+    "FILES",
     "Host",
     "LocalHost",
     "SshHost",
     "SshTarget",
     "check",
     "open_host",
+    "parse_files",
     "read_file",
     "require_ok",
     "ssh_error",

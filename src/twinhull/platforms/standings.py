@@ -7,14 +7,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 
 from twinhull.model.codec import standing_from_json, standing_to_json
 from twinhull.model.errors import DataError, ReplicaDirty, StaleEpoch
 from twinhull.model.machine import MachineId, Role, Standing
-from twinhull.platforms.hosts import Host, check, read_file, require_ok
-
-_LIST = 'cd "$1" 2>/dev/null || exit 0; for f in *.json; do [ -f "$f" ] && cat "$f"; done; exit 0'
+from twinhull.platforms.hosts import FILES, Host, check, parse_files, read_file, require_ok
 
 _REFUSED, _UNREADABLE = 45, 46
 _RAISE = """
@@ -62,12 +61,13 @@ class StandingFiles:
     def read(self, machine_id: MachineId) -> Standing | None:
         """The machine's standing, or None; raises DataError where the file cannot be understood."""
         content = read_file(self._host, self.path(machine_id))
-        return None if content is None else parse_standing(content, self.path(machine_id))
+        return None if content is None else _parse(content, self.path(machine_id))
 
     def read_all(self) -> Sequence[Standing]:
-        """All of them, in one go."""
-        lines = check(self._host, ["sh", "-c", _LIST, "twinhull-list", self.directory]).splitlines()
-        return [parse_standing(line, self.directory) for line in lines if line.strip()]
+        """All of them, in one go; one that cannot be understood is told as such (``Role.UNREADABLE``)."""
+        script = f'{FILES}files "$1" "*.json"'
+        found, _ = parse_files(check(self._host, ["sh", "-c", script, "twinhull-list", self.directory]))
+        return parse_standings(found)
 
     def write(self, standing: Standing) -> None:
         """Write it durably and as a whole; raises StaleEpoch as :func:`check_may_follow` does.
@@ -92,19 +92,39 @@ class StandingFiles:
         check(self._host, ["rm", "-f", "--", self.path(machine_id)])
 
 
-def parse_standing(content: bytes, where: str = "its host") -> Standing:
-    """What a machine's file says; raises DataError where it cannot be understood."""
+def parse_standings(found: Mapping[str, bytes]) -> list[Standing]:
+    """What the standings' files say, by their paths; one that cannot be understood is told as such."""
+    return [_parse_one(path, content) for path, content in found.items()]
+
+
+def _parse_one(path: str, content: bytes) -> Standing:
     try:
-        return standing_from_json(json.loads(content))
-    except ValueError as error:
-        raise _unreadable(where, str(error)) from error
+        return _parse(content, path)
+    except DataError:
+        return Standing(_machine_of(path), Role.UNREADABLE, epoch=0)
+
+
+def _parse(content: bytes, path: str) -> Standing:
+    """What a machine's file says; raises DataError where it cannot be understood, or is of another machine."""
+    try:
+        standing = standing_from_json(json.loads(content))
+    except (ValueError, DataError) as error:
+        raise _unreadable(path, str(error)) from error
+    if standing.machine_id != _machine_of(path):
+        raise _unreadable(path, f"it is of machine {standing.machine_id}")
+    return standing
+
+
+def _machine_of(path: str) -> MachineId:
+    return MachineId(PurePosixPath(path).stem)
 
 
 def _unreadable(where: str, reason: str) -> DataError:
     """A standing that cannot be understood, as an error."""
     return DataError(
-        f"The standing in {where} cannot be read ({reason}); its machine is not started.",
-        hint="If the site lost data, remove the file and run a sync: the standing is written again.",
+        f"The standing in {where} cannot be read ({reason}); its machine is not started, and was left as it is.",
+        hint="See with twinhull status whether the other site has the machine. If not, remove the file and run a sync:"
+        " the standing is written again.",
     )
 
 

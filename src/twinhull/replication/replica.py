@@ -86,9 +86,13 @@ def find(site: Site, machine_id: str) -> MachineStatus | None:
 
 
 def find_with_standing(site: Site, machine_id: MachineId) -> tuple[MachineStatus | None, Standing | None]:
-    """The machine's status and standing on a site, in one look where the machine is there."""
+    """The machine's status and standing on a site, in one look where the machine is there.
+
+    Raises DataError where the standing cannot be understood.
+    """
     status = find(site, machine_id)
-    return status, status.standing if status else site.standing(machine_id)
+    is_told = status and (status.standing is None or status.standing.role is not Role.UNREADABLE)
+    return status, status.standing if status and is_told else site.standing(machine_id)
 
 
 class _Bringing:

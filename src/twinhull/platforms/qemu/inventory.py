@@ -75,11 +75,10 @@ class Machines:
         try:
             definition = definition_of(self._place, domain)
             running = power(self._place, domain)
-            persistent = bool(domain.isPersistent())
+            with told(self._place.site, f"looking at machine {definition.machine_id}"):
+                persistent = bool(domain.isPersistent())
         except NotFound:
             return None  # it was removed between the listing and this look
-        except libvirt.libvirtError:
-            return None
         sizes, warnings = self.sizes(domain, definition)
         if not persistent:
             warnings.append("The machine is transient: it disappears from the site when it is switched off.")

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from twinhull.model.errors import (
+    DataError,
     NotFound,
     NotSupportedHere,
     ReplicaDirty,
@@ -15,7 +16,7 @@ from twinhull.model.errors import (
     StaleEpoch,
     StillRunning,
 )
-from twinhull.model.machine import DiskKey, MachineId, MachineStatus, PowerState, Standing
+from twinhull.model.machine import DiskKey, MachineId, MachineStatus, PowerState, Role, Standing
 from twinhull.platforms.contract import (
     Capability,
     Capture,
@@ -182,23 +183,24 @@ class SimulatedSite:
     def standing(self, machine_id: MachineId) -> Standing | None:
         """What is held."""
         with self._call("standing"):
-            return self._host.standings.get(machine_id)
+            return self._held(machine_id)
 
     def standings(self) -> Sequence[Standing]:
         """All of them."""
         with self._call("standings"):
-            return list(self._host.standings.values())
+            return [self._told(held) for held in self._host.standings.values()]
 
     def write_standing(self, standing: Standing) -> None:
         """Write it, if it may follow what is held."""
         with self._call("write standing"):
-            check_may_follow(self._host.standings.get(standing.machine_id), standing, self._host.name)
+            check_may_follow(self._held(standing.machine_id), standing, self._host.name)
             self._host.standings[standing.machine_id] = standing
 
     def remove_standing(self, machine_id: MachineId) -> None:
         """Forget the machine."""
         with self._call("remove standing"):
             self._host.standings.pop(machine_id, None)
+            self._host.unreadable.discard(machine_id)
 
     def leftovers(self, machine_id: MachineId | None, kept_trackers: Sequence[str]) -> Sequence[Leftover]:
         """What dead processes held, and trackers that nobody counts on."""
@@ -276,11 +278,21 @@ class SimulatedSite:
 
     def _status(self, machine: SimulatedMachine, *, is_asking: bool) -> MachineStatus:
         answers = machine.has_agent and not machine.is_deaf and machine.power is PowerState.RUNNING
-        standing = self._host.standings.get(machine.spec.machine_id)
+        held = self._host.standings.get(machine.spec.machine_id)
+        standing = self._told(held) if held else None
         return MachineStatus(machine.spec, machine.power, machine.has_agent, answers if is_asking else None, standing)
 
+    def _held(self, machine_id: MachineId) -> Standing | None:
+        if machine_id in self._host.unreadable:
+            raise DataError(f"The standing of {machine_id} on {self._host.name} cannot be read.")
+        return self._host.standings.get(machine_id)
+
+    def _told(self, held: Standing) -> Standing:
+        is_unreadable = held.machine_id in self._host.unreadable
+        return Standing(held.machine_id, Role.UNREADABLE, epoch=0) if is_unreadable else held
+
     def _guard(self, machine: SimulatedMachine, epoch: int) -> None:
-        standing = self._host.standings.get(machine.spec.machine_id)
+        standing = self._held(machine.spec.machine_id)
         if standing is None:
             return
         if standing.is_dirty:

@@ -60,6 +60,7 @@ class SimulatedHost:
     ``networks`` are all that it has: those of its owner's machines, and those that a test gives it.
     ``hang_seconds``: each call lasts so long and then fails. ``room_bytes``: so many more bytes can be written.
     ``torn_after_bytes``: the host dies in the middle of the write that reaches that many bytes.
+    ``unreadable`` are the machines whose standings here were damaged.
     ``lost_captures_after_reads``: so many more reads of captures succeed.
     """
 
@@ -67,6 +68,7 @@ class SimulatedHost:
     ports: Ports
     machines: dict[MachineId, SimulatedMachine] = field(default_factory=dict)
     standings: dict[MachineId, Standing] = field(default_factory=dict)
+    unreadable: set[MachineId] = field(default_factory=set)
     held: list[Held] = field(default_factory=list)
     networks: set[str] = field(default_factory=set)
     is_reachable: bool = True

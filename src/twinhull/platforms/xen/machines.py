@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from twinhull.model.errors import NotFound
+from twinhull.model.errors import DataError, NotFound
 from twinhull.model.machine import MachineId, MachineStatus, PowerState
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.finding import definition_of, find, power
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.xen.survey import XenMachine, survey
 
+if TYPE_CHECKING:
+    import libvirt
+
 _DOMAIN_0 = "00000000-0000-0000-0000-000000000000"
 
 
 def look(place: Place, machine_id: MachineId) -> XenMachine:
-    """A machine, and all that the host's files say of it; raises NotFound."""
-    definition = definition_of(place, find(place, machine_id))
-    return survey(place, [definition], machine_id)[0]
+    """A machine to work on, and all that the host's files say of it; raises NotFound, DataError."""
+    machine = _look(place, find(place, machine_id))
+    if machine.complaint:
+        raise DataError(
+            f"Machine {machine_id} on {place.site}: {machine.complaint} Nothing was done to it.",
+            hint=f"Put {place.directory}/machines/{machine_id}.json back, or remove the machine there and sync anew.",
+        )
+    return machine
+
+
+def _look(place: Place, domain: libvirt.virDomain) -> XenMachine:
+    definition = definition_of(place, domain)
+    return survey(place, [definition], definition.machine_id)[0]
 
 
 def status(place: Place, machine_id: MachineId) -> MachineStatus:
     """How one machine is; raises NotFound."""
     domain = find(place, machine_id)
-    return _status(look(place, machine_id), power(place, domain))
+    return _status(_look(place, domain), power(place, domain))
 
 
 def statuses(place: Place) -> Sequence[MachineStatus]:
@@ -49,5 +63,8 @@ def _status(machine: XenMachine, state: PowerState) -> MachineStatus:
         spec=machine.describe(sizes),
         power=state,
         standing=machine.standing,
-        warnings=tuple(f"Disk {key} cannot be looked at and is left out." for key in missing),
+        warnings=(
+            *(f"Disk {key} cannot be looked at and is left out." for key in missing),
+            *([machine.complaint] if machine.complaint else []),
+        ),
     )

@@ -34,9 +34,9 @@ class Sidecars:
         return f"{self._directory}/{machine_id}.json"
 
 
-def parse_sidecar(content: bytes) -> MachineSpec:
-    """What a machine's file says; raises DataError where it cannot be understood."""
+def parse_sidecar(content: bytes) -> MachineSpec | DataError:
+    """What a machine's file says, or why it cannot be understood: that shall not keep others from being listed."""
     try:
         return spec_from_json(json.loads(content)["spec"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"What the site keeps about a machine of ours cannot be read: {error!r}.") from error
+    except (ValueError, KeyError, TypeError, DataError) as error:
+        return DataError(f"What the site keeps about this machine, which Twinhull made, cannot be read: {error!r}.")

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
+from twinhull.model.errors import DataError
 from twinhull.model.machine import DiskKey, MachineId, MachineSpec, Standing
-from twinhull.platforms.hosts import check
+from twinhull.platforms.hosts import FILES, check, parse_files
 from twinhull.platforms.libvirt.domains import Definition
 from twinhull.platforms.libvirt.images import INFO, ImageInfo, info_arguments, parse_infos
 from twinhull.platforms.libvirt.place import Place
-from twinhull.platforms.standings import parse_standing
+from twinhull.platforms.standings import parse_standings
 from twinhull.platforms.xen.sidecar import parse_sidecar
 
 _SURVEY = (
     INFO
+    + FILES
     + """
-cat -- "$1"/standings/$2.json 2>/dev/null
-printf '\\0'
-cat -- "$1"/machines/$2.json 2>/dev/null
-printf '\\0'
+files "$1"/standings "$2".json
+files "$1"/machines "$2".json
 shift 2
 while [ $# -gt 0 ]; do info "$1" "$2"; shift 2; done
 exit 0
@@ -32,12 +33,16 @@ exit 0
 
 @dataclass(frozen=True, slots=True)
 class XenMachine:
-    """A machine as it is known here. ``made`` is the description that we keep of it, where we made it."""
+    """A machine as it is known here. ``made`` is the description that we keep of it, where we made it.
+
+    ``complaint`` says why that description cannot be understood; empty where it can, and where there is none.
+    """
 
     definition: Definition
     made: MachineSpec | None
     infos: Sequence[ImageInfo]
     standing: Standing | None
+    complaint: str = ""
 
     def sizes(self) -> dict[DiskKey, int]:
         """The sizes of its disks; what cannot be looked at is absent."""
@@ -62,16 +67,26 @@ def survey(place: Place, definitions: Sequence[Definition], machine_id: MachineI
     images = [image for definition in definitions for image in definition.disks]
     arguments = [place.directory, machine_id or "*", *info_arguments(images)]
     answer = check(place.host, ["sh", "-c", _SURVEY, "twinhull-survey", *arguments])
-    told_standings, told_made, told_infos = answer.split(b"\0", 2)
-    standings = {item.machine_id: item for item in map(parse_standing, told_standings.splitlines())}
-    made = {item.machine_id: item for item in map(parse_sidecar, told_made.splitlines())}
+    told_standings, rest = parse_files(answer)
+    told_made, told_infos = parse_files(rest)
+    standings = {item.machine_id: item for item in parse_standings(told_standings)}
+    made = {MachineId(PurePosixPath(path).stem): parse_sidecar(content) for path, content in told_made.items()}
     infos = iter(parse_infos(told_infos))
     return [
         XenMachine(
             definition=definition,
-            made=made.get(definition.machine_id),
+            made=_spec(made.get(definition.machine_id)),
             infos=[next(infos) for _ in definition.disks],
             standing=standings.get(definition.machine_id),
+            complaint=_complaint(made.get(definition.machine_id)),
         )
         for definition in definitions
     ]
+
+
+def _spec(made: MachineSpec | DataError | None) -> MachineSpec | None:
+    return made if isinstance(made, MachineSpec) else None
+
+
+def _complaint(made: MachineSpec | DataError | None) -> str:
+    return made.message if isinstance(made, DataError) else ""
