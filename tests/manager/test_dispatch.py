@@ -14,6 +14,7 @@ import pytest
 from tests.manager.world import THERE, Setup, machine_id, make_setup
 from twinhull.manager.locks import Lock, is_free
 from twinhull.manager.manager import Manager
+from twinhull.manager.names import REPOSITORY
 from twinhull.manager.orders import FailoverOptions, RestoreTarget, SyncOptions
 from twinhull.manager.records import RunState
 from twinhull.manager.wants import Ears, Want
@@ -21,6 +22,7 @@ from twinhull.model.errors import MachineBusy, NotFound, RunCancelled, RunUnfini
 from twinhull.model.machine import MachineId, Role, RunId
 from twinhull.model.ports import Ports, SystemClock, SystemProcesses, SystemRandomness
 from twinhull.repository import Point, Repository
+from twinhull.repository.catalog import Catalog as PointCatalog
 
 MACHINE = machine_id(0)
 
@@ -38,13 +40,13 @@ def failover(manager: Manager, *, is_planned: bool = True) -> Want:
     return manager.desk.failover(manager.names.machine("m0"), FailoverOptions(is_planned=is_planned))
 
 
-def interrupting(manager: Manager, step: str) -> Callable[[str], None]:
+def interrupting(manager: Manager, step: str, busy: MachineId = MACHINE) -> Callable[[str], None]:
     """Ctrl-C when that step begins, which goes on when the main thread has heard it."""
 
     def on_step(name: str) -> None:
         if name == step:
             os.kill(os.getpid(), signal.SIGINT)
-            assert manager.dispatcher.active[MACHINE].leash.is_cancelled.wait(10)
+            assert manager.dispatcher.active[busy].leash.is_cancelled.wait(10)
 
     return on_step
 
@@ -61,6 +63,20 @@ def test_ctrl_c_undoes_the_run_and_says_so(setup: Setup) -> None:
         assert MACHINE not in manager.dispatcher.active
         assert is_free(setup.state.lock(f"machine-{MACHINE}"))
         assert manager.dispatcher.carry_out(sync(manager), Ears()).state is RunState.DONE
+
+
+def test_a_collection_ends_where_it_is_on_ctrl_c(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    with setup.manager() as manager:
+        manager.dispatcher.carry_out(sync(manager), Ears())
+        forget_traces = PointCatalog.forget_traces
+        monkeypatch.setattr(PointCatalog, "forget_traces", lambda _: pytest.fail("it went on to its end"))
+        with pytest.raises(RunCancelled, match="nobody needed"):
+            manager.dispatcher.carry_out(
+                manager.desk.collect(), Ears(on_step=interrupting(manager, "collect", REPOSITORY.machine_id))
+            )
+        assert manager.catalog.runs()[0].state is RunState.CANCELLED
+        monkeypatch.setattr(PointCatalog, "forget_traces", forget_traces)
+        assert manager.dispatcher.carry_out(manager.desk.collect(), Ears()).state is RunState.DONE
 
 
 def test_ctrl_c_beyond_the_point_of_no_return_lets_the_run_end(setup: Setup) -> None:

@@ -476,7 +476,7 @@ def _stored_twice_and_rotten_where_it_counts(store: MemoryStore, before_it_rots:
     return point
 
 
-class _Stopped(Exception):  # noqa: N818 - a wish, and no error
+class _Stopped(Exception):
     """Somebody wants the collection to end."""
 
 
@@ -492,37 +492,34 @@ class _StopAt:
             raise _Stopped
 
 
-def _ready_to_collect() -> tuple[MemoryStore, TurnedClock, Point]:
-    """One point has to stay, one to go; packs to be emptied, to be deleted and to be named by new index objects."""
-    store, clock = MemoryStore(), TurnedClock()
-    repository = made(store, ports(clock))
-    gone = capture(repository, OLD + NEW, machine_id=DATABASE)
-    with opened(store, ports(clock, "killed")).writer() as writer:
+def _ready_to_collect(store: MemoryStore) -> Point:
+    """One point has to stay, the others to go; packs to be emptied, to be deleted and to be left out of the index."""
+    repository = made(store)
+    gone = [capture(repository, noise(number, 40 * CHUNK) + NEW, machine_id=DATABASE) for number in range(3)]
+    with opened(store, seed="killed").writer() as writer:
         write_disk(writer, noise("never published", 40 * CHUNK))
         writer.flush()
-    kept = capture(repository, OLD[: 4 * CHUNK])
-    repository.remove_point(gone.id)
-    for _ in range(8):
-        repository.collect()
-        clock.pass_time(DAY)
-    return store, clock, kept
+    kept = capture(repository, NEW[: 4 * CHUNK])
+    for point in gone:
+        repository.remove_point(point.id)
+    return kept
 
 
 def test_a_collection_can_be_stopped_anywhere_and_the_next_one_goes_on() -> None:
-    whole, clock, _ = _ready_to_collect()
-    _collect_daily(opened(whole, ports(clock)), clock, 20)
     stops = 0
     for number in range(1000):
-        store, clock, kept = _ready_to_collect()
-        repository = opened(store, ports(clock))
+        store = MemoryStore()
+        kept = _ready_to_collect(store)
         try:
-            repository.collect(check=_StopAt(number))
+            opened(store).collect(grace_seconds=0, is_alone=True, check=_StopAt(number))
         except _Stopped:
             stops += 1
         else:
             break
-        assert content_of(opened(store, ports(clock, "reader")), kept) == OLD[: 4 * CHUNK]
-        assert opened(store, ports(clock, "verifier")).verify(read_data=True).is_good
-        _collect_daily(repository, clock, 20)
-        assert abs(_stored_bytes(store) - _stored_bytes(whole)) < CHUNK
-    assert stops > 10
+        assert content_of(opened(store, seed="reader"), kept) == NEW[: 4 * CHUNK]
+        assert opened(store, seed="verifier").verify(read_data=True).is_good
+        for again in range(2):
+            opened(store, seed=f"again {again}").collect(grace_seconds=0, is_alone=True)
+        assert _stored_bytes(store) < 6 * CHUNK
+        assert len(opened(store, seed="reader").points()) == 1
+    assert stops > 20

@@ -1,9 +1,13 @@
-"""The action ``collect``: the space of what no point uses is given back, in one step that is safe to repeat."""
+"""The action ``collect``: the space of what no point uses is given back, in one step that is safe to repeat.
+
+It can be stopped anywhere: what it has deleted by then nobody needed, and the next one goes on from what is stored.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twinhull.model.errors import RunCancelled
 from twinhull.model.steps import Action, Facts, Step
 from twinhull.replication.context import Context
 from twinhull.replication.requests import Request
@@ -16,7 +20,13 @@ class CollectRequest(Request):
 
 
 def _collect(context: Context, _: Facts) -> Facts:
-    report = context.repository.collect()
+    try:
+        report = context.repository.collect(check=context.check)
+    except RunCancelled:
+        raise RunCancelled(
+            "The collection was stopped on demand. What it has deleted until then nobody needed.",
+            hint="The next one goes on from there: twinhull repository collect",
+        ) from None
     return {
         "freed_bytes": report.bytes_freed,
         "waiting_bytes": report.bytes_waiting,

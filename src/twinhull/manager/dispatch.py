@@ -182,6 +182,7 @@ class Dispatcher:
                 on_reason=on_reason,
                 on_point=keeper.note,
                 retain=keeper.after_sync,
+                check=leash.check,
             )
 
 

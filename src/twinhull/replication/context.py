@@ -41,6 +41,10 @@ def _no_point(_: Point) -> None:
     """Nobody listens."""
 
 
+def _nobody_stops() -> None:
+    """Goes on to its end."""
+
+
 class OpenSites:
     """Sites by name, each opened at its first use and once; closes them all at the end of its context."""
 
@@ -81,8 +85,9 @@ class Context:
     ``sites`` hands out an open site by its name (an :class:`OpenSites`, or whatever the caller keeps open): whoever
     made it closes it. ``on_progress`` and ``on_reason`` may be called from any thread, often, and must return quickly;
     reasons also end in the run's facts. ``on_point`` hears of each published point. ``retain`` is called after a sync
-    with the machine and the facts so far, and returns facts (retention by the plan lives with the caller). ``workers``
-    is how many threads read or write one disk, each with a handle of its own.
+    with the machine and the facts so far, and returns facts (retention by the plan lives with the caller). ``check`` is
+    called often by what tells no progress: it raises RunCancelled where the run was stopped, as ``on_progress`` does.
+    ``workers`` is how many threads read or write one disk, each with a handle of its own.
     """
 
     repository: Repository
@@ -92,6 +97,7 @@ class Context:
     on_reason: Callable[[str], None] = field(default=_no_reason)
     on_point: Callable[[Point], None] = field(default=_no_point)
     retain: Callable[[MachineId, Facts], Facts] | None = None
+    check: Callable[[], None] = field(default=_nobody_stops)
     workers: int = 4
     _points: dict[MachineId, tuple[Point, ...]] = field(default_factory=dict)
 

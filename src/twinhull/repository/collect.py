@@ -26,6 +26,7 @@ from twinhull.repository.keys import Keys
 from twinhull.repository.packing import Packer
 from twinhull.repository.packs import PackInfo, pack_id_in
 from twinhull.repository.stats import StatsCounter
+from twinhull.repository.stopping import Check, stoppable
 from twinhull.repository.store.contract import NEVER, Store, numbered
 from twinhull.repository.usage import Usage, measure_usage
 from twinhull.repository.writer import SESSION_LIMIT_SECONDS
@@ -130,6 +131,7 @@ class Collector:
     ports: Ports
     chunk_size_bytes: int
     level: int
+    check: Check
 
     def collect(self, *, grace_seconds: float, is_alone: bool, is_dry_run: bool) -> CollectReport:
         """See ``Repository.collect``."""
@@ -184,7 +186,8 @@ class Collector:
         points = self.catalog.all_points(without=final)  # before the index, which then has everything they name
         self.index.refresh()
         self.index.recover()
-        usage = measure_usage(self.index, self.chunks, points, last.packs.keys(), self.chunk_size_bytes)
+        condemned = last.packs.keys()
+        usage = measure_usage(self.index, self.chunks, points, condemned, self.chunk_size_bytes, check=self.check)
         self._add_strays(usage)
         return usage
 
@@ -212,7 +215,7 @@ class Collector:
             stats=StatsCounter(),
         )
         try:
-            return copy_out(self.chunks, packer, usage, chosen, self.level)
+            return copy_out(self.chunks, packer, usage, chosen, self.level, check=self.check)
         finally:
             packer.close()
 
@@ -221,7 +224,7 @@ class Collector:
         needed: set[PackId] = set()
         for table in self.index.tables:
             if any(pack.pack_id in expired for pack in table.packs):
-                for place in table.places():
+                for place in stoppable(table.places(), self.check):
                     pack_id = place.pack.pack_id
                     if pack_id in expired and pack_id not in needed and self._is_needed(place.entry.chunk_id, usage):
                         needed.add(pack_id)
@@ -231,6 +234,7 @@ class Collector:
         kept = usage.marks.marked_place(chunk_id)
         if not kept:
             return False
+        self.check()
         try:
             self.far_chunks.fetch(kept)
         except (RepositoryDamaged, ObjectMissing):
@@ -240,11 +244,11 @@ class Collector:
     def _carry_out(self, decision: _Decision) -> None:
         """Delete what has waited long enough; from here on a crash only means that the next run does it."""
         usage = decision.usage
-        for point_id in decision.state.final:
+        for point_id in stoppable(decision.state.final, self.check, 1):
             self.catalog.forget(point_id)
         used = [pack_id for pack_id in usage.packs if usage.used_bytes[pack_id]]
-        rewrite_index(self.store, self.index, decision.expired, used)
-        for pack_id in sorted(decision.expired):
+        rewrite_index(self.store, self.index, decision.expired, used, self.check)
+        for pack_id in stoppable(sorted(decision.expired), self.check, 1):
             self.store.delete(usage.packs[pack_id].name)
         self.catalog.forget_traces()
         self.store.sweep()

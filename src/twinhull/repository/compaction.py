@@ -15,6 +15,7 @@ from twinhull.repository.index_table import IndexTable, Place
 from twinhull.repository.lanes import Lanes
 from twinhull.repository.packing import Packer
 from twinhull.repository.packs import MAX_PACK_CHUNKS, TARGET_PACK_BYTES
+from twinhull.repository.stopping import Check, never, stoppable
 from twinhull.repository.store.contract import Store
 from twinhull.repository.usage import Usage
 
@@ -55,18 +56,20 @@ def packs_to_empty(usage: Usage, condemned: Collection[PackId]) -> list[PackId]:
     return fitting
 
 
-def copy_out(chunks: Chunks, packer: Packer, usage: Usage, pack_ids: Sequence[PackId], level: int) -> list[PackId]:
+def copy_out(
+    chunks: Chunks, packer: Packer, usage: Usage, pack_ids: Sequence[PackId], level: int, *, check: Check = never
+) -> list[PackId]:
     """Store the used chunks of packs anew; returns the packs that hold nothing used any more.
 
     A pack with a chunk that cannot be read is left as it is: whoever repairs it needs what is left.
     """
     places: dict[PackId, list[Place]] = {pack_id: [] for pack_id in pack_ids}
-    for place in usage.used_places(places):
+    for place in stoppable(usage.used_places(places), check):
         places[place.pack.pack_id].append(place)
     emptied = []
     for pack_id, wanted in places.items():
         try:
-            for place in wanted:
+            for place in stoppable(wanted, check, 1):
                 content = chunks.fetch(place)
                 if packer.claim(place.entry.chunk_id):
                     packer.add(place.pack.kind, place.entry.chunk_id, encode(content, level))
@@ -77,7 +80,9 @@ def copy_out(chunks: Chunks, packer: Packer, usage: Usage, pack_ids: Sequence[Pa
     return emptied
 
 
-def rewrite_index(store: Store, index: Index, expired: Collection[PackId], used: Collection[PackId]) -> None:
+def rewrite_index(
+    store: Store, index: Index, expired: Collection[PackId], used: Collection[PackId], check: Check = never
+) -> None:
     """Write index objects that do not name the expired packs, and delete those that do.
 
     New objects are durable before old ones go. Packs that were found by their footers only are indexed if used.
@@ -88,7 +93,7 @@ def rewrite_index(store: Store, index: Index, expired: Collection[PackId], used:
     found = [table for table in index.recovered_tables() if any(pack.pack_id in used for pack in table.packs)]
     names = [table.name for table in stale]
     if stale or found:
-        index.write_all(_places([*stale, *found], expired), replaced=names)
+        index.write_all(stoppable(_places([*stale, *found], expired), check), replaced=names)
     for name in [*names, *index.superseded]:
         store.delete(name)
     index.refresh()

@@ -14,6 +14,7 @@ from twinhull.repository.index import Index
 from twinhull.repository.index_table import IndexTable, Place
 from twinhull.repository.lanes import Lanes
 from twinhull.repository.points import DiskRoot
+from twinhull.repository.stopping import Check, never
 from twinhull.repository.tree import Shape
 
 OnMissing = Callable[[ChunkId, str], None]
@@ -74,11 +75,18 @@ class Marks:
         return None
 
 
-def mark_disks(chunks: Chunks, marks: Marks, disks: Iterable[tuple[DiskRoot, Shape]], on_missing: OnMissing) -> None:
+def mark_disks(
+    chunks: Chunks,
+    marks: Marks,
+    disks: Iterable[tuple[DiskRoot, Shape]],
+    on_missing: OnMissing,
+    *,
+    check: Check = never,
+) -> None:
     """Mark every chunk of every disk; a subtree that was met before is not walked again."""
     for root, shape in disks:
         if root.node is not None:
-            _mark_node(chunks, marks, root.node, shape.top, on_missing)
+            _mark_node(chunks, marks, root.node, shape.top, on_missing, check=check)
 
 
 def chunk_ids_of(chunks: Chunks, root: DiskRoot, shape: Shape) -> Iterator[ChunkId]:
@@ -97,7 +105,8 @@ def chunk_ids_of(chunks: Chunks, root: DiskRoot, shape: Shape) -> Iterator[Chunk
             continue
 
 
-def _mark_node(chunks: Chunks, marks: Marks, node: ChunkId, level: int, on_missing: OnMissing) -> None:
+def _mark_node(chunks: Chunks, marks: Marks, node: ChunkId, level: int, on_missing: OnMissing, *, check: Check) -> None:
+    check()
     is_first = marks.add(node)
     if is_first is None:
         on_missing(node, "it is in no pack")
@@ -112,7 +121,7 @@ def _mark_node(chunks: Chunks, marks: Marks, node: ChunkId, level: int, on_missi
         if child is None:
             continue
         if level > 0:
-            _mark_node(chunks, marks, child, level - 1, on_missing)
+            _mark_node(chunks, marks, child, level - 1, on_missing, check=check)
         elif marks.add(child) is None:
             on_missing(child, "it is in no pack")
 

@@ -25,6 +25,7 @@ from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.reader import Reader
 from twinhull.repository.renewal import FindPassphrase, Renewal, not_kept
 from twinhull.repository.retention import RetentionRules, Verdict, decide
+from twinhull.repository.stopping import Check, never
 from twinhull.repository.store.cached import CachedStore
 from twinhull.repository.store.contract import Store
 from twinhull.repository.verify import OnPack, Verifier, VerifyReport
@@ -283,14 +284,20 @@ class Repository:
         return verdicts
 
     def collect(
-        self, *, grace_seconds: float = GRACE_SECONDS, is_alone: bool = False, is_dry_run: bool = False
+        self,
+        *,
+        grace_seconds: float = GRACE_SECONDS,
+        is_alone: bool = False,
+        is_dry_run: bool = False,
+        check: Check = never,
     ) -> CollectReport:
         """Give back the space of what no point uses, and carry out removals that have waited for their grace.
 
         Runs beside readers and writers. ``is_alone`` vouches that nobody writes to the repository now, nor began to
         before: only then may the grace be shorter than twice the time that a writer may take, even 0. A dry run writes
-        nothing, and reports what a run would do now. Raises RepositoryDamaged, with nothing removed, where it cannot be
-        known what the points use.
+        nothing, and reports what a run would do now. ``check`` is called often: what it raises ends the run where it
+        is, and the next one goes on. Raises RepositoryDamaged, with nothing removed, where it cannot be known what the
+        points use.
         """
         self._renewal.require_current()
         collector = Collector(
@@ -303,6 +310,7 @@ class Repository:
             ports=self._ports,
             chunk_size_bytes=self.chunk_size_bytes,
             level=DEFAULT_LEVEL,
+            check=check,
         )
         return collector.collect(grace_seconds=grace_seconds, is_alone=is_alone, is_dry_run=is_dry_run)
 

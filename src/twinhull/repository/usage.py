@@ -14,6 +14,7 @@ from twinhull.repository.index_table import Place
 from twinhull.repository.marking import Marks, mark_disks
 from twinhull.repository.packs import PackInfo
 from twinhull.repository.points import Point
+from twinhull.repository.stopping import Check, never, stoppable
 from twinhull.repository.tree import Shape
 
 
@@ -34,7 +35,13 @@ class Usage:
 
 
 def measure_usage(
-    index: Index, chunks: Chunks, points: Iterable[Point], avoided: Collection[PackId], chunk_size_bytes: int
+    index: Index,
+    chunks: Chunks,
+    points: Iterable[Point],
+    avoided: Collection[PackId],
+    chunk_size_bytes: int,
+    *,
+    check: Check = never,
 ) -> Usage:
     """Walk all the points; raises RepositoryDamaged where it cannot be known what they use.
 
@@ -44,9 +51,10 @@ def measure_usage(
     marks = Marks(index, avoided)
     for point in points:
         roots = [disk.root for disk in point.document.disks]
-        mark_disks(chunks, marks, [(root, Shape(root.size_bytes, chunk_size_bytes)) for root in roots], _refuse)
+        disks = [(root, Shape(root.size_bytes, chunk_size_bytes)) for root in roots]
+        mark_disks(chunks, marks, disks, _refuse, check=check)
     usage = Usage(marks)
-    for place, is_used in marks.places():
+    for place, is_used in stoppable(marks.places(), check):
         pack_id, length = place.pack.pack_id, place.entry.length_bytes
         usage.packs[pack_id] = place.pack
         usage.total_bytes[pack_id] += length
