@@ -92,6 +92,10 @@ def test_our_bitmaps_are_taken_out_of_an_hvm_machines_image_on_xen_and_no_others
     _ask(tmp_path, QEMU.replace("</domain>", disk))
     _ask(tmp_path, QEMU.replace("qemu", "xen").replace(">hvm<", ">linux<").replace("</domain>", disk))
     assert bitmaps() == {"twinhull-a-1", "theirs"}
+    _stand(tmp_path, '{"role": "replica"}')
+    _ask(tmp_path, QEMU.replace("qemu", "xen").replace("</domain>", disk), expected=1)
+    assert bitmaps() == {"twinhull-a-1", "theirs"}, "what is not started keeps its trackers"
+    (tmp_path / "standings" / f"{UUID}.json").unlink()
     _ask(tmp_path, QEMU.replace("qemu", "xen").replace("</domain>", disk))
     assert bitmaps() == {"theirs"}
 
@@ -125,10 +129,37 @@ def test_the_guard_goes_where_no_standing_is_left(guarded: Path) -> None:
 def test_the_guard_stays_where_a_standing_needs_it(guarded: Path) -> None:
     _stand(guarded / "ours", '{"role": "replica"}')
     assert "(machines: 1)" in _withdraw(guarded)[0]
-    assert (guarded / "hooks" / "qemu.d" / guard.NAME).exists()
+    assert [hook.read_bytes() for hook in _hooks(guarded)] == [script(str(guarded / "ours"))]
 
 
-def test_the_guard_of_another_directory_is_left(guarded: Path) -> None:
-    guard.install(LocalHost(system_ports()), str(guarded / "hooks"), "qemu", "/another")
-    assert "guards another directory" in _withdraw(guarded)[0]
-    assert (guarded / "hooks" / "qemu.d" / guard.NAME).exists()
+def _hooks(root: Path) -> list[Path]:
+    return sorted((root / "hooks" / "qemu.d").iterdir())
+
+
+def _install(root: Path, directory: str) -> bool:
+    return guard.install(LocalHost(system_ports()), str(root / "hooks"), "qemu", directory)
+
+
+def test_each_directory_of_a_host_has_a_guard_of_its_own(guarded: Path) -> None:
+    others = script("/another")
+    assert not _install(guarded, "/another"), "libvirt asks hooks already"
+    assert not _install(guarded, str(guarded / "ours"))
+    assert {hook.read_bytes() for hook in _hooks(guarded)} == {script(str(guarded / "ours")), others}
+    assert _withdraw(guarded) == []
+    assert [hook.read_bytes() for hook in _hooks(guarded)] == [others]
+
+
+def test_the_one_guard_of_an_older_version_gives_way_to_its_directory_s_own(guarded: Path) -> None:
+    former = guarded / "hooks" / "qemu.d" / "twinhull-guard"
+    former.write_bytes(script(str(guarded / "ours")).replace(b"set", b"sat"))
+    assert not _install(guarded, "/another")
+    assert former.exists(), "it guards another directory"
+    assert not _install(guarded, str(guarded / "ours"))
+    assert not former.exists()
+    former.write_bytes(script(str(guarded / "ours")))
+    _stand(guarded / "ours", '{"role": "replica"}')
+    assert "(machines: 1)" in _withdraw(guarded)[0]
+    assert former.exists()
+    (guarded / "ours" / "standings" / f"{UUID}.json").unlink()
+    assert _withdraw(guarded) == []
+    assert [hook.read_bytes() for hook in _hooks(guarded)] == [script("/another")]

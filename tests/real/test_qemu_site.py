@@ -7,6 +7,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import libvirt
@@ -146,6 +147,25 @@ def test_the_guard_refuses_whoever_asks(qemu_site: QemuSite, make_guest: MakeGue
     qemu_site.kill(guest.machine_id)
     qemu_site.remove_standing(guest.machine_id)
     assert qemu_site.capabilities()[Capability.GUARD].is_supported
+
+
+def test_two_sites_on_one_host_are_both_guarded(
+    local_site: QemuSite, make_guest: MakeGuest, qemu_host: QemuHost
+) -> None:
+    beside = replace(settings_of(qemu_host, qemu_host.uri, "beside"), directory=str(qemu_host.directory / "beside"))
+    other = QemuPlatform().open(beside, system_ports())
+    try:
+        for site in (local_site, other):
+            guest = make_guest(f"held-{site.settings.name}")
+            site.write_standing(Standing(guest.machine_id, Role.REPLICA, 1))
+            with pytest.raises(libvirt.libvirtError, match="may not start on this host"):
+                guest.domain.create()
+            site.remove_standing(guest.machine_id)
+            assert site.capabilities()[Capability.GUARD].is_supported
+        assert other.withdraw() == []
+        assert local_site.capabilities()[Capability.GUARD].is_supported
+    finally:
+        other.close()
 
 
 def test_two_managers_never_have_one_epoch_both(

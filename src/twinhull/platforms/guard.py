@@ -7,10 +7,11 @@ starts its machines by itself after a power failure. It reads the machine's stan
 
 from __future__ import annotations
 
+import hashlib
 from importlib.resources import files
 
 from twinhull.model.errors import UsageError
-from twinhull.platforms.hosts import Host, check, read_file, write_file
+from twinhull.platforms.hosts import Host, check, write_file
 
 NAME = "twinhull-guard"
 
@@ -23,14 +24,23 @@ def script(directory: str) -> bytes:
     return text.replace("@DIRECTORY@", directory).encode()
 
 
-def path(hooks_directory: str, driver: str) -> str:
-    """Where the guard of a libvirt driver (``qemu``, ``libxl``) belongs; hooks of others beside it go on working."""
+def path(hooks_directory: str, driver: str, directory: str) -> str:
+    """Where the guard of a libvirt driver (``qemu``, ``libxl``) and a directory belongs.
+
+    Each directory has a guard of its own: two sites of one host stand beside one another, and hooks of others do, too.
+    """
+    return f"{former_path(hooks_directory, driver)}-{hashlib.sha256(directory.encode()).hexdigest()[:8]}"
+
+
+def former_path(hooks_directory: str, driver: str) -> str:
+    """Where the one guard of a driver was, when a host could have one only."""
     return f"{hooks_directory}/{driver}.d/{NAME}"
 
 
 def is_installed(host: Host, hooks_directory: str, driver: str, directory: str) -> bool:
-    """Whether this very guard is in place."""
-    return read_file(host, path(hooks_directory, driver)) == script(directory)
+    """Whether this very guard is in place, and no former one of the same directory."""
+    paths = path(hooks_directory, driver, directory), former_path(hooks_directory, driver)
+    return host.run(["sh", "-c", _IS_INSTALLED, "twinhull-guard", *paths, directory], stdin=script(directory)).is_ok
 
 
 def install(host: Host, hooks_directory: str, driver: str, directory: str) -> bool:
@@ -44,30 +54,39 @@ def install(host: Host, hooks_directory: str, driver: str, directory: str) -> bo
     if is_installed(host, hooks_directory, driver, directory):
         return False
     had_any = check(host, ["sh", "-c", _COUNT, "twinhull-count", hooks_directory, driver]).strip() != b"0"
-    write_file(host, path(hooks_directory, driver), script(directory), mode="0755")
+    write_file(host, path(hooks_directory, driver, directory), script(directory), mode="0755")
+    check(host, ["sh", "-c", _REMOVE_FORMER, "twinhull-former", former_path(hooks_directory, driver), directory])
     return not had_any
 
 
 def withdraw(host: Host, hooks_directory: str, driver: str, directory: str) -> list[str]:
     """Take the guard away unless a standing needs it; returns what was left on the host, one sentence each.
 
-    A guard of another directory (another site on the same host) is left, too. Safe to repeat.
+    The guard of another directory (another site on the same host) is not touched. Safe to repeat.
     """
-    own = path(hooks_directory, driver)
-    command = ["sh", "-c", _WITHDRAW, "twinhull-withdraw", own, directory]
-    guard, standings, replicas = check(host, command, stdin=script(directory)).decode().split()
+    own = path(hooks_directory, driver, directory)
+    former = former_path(hooks_directory, driver)
+    guard, standings, replicas = (
+        check(host, ["sh", "-c", _WITHDRAW, "twinhull-withdraw", own, directory, former]).decode().split()
+    )
     left = []
     if guard == "needed":
         left.append(
             f"Standings are left in {directory}/standings on {host.name} (machines: {standings}): the guard {own}"
             " stays, for it keeps them from running on two sites."
         )
-    elif guard == "other":
-        left.append(f"{own} on {host.name} guards another directory than {directory}: it stays.")
     if int(replicas):
         left.append(f"Replicas' disks are left in {directory}/replicas on {host.name} (machines: {replicas}).")
     return left
 
+
+_IS_INSTALLED = """
+cmp -s - "$1" && ! grep -qsxF -- "directory='$3'" "$2"
+"""
+
+_REMOVE_FORMER = """
+if grep -qsxF -- "directory='$2'" "$1"; then rm -f -- "$1"; fi
+"""
 
 _COUNT = 'find "$1/$2" "$1/$2.d" -maxdepth 1 -type f 2>/dev/null | wc -l'
 
@@ -76,13 +95,13 @@ guard=gone standings=0 replicas=0
 [ -d "$2/standings" ] && exec 9<"$2/standings" && flock 9
 for standing in "$2"/standings/*.json; do [ -e "$standing" ] && standings=$((standings + 1)); done
 for replica in "$2"/replicas/*/; do [ -d "$replica" ] && replicas=$((replicas + 1)); done
-if [ -e "$1" ]; then
-  if ! cmp -s - "$1"; then guard=other
-  elif [ "$standings" -gt 0 ]; then guard=needed
-  else rm -f -- "$1" || exit
+grep -qsxF -- "directory='$2'" "$3" || set -- "$1" "$2"
+if [ -e "$1" ] || [ -n "$3" ]; then
+  if [ "$standings" -gt 0 ]; then guard=needed
+  else rm -f -- "$1" ${3:+"$3"} || exit
   fi
 fi
 echo "$guard $standings $replicas"
 """
 
-__all__ = ["NAME", "install", "is_installed", "path", "script", "withdraw"]
+__all__ = ["NAME", "former_path", "install", "is_installed", "path", "script", "withdraw"]

@@ -18,6 +18,12 @@ if [ -e "$disks" ] && ! flock -n -x "$disks" true; then
   exit 1
 fi
 
+standing=$directory/standings/$uuid.json
+if [ -e "$standing" ] && ! { grep -q '"role": "primary"' "$standing" && grep -q '"is_dirty": false' "$standing"; }; then
+  echo "Twinhull's guard: machine $uuid may not start on this host: $(tr -d '\n' < "$standing")" >&2
+  exit 1
+fi
+
 # A fully virtualized Xen machine opens its image twice while it boots; QEMU then breaks an image that holds dirty
 # bitmaps. Ours are taken out: the next capture compares in full.
 drop_bitmaps() {
@@ -30,11 +36,4 @@ if printf '%s\n' "$definition" | grep -q "<domain type='xen'" && printf '%s\n' "
     drop_bitmaps "$image" || exit 1
   done || { echo "Twinhull's guard: a change tracker could not be taken out of machine $uuid; it is not started." >&2; exit 1; }
 fi
-
-standing=$directory/standings/$uuid.json
-[ -e "$standing" ] || exit 0
-if grep -q '"role": "primary"' "$standing" && grep -q '"is_dirty": false' "$standing"; then
-  exit 0
-fi
-echo "Twinhull's guard: machine $uuid may not start on this host: $(tr -d '\n' < "$standing")" >&2
-exit 1
+exit 0
