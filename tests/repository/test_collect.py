@@ -177,6 +177,26 @@ def test_a_leap_between_two_runs_counts_as_a_day_at_most(
     assert _stored_bytes(store) > len(OLD)
 
 
+def test_one_run_credits_a_seventh_of_the_grace_so_that_three_leaps_undercut_no_writer(
+    store: MemoryStore, repository: Repository, clock: TurnedClock
+) -> None:
+    """The clock leaps three times while a writer is at work that counts on what was condemned after it had begun."""
+    repository.remove_point(capture(repository, OLD).id)
+    _collect_daily(repository, clock, 7)
+    with opened(store, ports(clock, "writer")).writer() as writer:
+        assert "wait (" in repository.collect().reasons[-1], "condemned, with no time credited yet"
+        root = write_disk(writer, OLD)
+        for days in range(6, 3, -1):
+            clock.jump(3652 * DAY)
+            assert f"the first may go in {days} d 0 h" in repository.collect().reasons[-1]
+        for left in ("3 d 0 h", "2 d 0 h", "24 h 0 min"):
+            clock.pass_time(DAY)
+            assert f"the first may go in {left}" in repository.collect().reasons[-1]
+        point = writer.publish(document({"vda": root}, DATABASE))
+    _collect_daily(repository, clock, 30)
+    assert content_of(opened(store, ports(clock, "later")), point) == OLD
+
+
 def test_a_run_that_sees_the_clock_jump_removes_nothing(store: MemoryStore, repository: Repository) -> None:
     clock = TurnedClock()
 

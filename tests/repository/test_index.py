@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from twinhull.repository import MemoryStore, RepositoryDamaged, index_table
 from twinhull.repository import index as index_module
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index import MAX_UNMERGED_TABLES, Index
-from twinhull.repository.index_table import MAX_TABLE_ENTRIES, IndexTable, Place, encode_table
+from twinhull.repository.index_table import MAX_HELD_BYTES, MAX_TABLE_ENTRIES, IndexTable, Place, encode_table
 from twinhull.repository.keys import Keys
 from twinhull.repository.lanes import Lanes
 from twinhull.repository.packs import Entry, PackInfo
@@ -87,6 +88,19 @@ def test_many_small_index_objects_are_searched_as_few() -> None:
     other.index.refresh()
     assert len(other.index.stored_tables()) == 10
     assert sum(len(table) for table in other.index.tables) == 20
+
+
+def test_small_index_objects_take_no_file_descriptors_and_large_ones_no_memory() -> None:
+    descriptors = Path("/proc/self/fd")
+    before = len(list(descriptors.iterdir()))
+    small = [IndexTable(str(number), encode_table([_place(_id(number))])) for number in range(500)]
+    assert len(list(descriptors.iterdir())) == before
+    assert [table.find(_id(number)) for number, table in enumerate(small)] == [0] * 500
+    many = MAX_HELD_BYTES // 44
+    large = IndexTable("large", encode_table([_place(_id(number)) for number in range(many)]))
+    assert len(list(descriptors.iterdir())) == before + 1
+    assert all(large.find(_id(number)) is not None for number in range(many))
+    large.rows.close()
 
 
 def test_tables_of_one_merge_take_one_lane(monkeypatch: pytest.MonkeyPatch) -> None:

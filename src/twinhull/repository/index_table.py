@@ -7,7 +7,8 @@ Content of the sealed object::
     replaced  (32 bytes each): the salt in the name of an index object that this one makes superfluous
     entries   (44 bytes each), sorted by chunk id: chunk id 32 | pack number u32 | offset u32 | length u32
 
-It is unsealed into a file without a name and mapped, so that it takes address space but no memory of its own.
+A large one is unsealed into a file without a name and mapped, so that it takes address space but no memory of its own.
+Small ones are kept as they are: every sync leaves one, and each mapped file takes a file descriptor.
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import overload
 
+from twinhull.model.units import KIB
 from twinhull.repository.errors import RepositoryDamaged
 from twinhull.repository.ids import CHUNK_ID_BYTES, ChunkId, ChunkKind, PackId
 from twinhull.repository.packs import Entry, PackInfo
 
 MAX_TABLE_ENTRIES = 1 << 18
 """The most entries in one index object: it is sealed as a whole, and this bounds the memory for that to some 12 MiB."""
+
+MAX_HELD_BYTES = 256 * KIB
+"""Up to this size a table is held in memory, and above it in a mapped file."""
 
 _COUNTS = struct.Struct("<IIII")
 _PACK = struct.Struct("<32sBxHI")
@@ -131,7 +136,7 @@ class IndexTable:
 class _Rows(Sequence[bytes]):
     """The sorted ids in the mapped table, as ``bisect`` wants them."""
 
-    def __init__(self, mapped: mmap.mmap, base: int, count: int) -> None:
+    def __init__(self, mapped: mmap.mmap | bytes, base: int, count: int) -> None:
         self._mapped = mapped
         self._base = base
         self._size = count
@@ -155,7 +160,8 @@ class _Rows(Sequence[bytes]):
         return _ENTRY.unpack_from(self._mapped, self._base + position * _ENTRY.size)
 
     def close(self) -> None:
-        self._mapped.close()
+        if isinstance(self._mapped, mmap.mmap):
+            self._mapped.close()
 
     def search(self, chunk_id: bytes) -> int | None:
         """The position of the first row of that id.
@@ -193,7 +199,9 @@ class _Rows(Sequence[bytes]):
         return int(prefix)
 
 
-def _mapped(content: bytes) -> mmap.mmap:
+def _mapped(content: bytes) -> mmap.mmap | bytes:
+    if len(content) <= MAX_HELD_BYTES:
+        return content
     with tempfile.TemporaryFile(prefix="twinhull-index-") as file:
         file.write(content)
         file.flush()
