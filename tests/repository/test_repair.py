@@ -19,6 +19,8 @@ from twinhull.repository import (
     copy_points,
     repair,
 )
+from twinhull.repository.collection_state import latest_state
+from twinhull.repository.packs import pack_name
 
 from . import copies
 from .copies import ONE, OTHER, TWO, filled
@@ -224,3 +226,36 @@ def test_a_copy_cut_short_anywhere_is_finished_by_the_next(fault: Fault, first: 
         else:
             break
     assert cut > 5
+
+
+def test_a_damaged_index_object_goes_and_nothing_with_it(store: MemoryStore, first: Repository) -> None:
+    before = _contents(first)
+    name = next(name for name in sorted(store.objects) if name.startswith("index-"))
+    _flip_a_third(store, name)
+    report = repair(opened(store, seed="damaged"))
+    assert report.after.is_good
+    assert name not in store.objects
+    packs = {info.name for info in store.list("pack-")}
+    mended = opened(store, seed="mended")
+    assert {pack.name for table in mended.index.tables for pack in table.packs} == packs
+    assert _contents(mended) == before
+
+
+def test_a_copy_that_a_collection_may_be_about_to_delete_is_none_to_rely_on(store: MemoryStore) -> None:
+    made(store)
+    with opened(store, seed="left").writer() as one, opened(store, seed="right").writer() as other:
+        for writer in (one, other):
+            point = writer.publish(document({"vda": write_disk(writer, OTHER)}))
+    repository = opened(store)
+    repository.collect()
+    state = latest_state(store, repository.keys)
+    assert state
+    condemned = {pack_name(pack_id) for pack_id in state.packs}
+    assert len(condemned) == 2
+    for info in list(store.list("pack-")):
+        if info.name not in condemned:
+            _flip_a_third(store, info.name)
+    repair(opened(store, seed="repair"))
+    for name in condemned:
+        store.delete(name)
+    assert content_of(opened(store), point) == OTHER

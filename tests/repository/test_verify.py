@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twinhull.repository import ChunkLost, MemoryStore, Repository
+from twinhull.repository import ChunkLost, MemoryStore, Repository, StoreError
 
 from .misbehaving import FailingStore
 from .world import CHUNK, DATABASE, WEB, capture, content_of, document, made, noise, opened, write_disk
@@ -130,3 +130,63 @@ def test_samples_add_up_to_everything_before_they_repeat() -> None:
         assert report.is_good
         assert 0 < report.packs_read < len(packs)
     assert set(store.packs_read[: len(packs)]) == packs
+
+
+class _Unwilling(FailingStore[MemoryStore]):
+    """Fails at one read of objects of a kind, the n-th, as a network does."""
+
+    def __init__(self, inner: MemoryStore, kind: str, number: int) -> None:
+        super().__init__(inner)
+        self.kind = kind
+        self.left = number
+
+    def _fail(self, name: str) -> None:
+        if name.startswith(self.kind):
+            self.left -= 1
+            if self.left == -1:
+                raise StoreError("Connection reset by peer.")
+
+    def read(self, name: str) -> bytes:
+        self._fail(name)
+        return super().read(name)
+
+    def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        self._fail(name)
+        return super().read_range(name, offset_bytes, length_bytes)
+
+    def size(self, name: str) -> int:
+        self._fail(name)
+        return super().size(name)
+
+
+@pytest.mark.parametrize("kind", ["pack-", "key-", "config", "removal-", "collection-", "verification-"])
+def test_a_store_that_fails_is_no_damage(store: MemoryStore, repository: Repository, kind: str) -> None:
+    repository.remove_point(capture(repository, ONE).id)
+    repository.collect()
+    repository.verify(read_data=True)
+    failed = 0
+    for number in range(100):
+        unwilling = _Unwilling(store, kind, 1_000_000)
+        looking = opened(unwilling)
+        unwilling.left = number
+        try:
+            report = looking.verify(read_data=True)
+        except StoreError:
+            failed += 1
+            continue
+        assert report.findings == ()
+        if unwilling.left >= 0:
+            break
+    assert failed
+
+
+def test_a_damaged_note_of_what_was_read_is_followed_by_a_later_one(store: MemoryStore, repository: Repository) -> None:
+    capture(repository, ONE)
+    for _ in range(3):
+        repository.verify(read_data=True)
+    repository.collect()
+    store.objects["verification-00000003"] = b"rotten"
+    assert repository.verify(read_data=True).reasons == ()
+    repository.collect()
+    assert [info.name for info in store.list("verification-")] == ["verification-00000004"]
+    assert repository.verify().is_good

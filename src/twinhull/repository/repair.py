@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from twinhull.blocks.disk import Disk
 from twinhull.model.errors import DataError, SiteError
 from twinhull.model.machine import PointId
+from twinhull.repository.compaction import rewrite_index
 from twinhull.repository.errors import ObjectMissing, RepositoryDamaged
 from twinhull.repository.healing import Healer
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index_table import Place
-from twinhull.repository.packs import pack_id_in
+from twinhull.repository.packs import pack_id_in, pack_name
 from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.repository import Repository
 from twinhull.repository.tree import FAN_OUT, FAN_OUT_BITS, Shape, encode_node
@@ -39,16 +40,19 @@ def repair(repository: Repository, healers: Sequence[Healer] = ()) -> RepairRepo
     """
     before = repository.verify(read_data=True)
     bad = {pack_id for finding in before.findings if (pack_id := pack_id_in(finding.object_name))}
+    avoided = repository.avoided(bad)
     healed: Counter[str] = Counter()
     if bad or before.lost_points:
         with repository.repairer(bad) as writer:
             repository.index.recover()
-            _keep_the_rest(repository, bad, writer)
+            _keep_the_rest(repository, bad, avoided, writer)
             for point in repository.all_points():
                 if point.id in before.lost_points:
-                    _mend(point, healers, _Mending(repository, writer, bad, healed))
+                    _mend(point, healers, _Mending(repository, writer, avoided, healed))
             writer.flush()
-        repository.drop_packs([pack_id for pack_id in bad if _is_superfluous(repository, pack_id, bad)])
+        _drop_packs(repository, [pack_id for pack_id in bad if _is_superfluous(repository, pack_id, avoided)])
+    if any(finding.object_name.startswith("index-") for finding in before.findings):
+        _drop_damaged_indexes(repository)
     after = repository.verify(read_data=True)
     repaired = tuple(point_id for point_id in before.lost_points if point_id not in after.lost_points)
     reasons = tuple(f"{count} lost pieces came from {name}." for name, count in healed.items())
@@ -107,7 +111,7 @@ class _Mending:
 
     repository: Repository
     writer: Writer
-    bad: Collection[PackId]
+    avoided: Container[object]
     healed: Counter[str]
 
     def disk(self, root: DiskRoot, source: _Source) -> None:
@@ -171,14 +175,14 @@ class _Mending:
             self.writer.keep(kind, chunk_id, content)
 
     def _is_missing(self, chunk_id: ChunkId) -> bool:
-        return self.repository.index.find_outside(chunk_id, self.bad) is None
+        return self.repository.index.find_outside(chunk_id, self.avoided) is None
 
 
-def _keep_the_rest(repository: Repository, bad: Collection[PackId], writer: Writer) -> None:
+def _keep_the_rest(repository: Repository, bad: Collection[PackId], avoided: Container[object], writer: Writer) -> None:
     """Store anew what damaged packs hold and can still be read, there or in a pack that no index names yet."""
     for place in _places(repository, bad):
         chunk_id = place.entry.chunk_id
-        if repository.index.find_outside(chunk_id, bad) is None:
+        if repository.index.find_outside(chunk_id, avoided) is None:
             content = _good_copy(repository, chunk_id)
             if content is not None:
                 writer.keep(place.pack.kind, chunk_id, content)
@@ -194,9 +198,27 @@ def _good_copy(repository: Repository, chunk_id: ChunkId) -> bytes | None:
     return None
 
 
-def _is_superfluous(repository: Repository, pack_id: PackId, bad: Collection[PackId]) -> bool:
+def _is_superfluous(repository: Repository, pack_id: PackId, avoided: Container[object]) -> bool:
     places = list(_places(repository, [pack_id]))
-    return bool(places) and all(repository.index.find_outside(place.entry.chunk_id, bad) for place in places)
+    return bool(places) and all(repository.index.find_outside(place.entry.chunk_id, avoided) for place in places)
+
+
+def _drop_packs(repository: Repository, superfluous: Collection[PackId]) -> None:
+    rewrite_index(repository.store, repository.index, superfluous, used=())
+    for pack_id in sorted(superfluous):
+        repository.store.delete(pack_name(pack_id))
+
+
+def _drop_damaged_indexes(repository: Repository) -> None:
+    """Index objects that cannot be read go once what their packs' own lists say is in another one."""
+    index = repository.index
+    index.refresh()
+    damaged = [name for name, error in index.damaged.items() if isinstance(error, RepositoryDamaged)]
+    index.recover()
+    found = {pack.pack_id for table in index.recovered_tables() for pack in table.packs}
+    rewrite_index(repository.store, index, expired=(), used=found)
+    for name in damaged:
+        repository.store.delete(name)
 
 
 def _places(repository: Repository, pack_ids: Collection[PackId]) -> Iterator[Place]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -14,13 +14,11 @@ from twinhull.repository.catalog import Catalog, OnDamage, Removal, object_name
 from twinhull.repository.chunks import Chunks
 from twinhull.repository.collect import GRACE_SECONDS, Collector, CollectReport
 from twinhull.repository.collection_state import AnyOf, condemned_packs
-from twinhull.repository.compaction import rewrite_index
 from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, Config, create_config, open_config
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
 from twinhull.repository.key_objects import KdfCost, KeyObjects, new_recovery_key
 from twinhull.repository.keys import Keys
-from twinhull.repository.packs import pack_name
 from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.reader import Reader
 from twinhull.repository.renewal import FindPassphrase, Renewal, not_kept
@@ -154,11 +152,9 @@ class Repository:
         """A writer that counts nothing in the damaged packs as stored."""
         return self._writer(DEFAULT_LEVEL, damaged)
 
-    def drop_packs(self, superfluous: Collection[PackId]) -> None:
-        """Delete packs of which everything is stored elsewhere as well."""
-        rewrite_index(self.store, self.index, superfluous, used=())
-        for pack_id in sorted(superfluous):
-            self.store.delete(pack_name(pack_id))
+    def avoided(self, damaged: Collection[PackId]) -> Container[object]:
+        """The packs that nothing may be built on: damaged ones, and those that a collection may be about to delete."""
+        return AnyOf(condemned_packs(self.store, self.keys), damaged)
 
     def _writer(self, level: int, damaged: Collection[PackId]) -> Writer:
         self._renewal.require_current()
@@ -171,7 +167,7 @@ class Repository:
             chunk_size_bytes=self.chunk_size_bytes,
             ports=self._ports,
             level=level,
-            avoided_packs=AnyOf(condemned_packs(self.store, self.keys), damaged),
+            avoided_packs=self.avoided(damaged),
             started=started,
             publish=self._catalog.publish,
         )

@@ -17,7 +17,14 @@ from twinhull.model.ports import Randomness
 from twinhull.repository.catalog import Catalog
 from twinhull.repository.chunks import Chunks
 from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
-from twinhull.repository.errors import ObjectExists, ObjectMissing, RepositoryError, StoreError
+from twinhull.repository.errors import (
+    ObjectExists,
+    ObjectMissing,
+    RepositoryDamaged,
+    RepositoryError,
+    RepositoryVersionTooNew,
+    StoreError,
+)
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
 from twinhull.repository.index_table import Place
@@ -29,6 +36,8 @@ from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.store.contract import CONFIG_NAME, Store, numbered
 from twinhull.repository.tree import MAX_NODE_BYTES, Shape
 
+_DAMAGE = (RepositoryDamaged, RepositoryVersionTooNew)
+"""What is found of an object that was read. That the store failed is no finding, and is raised."""
 _DOCUMENTS = (
     ObjectKind.REMOVAL,
     ObjectKind.HOLD,
@@ -125,7 +134,9 @@ class Verifier:
         for name in names:
             try:
                 check_signed(self.store, self.keys, name)
-            except RepositoryError as error:
+            except ObjectMissing:  # a passphrase was changed since the listing
+                continue
+            except _DAMAGE as error:
                 bad.add(name, error)
         for kind in _DOCUMENTS:
             for info in self.store.list(f"{kind.purpose}-"):
@@ -133,7 +144,7 @@ class Verifier:
                     unseal(self.keys, kind, info.name, self.store.read(info.name))
                 except ObjectMissing:
                     continue
-                except RepositoryError as error:
+                except _DAMAGE as error:
                     bad.add(info.name, error)
 
     def _packs(self, bad: _Bad) -> dict[str, int]:
@@ -148,16 +159,18 @@ class Verifier:
         """Every pack that the index knows is there, as long as it was."""
         if any(pack.name not in sizes for pack in self._named_packs()):
             self.index.refresh()  # a collection may have come between
+        wrong: set[PackInfo] = set()
         for pack in self._named_packs():
             if pack.name not in sizes:
                 bad.add(pack.name, "The pack is missing.")
+                wrong.add(pack)
             elif sizes[pack.name] != pack.size_bytes:
                 bad.add(pack.name, f"The pack has {sizes[pack.name]} bytes instead of {pack.size_bytes}.")
-            else:
-                continue
-            for table in self.index.tables:
+                wrong.add(pack)
+        for table in self.index.tables:
+            if not wrong.isdisjoint(table.packs):
                 for place in table.places():
-                    if place.pack == pack:
+                    if place.pack in wrong:
                         self._blame(place, bad)
 
     def _named_packs(self) -> set[PackInfo]:
@@ -184,7 +197,9 @@ class Verifier:
         try:
             pack, entries = read_footer(self.keys, self.store, pack_id)
             places = [Place(pack, entry) for entry in entries]
-        except RepositoryError as error:
+        except ObjectMissing:  # collected in this moment
+            return []
+        except _DAMAGE as error:
             found.append((None, error.message))
             places = [place for table in self.index.tables for place in table.places() if place.pack.pack_id == pack_id]
         for place in places:
@@ -193,7 +208,7 @@ class Verifier:
             limit = MAX_NODE_BYTES if place.pack.kind is ChunkKind.NODE else self.chunk_size_bytes
             try:
                 open_chunk(self.keys, place.pack, entry, sealed, limit)
-            except RepositoryError as error:
+            except RepositoryDamaged as error:
                 found.append((place, error.message))
         return found
 
@@ -204,7 +219,7 @@ class Verifier:
                 if other != place:
                     self.chunks.fetch(other)
                     return
-            except RepositoryError:
+            except (RepositoryDamaged, ObjectMissing):
                 continue
         bad.chunks[place.entry.chunk_id] = (place.pack.name, "holds a chunk that is lost")
 
@@ -252,17 +267,16 @@ class Verifier:
         return chosen
 
     def _notes(self) -> tuple[int, dict[str, int]]:
-        """The number of the last verification that read data, and in which each pack was read last."""
+        """The number of the last verification that read data, and in which each pack was read last, if known."""
         names = numbered(self.store, "verification-")
+        last = int(names[-1].rpartition("-")[2]) if names else 0
         for name in reversed(names):
             try:
                 raw = json.loads(unseal(self.keys, ObjectKind.VERIFICATION, name, self.store.read(name)))
-                return int(name.rpartition("-")[2]), {
-                    pack_name(PackId(bytes.fromhex(p))): int(n) for p, n in raw.items()
-                }
-            except (RepositoryError, ValueError, AttributeError):  # told by _check_documents; then all count as unread
+                return last, {pack_name(PackId(bytes.fromhex(p))): int(n) for p, n in raw.items()}
+            except (*_DAMAGE, ObjectMissing, ValueError, AttributeError):  # told by _check_documents
                 continue
-        return len(names), {}
+        return last, {}
 
     def _note(self, read: Sequence[str], sizes: dict[str, int]) -> tuple[str, ...]:
         """Note what was read, so that the next sample reads something else."""
