@@ -20,7 +20,7 @@ from twinhull.model.errors import MachineBusy, NotFound
 from twinhull.model.machine import DiskKey, MachineId
 from twinhull.model.ports import Ports
 from twinhull.platforms.contract import CaptureRequest, Site
-from twinhull.recovery.private_directory import private_directory
+from twinhull.platforms.private_directory import private_directory
 from twinhull.recovery.restore_file import FORMATS
 from twinhull.recovery.restore_nbd import nbd_address
 from twinhull.repository import DiskHealer, Healer, Point, Repository, RepositoryHealer, open_store

@@ -9,7 +9,7 @@ from twinhull.blocks.nbd import NbdAddress, NbdDisk
 from twinhull.blocks.servers import Image, serving
 from twinhull.model.errors import AlreadyExists, DataError, SiteError, SiteFull, UsageError
 from twinhull.model.steps import Facts
-from twinhull.recovery.private_directory import private_directory
+from twinhull.platforms.private_directory import private_directory
 from twinhull.replication.applying import apply_disk
 from twinhull.replication.context import Context
 from twinhull.replication.known import Known

@@ -1,0 +1,185 @@
+"""A host behind ssh: commands, pipes and unix sockets through one multiplexed connection of the system's ssh."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from twinhull.model.errors import HostKeyChanged, LoginRefused, SiteError, SiteUnreachable
+from twinhull.model.ports import Completed, Ports, Process
+from twinhull.platforms.private_directory import private_directory
+
+_CONNECT_SECONDS = 20
+
+_OWN_SECONDS = 10.0
+"""How long ssh may take to answer what concerns our own end of the connection only."""
+
+
+@contextmanager
+def in_time(host: str, argv: Sequence[str]) -> Iterator[None]:
+    """Tell a program that does not end in time, or is not there, as one of our errors."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise SiteUnreachable(
+            f"{host} did not answer: '{shlex.join(argv[:4])[:120]}' has not ended ({error}).",
+            hint="Is its storage hanging? Machines and points are as they were; what was asked can be repeated.",
+        ) from error
+    except FileNotFoundError as error:
+        raise SiteError(f"'{argv[0]}' is not installed on this machine.", hint="Install it.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class SshTarget:
+    """A host behind ssh. Host keys are verified against ``known_hosts`` (None: the user's own file) always."""
+
+    host: str
+    user: str = ""
+    port: int = 22
+    key_path: str | None = None
+    known_hosts: str | None = None
+
+    @property
+    def address(self) -> str:
+        """``user@host``."""
+        return f"{self.user}@{self.host}" if self.user else self.host
+
+
+def ssh_target(uri: str) -> SshTarget | None:
+    """The ssh part of a libvirt URI (``qemu+ssh://``, ``xen+ssh://``), or None where it names this machine."""
+    parts = urlsplit(uri)
+    if "+ssh" not in parts.scheme or not parts.hostname:
+        return None
+    query: Mapping[str, list[str]] = parse_qs(parts.query)
+    return SshTarget(
+        parts.hostname,
+        parts.username or "",
+        parts.port or 22,
+        next(iter(query.get("keyfile", [])), None),
+        next(iter(query.get("known_hosts", [])), None),
+    )
+
+
+class SshHost:
+    """A host behind ssh: one multiplexed connection, opened at the first use."""
+
+    def __init__(self, target: SshTarget, ports: Ports) -> None:
+        self._target = target
+        self._ports = ports
+        self._directory = ""
+        self._owned = ExitStack()
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """``user@host:port``."""
+        return f"{self._target.address}:{self._target.port}"
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60.0) -> Completed:
+        """Run a program there to its end."""
+        with in_time(self.name, argv):
+            done = self._ports.processes.run(
+                [*self._command(), shlex.join(argv)], stdin=stdin, timeout_seconds=timeout_seconds
+            )
+        if done.exit_status == 255:  # noqa: PLR2004 - ssh's own failures
+            raise ssh_error(self.name, done.complaint)
+        return done
+
+    def start(self, argv: Sequence[str]) -> Process:
+        """Start a program there with pipes on its standard input and output."""
+        self._connect()
+        return self._ports.processes.start([*self._command(), shlex.join(argv)], has_pipes=True)
+
+    @contextmanager
+    def forward(self, socket_path: str) -> Iterator[str]:
+        """A local unix socket that ssh connects to the host's one."""
+        self._connect()
+        digest = hashlib.sha256(socket_path.encode() + self._ports.randomness.token(8)).digest()
+        local = f"{self._run_directory()}/{base64.b32encode(digest[:10]).decode().lower()}"
+        done = self._own("forward", "-L", f"{local}:{socket_path}")
+        if not done.is_ok:
+            raise SiteError(f"ssh to {self.name} could not forward {socket_path}: {done.complaint}")
+        try:
+            yield local
+        finally:
+            with suppress(SiteError):  # it goes with the connection, if there still is one
+                self._own("cancel", "-L", f"{local}:{socket_path}")
+            Path(local).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End the connection; safe to repeat."""
+        if not self._directory:
+            return
+        with suppress(SiteError):  # it ends by itself when nobody has used it for a while
+            self._own("exit")
+        with self._lock:
+            self._directory = ""
+            self._owned.close()
+
+    def _connect(self) -> None:
+        # Asked of our own end of the connection: costs no round trip where it stands already.
+        if self._own("check").is_ok:
+            return
+        done = self.run(["true"], timeout_seconds=_CONNECT_SECONDS * 2)
+        if not done.is_ok:
+            raise SiteUnreachable(f"{self.name} does not run commands: {done.complaint}")
+
+    def _own(self, command: str, *arguments: str) -> Completed:
+        """Ask our own end of the connection."""
+        words = ["ssh", "-O", command, *arguments]
+        with in_time(self.name, words):
+            return self._ports.processes.run(self._command(*words[1:]), timeout_seconds=_OWN_SECONDS)
+
+    def _run_directory(self) -> str:
+        with self._lock:
+            if not self._directory:
+                self._directory = self._owned.enter_context(private_directory())
+            return self._directory
+
+    def _command(self, *options: str) -> list[str]:
+        """Ssh's command line up to the host; what follows is run there."""
+        target = self._target
+        command = ["ssh", "-p", str(target.port), "-oBatchMode=yes", f"-oConnectTimeout={_CONNECT_SECONDS}"]
+        command += ["-oServerAliveInterval=5", "-oServerAliveCountMax=3", "-oStrictHostKeyChecking=yes"]
+        command += ["-oControlMaster=auto", "-oControlPersist=30", "-oStreamLocalBindUnlink=yes"]
+        command += [f"-oControlPath={_quoted(self._run_directory() + '/c')}"]
+        if target.key_path:
+            command += ["-i", target.key_path, "-oIdentitiesOnly=yes"]
+        if target.known_hosts:
+            command += [f"-oUserKnownHostsFile={_quoted(target.known_hosts)}", "-oGlobalKnownHostsFile=/dev/null"]
+        return [*command, *options, "--", target.address]
+
+
+def _quoted(path: str) -> str:
+    """A path as ssh reads it in a setting, where it would split it at spaces and look for its own tokens."""
+    return '"' + path.replace("%", "%%") + '"'
+
+
+def ssh_error(name: str, complaint: str) -> SiteError:
+    """What an ssh complaint means, as one of our errors."""
+    if "REMOTE HOST IDENTIFICATION HAS CHANGED" in complaint:
+        return HostKeyChanged(
+            f"{name} shows another host key than the one that is known; nothing was sent to it.",
+            hint="Find out why. If the host was reinstalled, replace its key in known_hosts.",
+        )
+    if "Host key verification failed" in complaint:
+        return HostKeyChanged(
+            f"{name} shows a host key that is not known; nothing was sent to it.",
+            hint="Compare its fingerprint with the host's own, then add it to known_hosts (ssh-keyscan).",
+        )
+    if "Permission denied" in complaint:
+        return LoginRefused(
+            f"{name} refused the login: {complaint}",
+            hint="Name a key that it accepts with ?keyfile=PATH in the site's URI.",
+        )
+    return SiteUnreachable(
+        f"{name} does not answer: {complaint or 'ssh gave no reason'}",
+        hint="Check the network and the host; machines and points are as they were.",
+    )
