@@ -154,6 +154,21 @@ def test_a_removal_can_be_taken_back_until_the_last_day(repository: Repository, 
     assert content_of(repository, point) == OLD
 
 
+def test_a_point_that_is_removed_once_more_waits_for_the_whole_grace_again(
+    repository: Repository, clock: TurnedClock
+) -> None:
+    point = capture(repository, OLD)
+    repository.remove_point(point.id)
+    _collect_daily(repository, clock, 6)
+    repository.restore_point(point.id)
+    repository.remove_point(point.id)
+    _collect_daily(repository, clock, 7)
+    assert repository.restore_point(point.id) == point
+    repository.remove_point(point.id)
+    _collect_daily(repository, clock, 8)
+    assert repository.removed_points() == []
+
+
 def test_alone_the_space_comes_back_at_once(store: MemoryStore, repository: Repository) -> None:
     repository.remove_point(capture(repository, OLD).id)
     with pytest.raises(UsageError, match="too short"):
@@ -457,6 +472,7 @@ def test_the_last_good_copy_of_a_chunk_is_not_collected(store: MemoryStore) -> N
     assert "last good copy" in report.reasons[-1]
     assert content_of(opened(store), point) == OLD
     repair(opened(store, seed="repair"))
+    assert opened(store).collect(grace_seconds=0, is_alone=True).packs_deleted == 2, "the repair does not rely on them"
     assert opened(store).collect(grace_seconds=0, is_alone=True).reasons == ()
     assert opened(store).verify(read_data=True).is_good
     assert content_of(opened(store), point) == OLD

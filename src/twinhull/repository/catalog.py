@@ -15,7 +15,7 @@ from twinhull.model.errors import NotFound, SafetyError, UsageError
 from twinhull.model.machine import MachineId, PointId
 from twinhull.model.ports import Ports
 from twinhull.repository.collection_state import latest_state
-from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
+from twinhull.repository.envelope import HEADER, SALT_BYTES, ObjectKind, seal, unseal
 from twinhull.repository.errors import (
     ObjectExists,
     ObjectMissing,
@@ -43,11 +43,15 @@ class Numbering:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A point on its way out. ``removed_at`` is the wall clock of the request, informational."""
+    """A point on its way out. ``removed_at`` is the wall clock of the request, informational.
+
+    ``mark`` tells it from every other removal of the same point.
+    """
 
     point_id: PointId
     removed_at: datetime
     reason: str
+    mark: str
 
 
 class Catalog:
@@ -217,12 +221,15 @@ class Catalog:
         if not self._exists("point", wanted):
             return None
         try:
-            content = unseal(self._keys, ObjectKind.REMOVAL, name, self._store.read(name))
+            sealed = self._store.read(name)
         except ObjectMissing:
             return None
+        content = unseal(self._keys, ObjectKind.REMOVAL, name, sealed)
+        mark = sealed[HEADER.size - SALT_BYTES : HEADER.size].hex()
         try:
             raw = json.loads(content)
-            return Removal(wanted, datetime.fromisoformat(raw["removed_at"]).astimezone(UTC), str(raw["reason"]))
+            removed_at = datetime.fromisoformat(raw["removed_at"]).astimezone(UTC)
+            return Removal(wanted, removed_at, str(raw["reason"]), mark)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RepositoryDamaged(f"The object '{name}' holds no removal: {error!r}.") from error
 

@@ -62,9 +62,14 @@ class _Waits:
     credit_seconds: float
     grace_seconds: float
 
-    def removals(self, now: Collection[PointId]) -> dict[PointId, float]:
-        old = self.last.removals
-        return {point: old[point] + self.credit_seconds if point in old else 0.0 for point in sorted(now)}
+    def removals(self, now: Mapping[PointId, str]) -> dict[PointId, float]:
+        """Of the removals that there are now, with their marks: one that was undone and made anew begins anew."""
+        old = {
+            point: seconds + self.credit_seconds
+            for point, seconds in self.last.removals.items()
+            if self.last.marks.get(point) in (None, now.get(point))
+        }
+        return {point: old.get(point, 0.0) for point in sorted(now)}
 
     def packs(self, now: Collection[PackId]) -> dict[PackId, float]:
         old = self.last.packs
@@ -152,7 +157,8 @@ class Collector:
         """What may go now, None where the clock jumped meanwhile. Copies what is used out of mostly unused packs."""
         started = self.ports.clock.now(), self.ports.clock.monotonic()
         waits = self._waits(started[0], grace_seconds)
-        removals = waits.removals([removal.point_id for removal in self.catalog.removals()])
+        marks = {removal.point_id: removal.mark for removal in self.catalog.removals()}
+        removals = waits.removals(marks)
         locks, held = _Locks(self.store), self.catalog.held()
         over = [point for point, seconds in removals.items() if waits.is_over(seconds) and point not in held]
         final = tuple(point for point in over if not locks.holds(object_name("point", point)))
@@ -163,7 +169,7 @@ class Collector:
         emptied = chosen if is_dry_run else self._emptied(usage, chosen)
         unused = [pack_id for pack_id in usage.packs if not usage.used_bytes[pack_id]]
         packs = waits.packs([*unused, *emptied])
-        state = CollectionState(waits.last.number + 1, started[0], packs, removals, final)
+        state = CollectionState(waits.last.number + 1, started[0], packs, removals, final, marks)
         over_packs = {pack_id for pack_id, seconds in packs.items() if waits.is_over(seconds)}
         unlocked = {pack_id for pack_id in over_packs if not locks.holds(usage.packs[pack_id].name)}
         needed = self._needed(unlocked, usage)

@@ -19,13 +19,17 @@ PREFIX = "collection-"
 
 @dataclass(frozen=True, slots=True)
 class CollectionState:
-    """What one run of collection has decided. ``packs`` and ``removals`` carry the seconds credited to each so far."""
+    """What one run of collection has decided. ``packs`` and ``removals`` carry the seconds credited to each so far.
+
+    ``marks`` say which removal of a point it was that has waited.
+    """
 
     number: int
     observed_at: datetime
     packs: Mapping[PackId, float] = field(default_factory=dict)
     removals: Mapping[PointId, float] = field(default_factory=dict)
     final: tuple[PointId, ...] = ()
+    marks: Mapping[PointId, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -59,6 +63,7 @@ def store_state(store: Store, keys: Keys, state: CollectionState, salt: bytes) -
         "packs": {pack_id.hex(): seconds for pack_id, seconds in state.packs.items()},
         "removals": dict(state.removals),
         "final": list(state.final),
+        "marks": dict(state.marks),
     }
     store.create(state.name, [seal(keys, ObjectKind.COLLECTION, state.name, salt, json.dumps(content).encode())])
 
@@ -100,6 +105,7 @@ def _decoded(name: str, content: bytes) -> CollectionState:
             packs={PackId(bytes.fromhex(pack)): float(seconds) for pack, seconds in raw["packs"].items()},
             removals={PointId(point): float(seconds) for point, seconds in raw["removals"].items()},
             final=tuple(PointId(point) for point in raw["final"]),
+            marks={PointId(point): str(mark) for point, mark in raw.get("marks", {}).items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RepositoryDamaged(f"The object '{name}' holds no collection: {error!r}.") from error
