@@ -94,7 +94,7 @@ class PackBuilder:
     """A pack that is being filled. One thread at a time reserves places; what has one may be sealed by any thread."""
 
     def __init__(self, keys: Keys, kind: ChunkKind, pack_id: PackId) -> None:
-        self.kind = kind
+        self._kind = kind
         self._pack_id = pack_id
         self._key_number = keys.number
         self._cipher = keys.cipher(object_kind(kind).purpose, pack_id, self._key_number)
@@ -132,12 +132,12 @@ class PackBuilder:
         """The pack, once every place is sealed; waits for those that are not. Nothing may be reserved any more."""
         with self._changed:
             self._changed.wait_for(lambda: not self._unsealed)
-        head, *_ = parts = self._parts
         table = b"".join(_ENTRY.pack(entry.chunk_id, entry.offset_bytes, entry.length_bytes) for entry in self._entries)
         trailer = _TRAILER.pack(len(table) + TAG_BYTES, _END)
-        parts += [self._cipher.encrypt(_FOOTER_NONCE, table, head + trailer), trailer]
-        size = self._end + len(table) + TAG_BYTES + _TRAILER.size
-        return SealedPack(PackInfo(self._pack_id, self.kind, size, self._key_number), parts, self._entries)
+        footer = self._cipher.encrypt(_FOOTER_NONCE, table, self._parts[0] + trailer)
+        size = self._end + len(footer) + len(trailer)
+        info = PackInfo(self._pack_id, self._kind, size, self._key_number)
+        return SealedPack(info, [*self._parts, footer, trailer], self._entries)
 
 
 def open_chunk(keys: Keys, pack: PackInfo, entry: Entry, sealed: bytes, max_content_bytes: int) -> bytes:
