@@ -60,6 +60,7 @@ class Repository:
         self.index = Index(near or store, keys, ports.randomness)
         self.chunks = Chunks(near or store, keys, self.index, config.chunk_size_bytes)
         self._catalog = Catalog(store, keys, ports)
+        self._zeros = bytes(config.chunk_size_bytes)
         self.index.refresh()
 
     @classmethod
@@ -319,7 +320,7 @@ class Repository:
         size = self.chunk_size_bytes
         if len(data) > size:
             raise ValueError(f"a chunk has at most {size} bytes")
-        content = data if len(data) == size else bytes(data).ljust(size, b"\0")
-        if not any(content[:16]) and bytes(content) == bytes(size):
+        if self._zeros.startswith(data):
             return None
+        content = data if len(data) == size else bytes(data).ljust(size, b"\0")
         return self.keys.chunk_id(ChunkKind.DATA, content)
