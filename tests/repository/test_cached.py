@@ -131,3 +131,49 @@ def test_verification_reads_what_the_store_holds_and_not_the_cache(store: _Count
         store.inner.objects[name] = store.inner.objects[name][:-1] + b"?"
     findings = {finding.object_name for finding in near.verify(read_data=True).findings}
     assert {name for name in store.inner.objects if name.startswith(("index-", "pack-"))} <= findings
+
+
+class _BadLine(_Counting):
+    """Turns one bit of the first thing that is read of each object of a kind, as a bad line or bad memory does."""
+
+    def __init__(self, inner: MemoryStore, kind: str) -> None:
+        super().__init__(inner)
+        self.kind = kind
+        self.turned: set[str] = set()
+
+    def _turn(self, name: str, data: bytes) -> bytes:
+        if not name.startswith(self.kind) or name in self.turned:
+            return data
+        self.turned.add(name)
+        return data[:100] + bytes([data[100] ^ 1]) + data[101:]
+
+    def read(self, name: str) -> bytes:
+        return self._turn(name, super().read(name))
+
+    def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        return self._turn(name, super().read_range(name, offset_bytes, length_bytes))
+
+
+@pytest.mark.parametrize("kind", ["index-", "pack-"])
+def test_what_came_damaged_once_is_not_kept_damaged(tmp_path: Path, kind: str) -> None:
+    bad = _BadLine(MemoryStore(), kind)
+    root = capture(made(bad.inner), ONE).document.disks[0].root
+    near = _near(bad, tmp_path)
+    assert sum(extent.length_bytes for extent in near.diff(None, root)) == len(ONE)
+    assert bad.turned
+    assert near.index.damaged == {}
+    assert not [name for name in near.index.tables if name.name.startswith("pack-")]
+    bad.asked.clear()
+    again = _near(bad, tmp_path, seed="again")
+    list(again.diff(None, root))
+    assert _packs_and_indexes(bad) == []
+
+
+def test_what_the_store_holds_damaged_is_asked_for_once_more_and_no_more(tmp_path: Path) -> None:
+    store = _Counting(MemoryStore())
+    capture(made(store), ONE)
+    (name,) = [info.name for info in store.list("index-")]
+    store.inner.objects[name] = store.inner.objects[name][:-1] + b"?"
+    near = _near(store, tmp_path)
+    assert list(near.index.damaged) == [name]
+    assert store.asked.count(name) == 2

@@ -19,6 +19,7 @@ from twinhull.repository.index import Index
 from twinhull.repository.index_table import Place
 from twinhull.repository.keys import Keys
 from twinhull.repository.packs import MAX_PAYLOAD_OVERHEAD_BYTES, open_chunk
+from twinhull.repository.store.cached import is_worth_another_read
 from twinhull.repository.store.contract import Store
 from twinhull.repository.tree import MAX_NODE_BYTES, Slots, decode_node
 
@@ -75,9 +76,17 @@ class Chunks:
         return found
 
     def fetch(self, place: Place) -> bytes:
-        """The content of one stored copy, past every cache; raises RepositoryDamaged, ObjectMissing."""
-        entry = place.entry
+        """The content of one stored copy, past the caches in memory; raises RepositoryDamaged, ObjectMissing."""
         self._check_length(place)
+        try:
+            return self._fetch(place)
+        except RepositoryDamaged:
+            if not is_worth_another_read(self._store, place.pack.name):
+                raise
+            return self._fetch(place)
+
+    def _fetch(self, place: Place) -> bytes:
+        entry = place.entry
         sealed = self._store.read_range(place.pack.name, entry.offset_bytes, entry.length_bytes)
         return open_chunk(self._keys, place.pack, entry, sealed, self._limit(place))
 

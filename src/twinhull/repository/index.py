@@ -14,6 +14,7 @@ from twinhull.repository.index_table import MAX_TABLE_ENTRIES, IndexTable, Place
 from twinhull.repository.keys import Keys
 from twinhull.repository.lanes import Lanes
 from twinhull.repository.packs import pack_id_in, read_footer
+from twinhull.repository.store.cached import is_worth_another_read
 from twinhull.repository.store.contract import Store
 
 MAX_SMALL_TABLE_ENTRIES = 1 << 13
@@ -139,12 +140,22 @@ class Index:
 
     def _load(self, name: str, stored: dict[str, IndexTable]) -> None:
         try:
-            content = unseal(self._keys, ObjectKind.INDEX, name, self._store.read(name))
-            stored[name] = IndexTable(name, content)
+            stored[name] = self._read(name)
         except (RepositoryDamaged, RepositoryVersionTooNew) as error:
             self.damaged[name] = error
         except ObjectMissing:  # replaced by another since the listing
             return
+
+    def _read(self, name: str) -> IndexTable:
+        try:
+            return self._opened(name)
+        except RepositoryDamaged:
+            if not is_worth_another_read(self._store, name):
+                raise
+            return self._opened(name)
+
+    def _opened(self, name: str) -> IndexTable:
+        return IndexTable(name, unseal(self._keys, ObjectKind.INDEX, name, self._store.read(name)))
 
     def _recover_pack(self, pack_id: PackId) -> None:
         try:

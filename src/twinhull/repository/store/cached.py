@@ -61,6 +61,13 @@ class CachedStore(Around):
         start = offset_bytes - first * BLOCK_BYTES
         return data[start : start + length_bytes]
 
+    def forget(self, name: str) -> bool:
+        """Keep nothing more of an object; whether anything was kept."""
+        kept = [path for path in (self.directory / name, *self.directory.glob(f"{name}.*")) if path.exists()]
+        for path in kept:
+            path.unlink(missing_ok=True)
+        return bool(kept)
+
     def _block(self, name: str, number: int) -> bytes:
         key = f"{name}.{number}"
         data = self._kept(key)
@@ -110,6 +117,14 @@ class CachedStore(Around):
                 return
             Path(path).unlink(missing_ok=True)
             excess -= status.st_size
+
+
+def is_worth_another_read(store: Store, name: str) -> bool:
+    """After an object was read that is not what was written: whether that may have been the cache's fault alone.
+
+    What once came damaged, by a bad line or bad memory, must not stay damaged for as long as it is kept.
+    """
+    return isinstance(store, CachedStore) and store.forget(name)
 
 
 def _digest(key: str, data: bytes) -> bytes:
