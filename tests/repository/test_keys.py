@@ -302,6 +302,35 @@ def test_of_two_rotations_at_once_one_wins_and_nothing_is_lost() -> None:
         _open(store, "third")
 
 
+class _RotatedMeanwhile(FailingStore[MemoryStore]):
+    """A rotation comes just before the object of a key."""
+
+    is_done = False
+
+    def create(self, name: str, parts: Sequence[bytes]) -> None:
+        if name.startswith("key-") and not self.is_done:
+            self.is_done = True
+            opened(self.inner, seed="meanwhile").rotate_keys(PASSPHRASE, NEW, CHEAP)
+        super().create(name, parts)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda slower: slower.add_recovery_key(CHEAP),
+        lambda slower: slower.change_passphrase(PASSPHRASE, "third", CHEAP),
+    ],
+    ids=["recovery key", "passphrase"],
+)
+def test_no_key_is_handed_out_that_a_rotation_has_made_worthless(change: Callable[[Repository], object]) -> None:
+    store = MemoryStore()
+    point = capture(made(store), DISK)
+    with pytest.raises(KeysRotated):
+        change(opened(_RotatedMeanwhile(store), seed="slower"))
+    assert content_of(_open(store, NEW), point) == DISK
+    assert len(list(store.list("key-"))) == 1
+
+
 @pytest.mark.parametrize("fault", [crash_before, crash_after])
 @pytest.mark.parametrize("new", [PASSPHRASE, NEW])
 def test_a_rotation_cut_short_anywhere_leaves_one_key_in_force(fault: Fault, new: str) -> None:

@@ -92,7 +92,7 @@ class KeyObjects:
         raise self._wrong(problems, is_outdated=bool(found))
 
     def add(self, keys: Keys, passphrase: str) -> str:
-        """Wrap the ring by one more passphrase; returns the name of the object. Raises UsageError, KeysRotated."""
+        """Wrap the ring by one more passphrase; returns the name of the object. Raises UsageError."""
         if not passphrase:
             raise UsageError("A repository needs a passphrase that is not empty.")
         salt = self.randomness.token(16)
@@ -112,14 +112,24 @@ class KeyObjects:
         self.store.create(name, [signed(keys, json.dumps(document, sort_keys=True).encode())])
         return name
 
+    def add_current(self, keys: Keys, passphrase: str) -> None:
+        """As ``add``, for a ring that is in force: a passphrase that opens nothing any more must not be handed out.
+
+        Raises KeysRotated where a rotation comes between, RepositoryDamaged where that cannot be known.
+        """
+        self.require_current(keys)
+        name = self.add(keys, passphrase)
+        if not self.is_known(keys):
+            self.store.delete(name)
+            raise self._rotated()
+
     def change_passphrase(self, keys: Keys, old: str, new: str) -> None:
         """Replace what ``old`` opens by what ``new`` opens; the new object is there before the old one goes.
 
         Whoever has read the old object and knows the old passphrase keeps the keys all the same: rotate them.
         """
         replaced = self._opened_by(old)
-        self.require_current(keys)
-        self.add(keys, new)
+        self.add_current(keys, new)
         for name in replaced:
             self.store.delete(name)
 

@@ -139,7 +139,7 @@ class Repository:
         """Make one more key, to be printed and locked away: it opens the repository wherever a passphrase does."""
         self._renewal.require_current()
         recovery_key = new_recovery_key(self._ports.randomness)
-        self._key_objects(cost).add(self.keys, recovery_key)
+        self._key_objects(cost).add_current(self.keys, recovery_key)
         return recovery_key
 
     def _key_objects(self, cost: KdfCost | None = None) -> KeyObjects:
