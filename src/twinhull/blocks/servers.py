@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from twinhull.model.errors import SiteError, SiteFull
-from twinhull.model.ports import Process
+from twinhull.model.ports import Process, read_line
+
+READY_SECONDS = 60.0
+"""How long a server may take to open its image."""
 
 END_SECONDS = 60.0
 """How long a server may take to flush and end."""
@@ -67,9 +70,12 @@ class Image:
 
 
 def _wait_ready(process: Process, image: Image) -> None:
-    if process.stdout is None:
-        raise SiteError(f"The NBD server of {image.path} was started without a pipe.")
-    line = process.stdout.readline().decode(errors="replace").strip()
+    try:
+        line = read_line(process, READY_SECONDS)
+    except TimeoutError as error:
+        raise SiteError(
+            f"{image.path} was not opened as an NBD disk within {READY_SECONDS:.0f} s.", hint="Is its storage hanging?"
+        ) from error
     if line == "ready":
         return
     if "No space left on device" in line:
@@ -86,6 +92,11 @@ def _end(process: Process) -> None:
         if process.stdin:
             process.stdin.close()
         process.wait(END_SECONDS)
+    except TimeoutError as error:
+        raise SiteError(
+            f"An NBD server has not written back everything after {END_SECONDS:.0f} s; it goes on with that by itself.",
+            hint="Is its storage hanging? Repeat the run when it answers again.",
+        ) from error
     finally:
         process.end()
 

@@ -6,6 +6,7 @@ This is the only module that calls the raw ones; lint bans them elsewhere.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -221,6 +222,20 @@ class SystemProcesses:
                 start_new_session=True,
             )
         )
+
+
+def read_line(process: Process, timeout_seconds: float) -> str:
+    """The next line that a program started with pipes says, empty where it has ended; raises TimeoutError.
+
+    For programs that say one line at a time, each when it is asked for.
+    """
+    if process.stdout is None:
+        raise ValueError(f"process {process.pid} was started without pipes")
+    waiting = select.poll()
+    waiting.register(process.stdout, select.POLLIN)
+    if not waiting.poll(timeout_seconds * 1000):
+        raise TimeoutError(f"process {process.pid} said nothing in {timeout_seconds} s")
+    return process.stdout.readline().decode(errors="replace").strip()
 
 
 def connect_unix(path: str, timeout_seconds: float) -> IO[bytes]:

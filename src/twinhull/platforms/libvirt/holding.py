@@ -13,14 +13,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from twinhull.model.errors import MachineBusy, SiteError, SiteFull
+from twinhull.model.errors import MachineBusy, SiteError, SiteFull, SiteUnreachable
 from twinhull.model.machine import MachineId
-from twinhull.model.ports import Process
+from twinhull.model.ports import Process, read_line
 from twinhull.platforms.contract import Leftover
 from twinhull.platforms.hosts import check
 from twinhull.platforms.libvirt.place import Place
 
 SCRATCH = "scratch directory"
+
+ANSWER_SECONDS = 60.0
+"""How long the shell may take to say whether it holds what it was asked to."""
 
 END_SECONDS = 60.0
 """How long the shell may take to end."""
@@ -101,19 +104,33 @@ def holding(
     arguments = [scratch, machine_id, owner, *(word for lock in locks for word in lock)]
     process = place.host.start(["sh", "-c", _HOLD, "twinhull-hold", *arguments])
     try:
-        heard = process.stdout.readline().decode(errors="replace").strip() if process.stdout else ""
-        _require_held(place, machine_id, heard)
+        _require_held(place, machine_id, _first_word(place, process))
         yield scratch
     finally:
-        _let_go(process)
+        _let_go(place, process)
 
 
-def _let_go(process: Process) -> None:
+def _first_word(place: Place, process: Process) -> str:
+    try:
+        return read_line(process, ANSWER_SECONDS)
+    except TimeoutError as error:
+        raise SiteUnreachable(
+            f"{place.host.name} did not say within {ANSWER_SECONDS:.0f} s whether a machine can be worked on.",
+            hint="Is its storage hanging? Nothing was begun.",
+        ) from error
+
+
+def _let_go(place: Place, process: Process) -> None:
     """Close the pipe and wait until the shell has cleaned up."""
     try:
         if process.stdin:
             process.stdin.close()
         process.wait(END_SECONDS)
+    except TimeoutError as error:
+        raise SiteUnreachable(
+            f"{place.host.name} has not cleaned up after {END_SECONDS:.0f} s; it goes on with that by itself.",
+            hint="Is its storage hanging? What stays is found and removed by the next run of the machine.",
+        ) from error
     finally:
         process.end()
 

@@ -11,14 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from twinhull.model.errors import MachineBusy, SiteError
+from twinhull.model.errors import MachineBusy, SiteError, SiteUnreachable
 from twinhull.model.machine import MachineId
-from twinhull.model.ports import Process
+from twinhull.model.ports import Process, read_line
 from twinhull.platforms.hosts import check
 from twinhull.platforms.libvirt.place import Place
 
 THAW_SECONDS = 20
 """How long after the freeze the keeper thaws by itself."""
+
+ANSWER_SECONDS = 15.0
+"""How long the keeper may take to answer; shorter than ``THAW_SECONDS``, because the guest may be frozen meanwhile."""
 
 RELEASE_SECONDS = 5.0
 
@@ -75,15 +78,11 @@ class Keeper:
         try:
             pipe.write(word.encode() + b"\n")
             pipe.flush()
-            heard = _line(self._process)
-        except OSError as error:
-            raise SiteError(f"The keeper of a freeze is gone ({error}).") from error
+            heard = read_line(self._process, ANSWER_SECONDS)
+        except OSError as error:  # TimeoutError, too
+            raise SiteError(f"The keeper of a freeze is gone or hangs ({error}).") from error
         if heard != answer:
             raise SiteError(f"The keeper of a freeze answered '{heard}' instead of '{answer}'.")
-
-
-def _line(process: Process) -> str:
-    return process.stdout.readline().decode(errors="replace").strip() if process.stdout else ""
 
 
 def _release(process: Process) -> None:
@@ -107,7 +106,7 @@ def keeping(place: Place, machine_id: MachineId) -> Iterator[Keeper]:
     lock, uri = place.capture_lock(machine_id), place.connection.uri_on_host
     process = place.host.start(["sh", "-c", _SHELL, "twinhull-keeper", lock, uri, machine_id, str(THAW_SECONDS)])
     try:
-        heard = _line(process)
+        heard = _first_word(place, process)
         if heard == "busy":
             raise MachineBusy(
                 f"Another capture of machine {machine_id} is under way on {place.host.name}; this one was not begun.",
@@ -120,6 +119,16 @@ def keeping(place: Place, machine_id: MachineId) -> Iterator[Keeper]:
         yield Keeper(process, can_thaw=heard == "held")
     finally:
         _release(process)
+
+
+def _first_word(place: Place, process: Process) -> str:
+    try:
+        return read_line(process, ANSWER_SECONDS)
+    except TimeoutError as error:
+        raise SiteUnreachable(
+            f"{place.host.name} did not say within {ANSWER_SECONDS:.0f} s whether a machine's lock could be taken.",
+            hint="Is its storage hanging? Nothing was begun.",
+        ) from error
 
 
 def forget_freeze(place: Place, machine_id: MachineId) -> None:
