@@ -33,7 +33,9 @@ configure_access() {
     ssh-keygen -q -t ed25519 -N '' -C twinhull-lab -f client_key
     mkdir -p -m 700 "$R/root/.ssh"
     install -m 600 client_key.pub "$R/root/.ssh/authorized_keys"
-    printf 'PermitRootLogin prohibit-password\nUseDNS no\nMaxStartups 100\nMaxSessions 100\n' > "$R/etc/ssh/sshd_config.d/lab.conf"
+    # With PAM each login starts a service manager of its own, which takes longer here than all else of a login.
+    printf 'PermitRootLogin prohibit-password\nUseDNS no\nUsePAM no\nMaxStartups 100\nMaxSessions 100\n' \
+        > "$R/etc/ssh/sshd_config.d/lab.conf"
     rm -f "$R"/etc/ssh/ssh_host_*
     ssh-keygen -q -t ed25519 -N '' -C xenhost -f "$R/etc/ssh/ssh_host_ed25519_key"
     cp "$R/etc/ssh/ssh_host_ed25519_key.pub" host_key.pub
@@ -74,7 +76,8 @@ configure_services() {
     for unit in systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer \
         e2scrub_reap.service fstrim.timer dpkg-db-backup.timer logrotate.timer man-db.timer systemd-timesyncd.service \
         libvirt-guests.service systemd-random-seed.service systemd-update-utmp.service apparmor.service \
-        getty@tty1.service systemd-hwdb-update.service systemd-journal-flush.service; do
+        getty@tty1.service serial-getty@hvc0.service systemd-hwdb-update.service systemd-journal-flush.service \
+        systemd-logind.service systemd-machined.service; do
         chroot "$R" systemctl --quiet mask "$unit"
     done
     mkdir -p "$R/etc/systemd/journald.conf.d"

@@ -14,7 +14,7 @@ from lab.xen_host import XenHost
 from tests.real.xen_fixtures import KEY, XEN_STOP_SECONDS, MakeXenGuest, XenGuest, read_whole
 from twinhull.model.errors import DataError, MachineBusy, StillRunning
 from twinhull.model.extents import aligned, total_bytes
-from twinhull.model.machine import Consistency, PowerState
+from twinhull.model.machine import BootMode, Consistency, PowerState
 from twinhull.model.units import KIB, MIB
 from twinhull.platforms.contract import CapturedDisk, Leftover
 from twinhull.platforms.xen.site import XenSite
@@ -169,6 +169,32 @@ def test_a_tracker_lost_with_its_qemu_is_said(running: tuple[XenGuest, TinyClien
     guest.host.run(f"kill -9 $(pgrep -f '[x]en-domid {guest.host.run('virsh domid running').strip()} ')")
     xen_site.kill(guest.machine_id)
     assert xen_site.power(guest.machine_id) in (PowerState.OFF, PowerState.CRASHED)
+    with xen_site.capture(guest.request(tracker)) as capture:
+        assert not capture.disks[0].is_tracked
+        assert "missing or broken" in capture.disks[0].tracker_reason
+
+
+def test_an_hvm_machine_is_captured_as_it_runs_and_its_image_never_holds_a_tracker_while_it_boots(
+    make_xen_guest: MakeXenGuest, xen_site: XenSite
+) -> None:
+    guest = make_xen_guest("full", BootMode.HVM)
+    armed = xen_site.arm_trackers(guest.machine_id, "armed")
+    client = guest.boot()
+    client.be_quiet()
+    with xen_site.capture(guest.request(armed[KEY])) as capture:
+        assert not capture.disks[0].is_tracked  # taken out by the guard at the start
+        content = read_whole(capture.disks[0])
+        tracker = capture.disks[0].tracker_id
+        capture.keep_trackers()
+    client.write("new", 1)
+    with xen_site.capture(guest.request(tracker)) as capture:
+        content, changed_bytes = _increment(capture.disks[0], content)
+        assert 1 * MIB <= changed_bytes < 4 * MIB
+        tracker = capture.disks[0].tracker_id
+        capture.keep_trackers()
+    with xen_site.capture(guest.request(is_tracking=False)) as capture:
+        assert content == read_whole(capture.disks[0])
+    assert xen_site.stop(guest.machine_id, XEN_STOP_SECONDS)
     with xen_site.capture(guest.request(tracker)) as capture:
         assert not capture.disks[0].is_tracked
         assert "missing or broken" in capture.disks[0].tracker_reason

@@ -42,7 +42,7 @@ NETWORKS = {"user": "bridge:xenbr0"}
 
 @pytest.fixture(scope="module")
 def xen_host(short_directory: Path) -> Iterator[XenHost]:
-    """A private Xen host for a file's tests: even an idle one keeps a processor busy for as long as it lives."""
+    """A private Xen host for a file's tests."""
     host = XenHost.start(short_directory / "x")
     yield host
     host.stop()
