@@ -39,6 +39,11 @@ def test_a_program_that_is_not_there_is_told() -> None:
             act(["no-such-program"])
 
 
+def test_programs_speak_the_language_in_which_they_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    assert LocalHost(system_ports()).run(["sh", "-c", "echo $LC_ALL"]).stdout == b"C\n"
+
+
 @dataclass
 class Unrun:
     """Programs that are noted and not run."""
@@ -98,7 +103,7 @@ def test_a_host_s_name_is_never_an_option(closing: ExitStack) -> None:
     host = ssh_host("qemu+ssh://-oProxyCommand=evil/system", programs)
     closing.callback(host.close)
     host.run(["echo", "a b"])
-    assert programs.commands[-1][-3:] == ["--", "-oproxycommand=evil", "echo 'a b'"]
+    assert programs.commands[-1][-3:] == ["--", "-oproxycommand=evil", "env LC_ALL=C echo 'a b'"]
 
 
 def test_threads_share_one_connection_and_nothing_is_left_of_it(temporary: Path) -> None:

@@ -15,13 +15,12 @@ import libvirt
 import pytest
 
 from tests.platforms.libvirt_fixtures import CountedSite, xen
-from twinhull.model.errors import DataError, MachineBusy, NotFound, SiteError, SiteUnreachable
+from twinhull.model.errors import DataError, MachineBusy, NotFound, SiteError
 from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec, NicSpec, Role, Standing
 from twinhull.model.ports import system_ports
 from twinhull.model.units import MIB
 from twinhull.platforms.conformance import Verdict, run_conformance
 from twinhull.platforms.contract import CaptureRequest, Leftover, ReplicaRequest
-from twinhull.platforms.libvirt import holding
 
 __all__ = ["xen"]
 
@@ -226,30 +225,6 @@ def test_what_a_killed_shell_leaves_is_found_and_removed(xen: CountedSite, repli
         xen.site.clean(leftover)
     assert list((xen.directory / "scratch").iterdir()) == []
     _wait_until_none(xen)
-
-
-def test_a_host_that_hangs_holds_nobody_up_for_ever(
-    xen: CountedSite, replica: MachineSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Storage that hangs, as a pipe that nobody writes to: whoever opens it waits."""
-    monkeypatch.setattr(holding, "ANSWER_SECONDS", 0.5)
-    label = xen.directory / "run" / f"{replica.machine_id}.disks"
-    label.parent.mkdir(exist_ok=True)
-    label.unlink(missing_ok=True)
-    os.mkfifo(label)
-    monkeypatch.setattr(holding, "END_SECONDS", 0.5)
-    with pytest.raises(SiteUnreachable, match="cleaned up") as told, xen.site.write_disk(replica.machine_id, KEY):
-        pass
-    assert any("did not say within" in said for said in _chain(told.value))
-    assert _programs_of(xen) == []
-    label.unlink()
-
-
-def _chain(error: BaseException | None) -> Iterator[str]:
-    """What was said, and what had been said before that."""
-    while error:
-        yield str(error)
-        error = error.__context__
 
 
 def test_who_works_on_a_machine_keeps_others_away(xen: CountedSite, replica: MachineSpec) -> None:

@@ -25,6 +25,7 @@ LARGEST_SHARE = 16
 """Connections to one server at a time."""
 
 _SHELL = """
+export LC_ALL=C
 socket=$1 pid_file=$1.pid; shift
 mkdir -p -- "$(dirname -- "$socket")"
 exec 9>>"$socket.lock"

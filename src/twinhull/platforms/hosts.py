@@ -12,7 +12,7 @@ from typing import Protocol
 
 from twinhull.model.errors import SiteError, SiteFull
 from twinhull.model.ports import Completed, Ports, Process
-from twinhull.platforms.ssh import SshHost, in_time, ssh_target
+from twinhull.platforms.ssh import PLAIN_LANGUAGE, SshHost, in_time, ssh_target
 
 
 class Host(Protocol):
@@ -129,7 +129,7 @@ class LocalHost:
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60.0) -> Completed:
         """Run a program to its end."""
         with in_time(self.name, argv):
-            return self._ports.processes.run(argv, stdin=stdin, timeout_seconds=timeout_seconds)
+            return self._ports.processes.run(argv, stdin=stdin, timeout_seconds=timeout_seconds, env=PLAIN_LANGUAGE)
 
     def start(self, argv: Sequence[str]) -> Process:
         """Start a program with pipes."""

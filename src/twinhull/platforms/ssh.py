@@ -21,6 +21,11 @@ _CONNECT_SECONDS = 20
 _OWN_SECONDS = 10.0
 """How long ssh may take to answer what concerns our own end of the connection only."""
 
+PLAIN_LANGUAGE = {"LC_ALL": "C"}
+"""What programs complain of is understood by its words, and ssh hands on the language of whoever sits here."""
+
+_PLAINLY = ["env", *(f"{name}={value}" for name, value in PLAIN_LANGUAGE.items())]
+
 
 @contextmanager
 def in_time(host: str, argv: Sequence[str]) -> Iterator[None]:
@@ -86,7 +91,7 @@ class SshHost:
         """Run a program there to its end."""
         with in_time(self.name, argv):
             done = self._ports.processes.run(
-                [*self._command(), shlex.join(argv)], stdin=stdin, timeout_seconds=timeout_seconds
+                [*self._command(), shlex.join([*_PLAINLY, *argv])], stdin=stdin, timeout_seconds=timeout_seconds
             )
         if done.exit_status == 255:  # noqa: PLR2004 - ssh's own failures
             raise ssh_error(self.name, done.complaint)
@@ -95,7 +100,7 @@ class SshHost:
     def start(self, argv: Sequence[str]) -> Process:
         """Start a program there with pipes on its standard input and output."""
         self._connect()
-        return self._ports.processes.start([*self._command(), shlex.join(argv)], has_pipes=True)
+        return self._ports.processes.start([*self._command(), shlex.join([*_PLAINLY, *argv])], has_pipes=True)
 
     @contextmanager
     def forward(self, socket_path: str) -> Iterator[str]:

@@ -43,6 +43,7 @@ remove() {
 _HOLD = (
     _REMOVE
     + """
+export LC_ALL=C
 umask 022
 scratch=$1 machine=$2 owner=$3; shift 3
 lock_file=7

@@ -26,6 +26,7 @@ ANSWER_SECONDS = 15.0
 RELEASE_SECONDS = 5.0
 
 _SHELL = """
+export LC_ALL=C
 umask 022
 lock=$1 uri=$2 machine=$3 seconds=$4
 mkdir -p -- "$(dirname -- "$lock")"
