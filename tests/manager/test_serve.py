@@ -21,7 +21,7 @@ from twinhull.model.errors import AlreadyServing, RunUnfinished
 from twinhull.model.machine import PlanName, SiteName
 from twinhull.platforms.contract import SiteSettings
 from twinhull.platforms.simulated import Killed
-from twinhull.repository import Repository
+from twinhull.repository import KdfCost, Repository
 
 
 class Heard:
@@ -228,20 +228,18 @@ def test_a_repository_that_is_gone_for_a_while_is_told_and_written_to_when_it_is
         heard.wait_for(lambda: len(manager.repository.points()) == 2)
 
 
-@pytest.mark.parametrize("new_passphrase", [None, "battery staple"])
+@pytest.mark.parametrize("new_passphrase", [PASSPHRASE, "battery staple"])
 def test_serve_goes_on_after_another_process_has_rotated_the_keys(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_passphrase: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_passphrase: str
 ) -> None:
     setup = make_setup(tmp_path, monkeypatch, rpo_seconds=100)
     write_private(setup.state.passphrase, PASSPHRASE.encode())
     monkeypatch.setattr(Setup, "environment", {})
-    new_file = tmp_path / "new" if new_passphrase else None
-    if new_file and new_passphrase:
-        new_file.write_text(new_passphrase)
     with serving(setup) as (manager, heard):
         heard.wait_for(lambda: len(heard.words("done")) == 1)
         with setup.manager("command line") as other:
-            other.vault.rotate_keys(other.repository, new_file)
+            other.repository.rotate_keys(PASSPHRASE, new_passphrase, KdfCost(1, 1, 1024))
+            write_private(setup.state.passphrase, new_passphrase.encode())
         setup.world.ports.clock.sleep(101)
         heard.wait_for(lambda: len(heard.words("done")) == 2)
         assert not heard.words("failed")
