@@ -6,12 +6,18 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 RUN_SECONDS = 900
 """How long one command may take: the first sync of the demo's guest takes about a minute when the machine is quiet."""
+
+STOP_SECONDS = 180
+"""How long ``serve`` may take to end: it gives its runs a minute."""
 
 
 class CommandFailed(Exception):
@@ -22,6 +28,18 @@ class CommandFailed(Exception):
         self.status = status
         self.complaint = complaint
         self.output = output
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A ``twinhull serve`` that runs."""
+
+    process: subprocess.Popen[bytes]
+
+    def stop(self) -> int:
+        """Ask it to end, as a service manager does, and return its exit status; raises TimeoutExpired."""
+        self.process.terminate()
+        return self.process.wait(STOP_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -56,14 +74,31 @@ class Twinhull:
             raise CommandFailed(arguments, done.returncode, done.stdout, done.stderr)
         return done.stdout
 
-    def start(self, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
-        """Start a command that goes on while other things happen; its output goes to ``log``."""
-        with log.open("ab") as output:
-            return subprocess.Popen(
-                self.command(*arguments),
+    @contextmanager
+    def serving(self) -> Iterator[Serving]:
+        """``twinhull serve``, ended with the context; what it says goes to ``serve.log`` in the state directory."""
+        with (self.state / "serve.log").open("ab") as log:
+            process = subprocess.Popen(
+                self.command("serve"),
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=log,
+                stderr=log,
                 start_new_session=True,
             )
+        try:
+            yield Serving(process)
+        finally:
+            process.kill()
+            process.wait()
+
+    def synced_by_itself(self) -> Any:  # noqa: ANN401 - JSON is what it is
+        """Wait for the first sync that ``serve`` has brought to its end, and return its run; raises TimeoutError."""
+        deadline = time.monotonic() + RUN_SECONDS
+        while time.monotonic() < deadline:
+            for run in self("runs", "list")["runs"]:
+                if (run["kind"], run["origin"], run["state"]) == ("sync", "serve", "done"):
+                    return run
+            time.sleep(1)
+        log = (self.state / "serve.log").read_text()
+        raise TimeoutError(f"serve has ended no run in {RUN_SECONDS} s; it said:\n{log}")

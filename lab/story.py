@@ -61,6 +61,7 @@ class Story:
         away = self._lose_the_source(home, instants[-1])
         self._old_site_comes_back()
         self._rollback(away, instants)
+        self._serve(away)
         return self.stations
 
     def _protect(self, home: Address) -> None:
@@ -132,6 +133,18 @@ class Story:
         later = self.stage.ledger.before(time.monotonic()) - self.stage.ledger.before(instants[-1])
         self._require(not later & book.numbers, "rollback to N-2", "transactions from after N-2 are still there")
         self.stage.ledger.forget_all_but(book)
+
+    def _serve(self, away: Address) -> None:
+        """Nobody asks for this sync: the plan does."""
+        self.tell("twinhull serve, until it has made a sync by itself")
+        started = time.monotonic()
+        with self.stage.writer(away), self.stage.twinhull.serving() as server:
+            run = self.stage.twinhull.synced_by_itself()
+            status = server.stop()
+        health = self.stage.twinhull("status")["machines"][0]["health"]
+        holds = status == 0 and health == "protected"
+        verdict = "holds: in step by itself" if holds else f"FALLS SHORT: exit status {status}, the machine is {health}"
+        self._station(Station("serve", time.monotonic() - started, None, run["result"], holds, verdict))
 
     def _verifying(self) -> list[str]:
         return ["--verify"] if self.is_comparing else []

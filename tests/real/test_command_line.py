@@ -130,3 +130,39 @@ def test_a_machine_goes_there_and_back_by_the_command_line(
     status = terminal("status")
     assert status["unfinished_runs"] == []
     assert (status["machines"][0]["runs_on"], status["machines"][0]["epoch"]) == ("here", 3)
+
+
+def points_of(terminal: Terminal) -> list[Any]:
+    found: list[Any] = terminal("points", "list", "typed")["points"]
+    return found
+
+
+def wait_for_points(terminal: Terminal, server: subprocess.Popen[str], count: int) -> None:
+    deadline = time.monotonic() + 180
+    while len(points_of(terminal)) < count:
+        assert server.poll() is None, server.communicate()
+        assert time.monotonic() < deadline, f"no {count} points; {terminal('runs', 'list')}"
+
+
+def test_serve_keeps_a_machine_in_step_until_it_is_stopped_and_goes_on_where_it_was_killed(
+    terminal: Terminal, guest: Guest, other_host: QemuHost
+) -> None:
+    client = guest.boot()
+    client.be_quiet()
+    terminal("plan", "create", "typed", "--machine", "typed", "--from", "here", "--to", "there", "--rpo", "10s")
+    kill_in(terminal, ("serve", "--look", "1s"), "replica")
+    server = terminal.start("serve", "--look", "1s")
+    wait_for_points(terminal, server, 2)
+    written = client.write("one", 1)
+    wait_for_points(terminal, server, len(points_of(terminal)) + 2)
+    server.send_signal(signal.SIGTERM)
+    told, complaint = server.communicate(timeout=120)
+    assert server.returncode == 0, complaint
+    assert "resume" in told
+    runs = terminal("runs", "list")["runs"]
+    assert {(run["kind"], run["origin"]) for run in runs} == {("sync", "serve")}
+    assert terminal("status")["unfinished_runs"] == []
+
+    terminal("failover", "typed", "--planned", "--yes")
+    client = wait_up(other_host, guest)
+    assert client.sum("one") == written
