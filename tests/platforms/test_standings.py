@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from twinhull.model.errors import DataError, StaleEpoch
-from twinhull.model.machine import DiskKey, MachineId, Role, Standing
+from twinhull.model.errors import DataError, ReplicaDirty, StaleEpoch
+from twinhull.model.machine import DiskKey, MachineId, PointId, Role, Standing
 from twinhull.model.ports import system_ports
 from twinhull.platforms.hosts import LocalHost
 from twinhull.platforms.standings import StandingFiles, check_may_follow
 
 MACHINE = MachineId("11111111-2222-4333-8444-555555555555")
+POINT, LATER = PointId(f"{MACHINE}/00000001"), PointId(f"{MACHINE}/00000002")
 
 
 @pytest.fixture
@@ -81,6 +82,20 @@ def _is_waited_for(lock: int) -> bool:
             True,
         ),
         (None, Standing(MACHINE, Role.PRIMARY, 1, claim="run-1"), True),
+        (Standing(MACHINE, Role.REPLICA, 7, POINT), Standing(MACHINE, Role.PRIMARY, 8, POINT, claim="run-1"), True),
+        (Standing(MACHINE, Role.REPLICA, 7), Standing(MACHINE, Role.PRIMARY, 8), True),
+        (Standing(MACHINE, Role.REPLICA, 7, POINT), Standing(MACHINE, Role.PRIMARY, 8, LATER), False),
+        (Standing(MACHINE, Role.REPLICA, 7, POINT), Standing(MACHINE, Role.PRIMARY, 8), False),
+        (
+            Standing(MACHINE, Role.REPLICA, 7, POINT, is_dirty=True, applying_point_id=LATER),
+            Standing(MACHINE, Role.PRIMARY, 8, POINT),
+            False,
+        ),
+        (
+            Standing(MACHINE, Role.PRIMARY, 8, POINT, is_dirty=True, applying_point_id=LATER),
+            Standing(MACHINE, Role.PRIMARY, 8, LATER),
+            True,
+        ),
     ],
 )
 def test_what_may_follow_is_the_same_on_the_host_and_in_words(
@@ -92,9 +107,9 @@ def test_what_may_follow_is_the_same_on_the_host_and_in_words(
         check_may_follow(held, written, "this machine")
         files.write(written)
     else:
-        with pytest.raises(StaleEpoch) as in_words:
+        with pytest.raises((StaleEpoch, ReplicaDirty)) as in_words:
             check_may_follow(held, written, "this machine")
-        with pytest.raises(StaleEpoch) as on_the_host:
+        with pytest.raises(in_words.type) as on_the_host:
             files.write(written)
         assert str(in_words.value) == str(on_the_host.value)
     assert files.read(MACHINE) == (written if may_follow else held)

@@ -10,7 +10,7 @@ from tests.recovery.contenders import UNTIL_ITS_END, Manager, Segment, contend
 from tests.recovery.scenarios import is_on, synced
 from tests.story import WEB, A, B, Story, check_as_found, check_epochs, check_points
 from twinhull.cluster.epochs import corrections
-from twinhull.model.machine import SiteName
+from twinhull.model.machine import Role, SiteName
 from twinhull.recovery.failover import FAILOVER
 from twinhull.recovery.reconcile import RECONCILE
 from twinhull.replication.requests import ReconcileRequest
@@ -46,12 +46,19 @@ def failover_and_sync(story: Story) -> Sequence[Manager]:
     return failover(story), sync(story)
 
 
+def one_without_the_source_and_sync(story: Story) -> Sequence[Manager]:
+    """The sync brings the replica to a later point while the failover relies on the one that it has seen."""
+    story.write()
+    return failover(story, A, is_planned=False), sync(story)
+
+
 PAIRS = [
     both_planned,
     planned_and_unplanned,
     planned_and_one_that_does_not_reach_the_source,
     both_without_the_source,
     failover_and_sync,
+    one_without_the_source_and_sync,
 ]
 
 
@@ -100,12 +107,22 @@ def require_at_most_once(pair: Callable[[Story], Sequence[Manager]], schedule: S
 
     contend(story, managers, schedule, look_at_power)
     look_at_power()
+    require_at_its_point(story)
     # Who cannot reach a side cannot stop it; the first to reach both puts that right.
     story.run(RECONCILE, ReconcileRequest(story.run_id(), WEB, (A, B)))
     require_whole(story)
     finish(story, managers)
     require_whole(story)
     _require_an_end(story, managers)
+
+
+def require_at_its_point(story: Story) -> None:
+    """What took over on the target is at the point that its standing names; the guest writes nothing there."""
+    standing, machine = story.world.host(B).standings.get(WEB), story.machine(B)
+    if standing and standing.role is Role.PRIMARY:
+        point = next(point for point in story.points() if point.id == standing.point_id)
+        for disk in point.document.disks:
+            assert machine.content(disk.key) == story.content(point, disk.key), f"{point.id} {disk.key}"
 
 
 def require_whole(story: Story) -> None:

@@ -331,8 +331,9 @@ class Standings(Protocol):
         """Write it, durably and as a whole, compared with what is held under one lock on the site.
 
         Raises StaleEpoch where the epoch that is held is higher, or is the same and was claimed by another run, or is
-        the same and the machine would cease to be primary; what is held stays then. A standing that names no claim can
-        be followed by any.
+        the same and the machine would cease to be primary. A standing that names no claim can be followed by any.
+        Raises ReplicaDirty where a replica that is dirty, or at another point, would become the primary. What is held
+        stays then.
         """
         ...
 

@@ -15,7 +15,7 @@ from twinhull.model.errors import DataError, ReplicaDirty, StaleEpoch
 from twinhull.model.machine import MachineId, Role, Standing
 from twinhull.platforms.hosts import FILES, Host, check, parse_files, read_file, require_ok
 
-_REFUSED, _UNREADABLE = 45, 46
+_REFUSED, _UNREADABLE, _ELSEWHERE = 45, 46, 47
 _RAISE = """
 set -e
 umask 022
@@ -40,6 +40,10 @@ if [ -e "$1" ]; then
   if [ "$held" -gt "$2" ] || { [ "$held" -eq "$2" ] && [ $is_another = 1 ]; }; then
     echo "$held $role $claim"
     exit 45
+  fi
+  if [ "$role" = replica ] && [ "$4" = primary ]; then
+    point=$(sed -n 's/^{[^{]*"point_id": "\\([^"]*\\)".*/\\1/p' "$1")
+    if grep -q '^{[^{]*"is_dirty": true' "$1" || [ "$point" != "$5" ]; then exit 47; fi
   fi
 fi
 mv -- "$new" "$1"
@@ -70,14 +74,14 @@ class StandingFiles:
         return parse_standings(found)
 
     def write(self, standing: Standing) -> None:
-        """Write it durably and as a whole; raises StaleEpoch as :func:`check_may_follow` does.
+        """Write it durably and as a whole; raises StaleEpoch and ReplicaDirty as :func:`check_may_follow` does.
 
         The host compares and writes under one lock: of two writers of one epoch the first has it, and of two epochs
         the higher one stays.
         """
         path = self.path(standing.machine_id)
         line = json.dumps(standing_to_json(standing), sort_keys=True) + "\n"
-        words = (str(standing.epoch), standing.claim, standing.role.value)
+        words = (str(standing.epoch), standing.claim, standing.role.value, standing.point_id or "")
         command = ["sh", "-c", _RAISE, "twinhull-raise", path, *words]
         done = self._host.run(command, stdin=line.encode())
         if done.exit_status == _REFUSED:
@@ -85,6 +89,8 @@ class StandingFiles:
             raise _refusal(standing, int(epoch), role, claim, self._host.name)
         if done.exit_status == _UNREADABLE:
             raise _unreadable(path, "it names no epoch")
+        if done.exit_status == _ELSEWHERE:
+            raise _not_there(standing, self._host.name)
         require_ok(self._host, command, done)
 
     def remove(self, machine_id: MachineId) -> None:
@@ -129,16 +135,32 @@ def _unreadable(where: str, reason: str) -> DataError:
 
 
 def check_may_follow(held: Standing | None, written: Standing, where: str) -> None:
-    """Raise StaleEpoch where a standing may not be written over the one that is held.
+    """Raise where a standing may not be written over the one that is held.
 
-    An epoch never falls, and belongs to the run that claimed it first; one that names no run belongs to nobody yet.
-    A primary becomes something else in a higher epoch only.
+    StaleEpoch: an epoch never falls, and belongs to the run that claimed it first; one that names no run belongs to
+    nobody yet. A primary becomes something else in a higher epoch only. ReplicaDirty: a replica becomes the primary at
+    the very point that it is at; another run may have begun to bring it elsewhere.
     """
-    if held is None or held.epoch < written.epoch:
+    if held is None:
         return
-    is_demoted = held.role is Role.PRIMARY and written.role is not Role.PRIMARY
-    if held.epoch > written.epoch or is_demoted or held.claim not in ("", written.claim):
+    if held.epoch > written.epoch or (held.epoch == written.epoch and _is_anothers(held, written)):
         raise _refusal(written, held.epoch, held.role.value, held.claim, where)
+    is_elsewhere = held.is_dirty or held.point_id != written.point_id
+    if held.role is Role.REPLICA and written.role is Role.PRIMARY and is_elsewhere:
+        raise _not_there(written, where)
+
+
+def _is_anothers(held: Standing, written: Standing) -> bool:
+    is_demoted = held.role is Role.PRIMARY and written.role is not Role.PRIMARY
+    return is_demoted or held.claim not in ("", written.claim)
+
+
+def _not_there(written: Standing, where: str) -> ReplicaDirty:
+    return ReplicaDirty(
+        f"The replica of machine {written.machine_id} on {where} is not at {written.point_id or 'that point'} any more:"
+        " another run brings it elsewhere. It was not made the primary.",
+        hint="Let the other run end, look with twinhull status, then ask again.",
+    )
 
 
 def _refusal(written: Standing, epoch: int, role: str, claim: str, where: str) -> StaleEpoch:
