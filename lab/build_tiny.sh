@@ -1,7 +1,8 @@
 #!/bin/bash
 # build_tiny.sh KERNELDIR OUTDIR -- the tiny guest: Debian's cloud kernel, busybox, guest agent, a TCP service, a heartbeat.
-# One image that boots unchanged on QEMU (virtio, SCSI, IDE) and on Xen (PV by pygrub, HVM).
-# Results: OUTDIR/tiny.raw, OUTDIR/tiny.qcow2, and OUTDIR/tiny-vmlinuz + tiny-initrd for a direct kernel boot.
+# One image that boots unchanged on QEMU (virtio, SCSI, IDE) and on Xen (PV by pygrub, HVM); and the same for UEFI.
+# Results: OUTDIR/tiny.raw, OUTDIR/tiny.qcow2, OUTDIR/tiny-uefi.qcow2, and OUTDIR/tiny-vmlinuz + tiny-initrd for a direct
+# kernel boot.
 set -euo pipefail
 KERNEL=$1; OUT=$2; HERE=$(dirname "$(readlink -f "$0")"); SIZE=${SIZE_MIB:-128}
 V=$(cat "$KERNEL/version")
@@ -120,3 +121,5 @@ menuentry "tiny" {
 X
 "$HERE/grub_disk.sh" "$OUT/tiny.raw" "$SIZE" "$R" throot
 qemu-img convert -q -f raw -O qcow2 "$OUT/tiny.raw" "$OUT/tiny.qcow2"
+"$HERE/uefi_disk.sh" "$T/uefi.raw" "$SIZE" "$R" throot
+qemu-img convert -q -f raw -O qcow2 "$T/uefi.raw" "$OUT/tiny-uefi.qcow2"

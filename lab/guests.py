@@ -44,6 +44,7 @@ class GuestPlan:
     machine_uuid: str = field(default_factory=lambda: str(uuid.uuid4()))
     has_agent: bool = True
     has_screen: bool = False
+    is_uefi: bool = False
 
 
 def _disk_xml(index: int, disk: GuestDisk) -> str:
@@ -65,21 +66,31 @@ def _devices_xml(plan: GuestPlan) -> str:
     return "".join(parts)
 
 
+def _os_xml(plan: GuestPlan) -> str:
+    if plan.is_uefi:
+        chosen = "<firmware><feature enabled='no' name='secure-boot'/></firmware>"
+        return f"<os firmware='efi'><type arch='x86_64' machine='q35'>hvm</type>{chosen}<boot dev='hd'/></os>"
+    return "<os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>"
+
+
 def domain_xml(plan: GuestPlan) -> str:
     """Return the libvirt XML of the planned machine, for TCG."""
     return f"""\
 <domain type='qemu'><name>{plan.name}</name><uuid>{plan.machine_uuid}</uuid>
 <memory unit='MiB'>{plan.memory_mib}</memory><vcpu>{plan.cpu_count}</vcpu>
-<os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os><features><acpi/><apic/></features>
+{_os_xml(plan)}<features><acpi/><apic/></features>
 <clock offset='utc'/><on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{_devices_xml(plan)}</devices></domain>"""
 
 
-def tiny_plan(image: TinyImage, directory: Path, name: str) -> GuestPlan:
+def tiny_plan(image: TinyImage, directory: Path, name: str, *, is_uefi: bool = False) -> GuestPlan:
     """Return the plan of a tiny guest with a disk of its own (a whole copy of the image) in ``directory``."""
     disk = directory / f"{name}.qcow2"
-    shutil.copyfile(image.qcow2, disk)
-    return GuestPlan(name=name, disks=(GuestDisk(disk),), log=directory / f"{name}.log")
+    shutil.copyfile(image.uefi_qcow2 if is_uefi else image.qcow2, disk)
+    # GRUB for UEFI has no room for the kernel in less.
+    memory_mib = 320 if is_uefi else 192
+    log = directory / f"{name}.log"
+    return GuestPlan(name, (GuestDisk(disk),), log, memory_mib=memory_mib, is_uefi=is_uefi)
 
 
 def define(connection: libvirt.virConnect, plan: GuestPlan) -> libvirt.virDomain:

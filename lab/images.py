@@ -14,10 +14,11 @@ TINY_READY = "TWINHULL-TINY-READY"
 
 @dataclass(frozen=True)
 class TinyImage:
-    """The tiny guest: a whole bootable disk in two formats, and its kernel and initramfs for a direct boot."""
+    """The tiny guest: a whole bootable disk in two formats, one for UEFI, and its kernel and initramfs alone."""
 
     raw: Path
     qcow2: Path
+    uefi_qcow2: Path
     kernel: Path
     initrd: Path
 
@@ -41,12 +42,13 @@ def cloud_kernel() -> Path:
 
 def tiny_image() -> TinyImage:
     """Return the tiny guest's image."""
-    scripts = [HERE / name for name in ("kernel.sh", "build_tiny.sh", "grub_disk.sh")]
+    scripts = [HERE / name for name in ("kernel.sh", "build_tiny.sh", "grub_disk.sh", "uefi_disk.sh")]
     kernel = cloud_kernel()
     entry = cached("tiny", key_of(scripts), lambda work: run_script("build_tiny.sh", kernel, work))
     return TinyImage(
         raw=entry / "tiny.raw",
         qcow2=entry / "tiny.qcow2",
+        uefi_qcow2=entry / "tiny-uefi.qcow2",
         kernel=entry / "tiny-vmlinuz",
         initrd=entry / "tiny-initrd",
     )

@@ -125,8 +125,8 @@ def make_guest(qemu_host: QemuHost, tiny: TinyImage) -> Iterator[MakeGuest]:
     connection = qemu_host.connect()
     made: list[Guest] = []
 
-    def make(name: str, **changes: object) -> Guest:
-        plan = replace(tiny_plan(tiny, qemu_host.images, name), **changes)  # type: ignore[arg-type]
+    def make(name: str, *, is_uefi: bool = False, **changes: object) -> Guest:
+        plan = replace(tiny_plan(tiny, qemu_host.images, name, is_uefi=is_uefi), **changes)  # type: ignore[arg-type]
         plan.log.unlink(missing_ok=True)
         guest = Guest(define(connection, plan), plan)
         made.append(guest)
@@ -138,6 +138,6 @@ def make_guest(qemu_host: QemuHost, tiny: TinyImage) -> Iterator[MakeGuest]:
         domain = connection.lookupByUUIDString(guest.machine_id)
         with suppress(libvirt.libvirtError):
             domain.destroy()
-        domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA)
+        domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
         guest.image.unlink()
     connection.close()

@@ -166,3 +166,20 @@ def test_serve_keeps_a_machine_in_step_until_it_is_stopped_and_goes_on_where_it_
     terminal("failover", "typed", "--planned", "--yes")
     client = wait_up(other_host, guest)
     assert client.sum("one") == written
+
+
+def test_a_uefi_machine_starts_on_the_other_side_and_at_home_again(
+    terminal: Terminal, make_guest: MakeGuest, qemu_host: QemuHost, other_host: QemuHost
+) -> None:
+    guest = make_guest("modern", is_uefi=True, mac="52:54:00:7e:11:9a")
+    client = guest.boot()
+    client.be_quiet()
+    written = client.write("one", 1)
+    terminal("plan", "create", "modern", "--machine", "modern", "--from", "here", "--to", "there", "--rpo", "5m")
+    synced = terminal("sync", "modern")["runs"][0]
+    assert any("UEFI variables do not carry over" in reason for reason in synced["reasons"])
+    for kind, host in (("failover", other_host), ("failback", qemu_host)):
+        terminal(kind, "modern", *(["--planned"] if kind == "failover" else []), "--yes")
+        client = wait_up(host, guest)
+        assert client.shell("test -d /sys/firmware/efi && echo uefi") == "uefi"
+        assert client.sum("one") == written
