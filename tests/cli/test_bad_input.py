@@ -177,3 +177,16 @@ def test_failing_over_twice_is_refused_with_the_way_home(planned: Shell) -> None
     planned.ok("failover", "web1", "--yes")
     refused(planned("failover", "web1", "--yes"), 2, "web1 runs on there already", "twinhull failback web1")
     refused(planned("failback", "db1", "--yes"), 2, "db1 is at home, and was never synced", "twinhull sync db1")
+
+
+def test_a_plan_takes_the_machine_of_that_name_on_its_source(planned: Shell) -> None:
+    """Not one that is called so elsewhere, even where only that one has been seen yet."""
+    abroad = MachineId("00000000-0000-4000-8000-0000000000a1")
+    at_home = MachineId("00000000-0000-4000-8000-0000000000a2")
+    planned.world.host("there").add_machine(spec(abroad, "twice"))
+    planned.ok("machine", "list")
+    words = ("plan", "create", "p", "-m", "twice", "--from", "here", "--to", "there")
+    refused(planned(*words), 3, "There is no machine 'twice' on here", "machine list")
+    planned.world.host("here").add_machine(spec(at_home, "twice"))
+    planned.ok(*words)
+    assert planned.ok("plan", "show", "p", "--json").json["machines"] == [at_home]

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,8 @@ PASSPHRASE = "correct horse"  # noqa: S105 - of a repository that lives for one 
 
 @pytest.fixture
 def other_host(short_directory: Path) -> Iterator[QemuHost]:
-    host = QemuHost.start(short_directory / "c")
+    """A host of the test's own: what an earlier test has left on another one is not on it."""
+    host = QemuHost.start(Path(tempfile.mkdtemp(prefix="c-", dir=short_directory)))
     yield host
     host.stop()
 
@@ -39,9 +41,10 @@ class Terminal:
     def __init__(self, path: Path) -> None:
         self.state = StateDirectory(path / "state")
         self._environment = {**os.environ, "TWINHULL_PASSPHRASE": PASSPHRASE}
+        self._started: list[subprocess.Popen[str]] = []
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "twinhull.cli", "--state", str(self.state.path), *words],
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -49,6 +52,13 @@ class Terminal:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        for process in self._started:
+            process.kill()
+            process.communicate()
 
     def __call__(self, *words: str) -> Any:  # noqa: ANN401 - whatever was printed
         process = self.start(*words, "--json")
@@ -58,7 +68,7 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path, qemu_host: QemuHost, other_host: QemuHost) -> Terminal:
+def terminal(tmp_path: Path, qemu_host: QemuHost, other_host: QemuHost) -> Iterator[Terminal]:
     terminal = Terminal(tmp_path)
     terminal("repository", "create", str(tmp_path / "points"))
     for name, host in (("here", qemu_host), ("there", other_host)):
@@ -66,7 +76,8 @@ def terminal(tmp_path: Path, qemu_host: QemuHost, other_host: QemuHost) -> Termi
             *("site", "add", name, host.uri, "--directory", str(host.directory / "cli")),
             *("--hooks-directory", str(host.hooks), "--option", "accelerator=tcg"),
         )
-    return terminal
+    yield terminal
+    terminal.close()
 
 
 @pytest.fixture

@@ -62,6 +62,7 @@ def test_a_replica_brought_forward_by_an_increment_starts_with_what_the_guest_wr
         with other_site.write_disk(guest.machine_id, VDA) as door:
             changed = list(capture.disks[0].changed())
             copy(capture.disks[0].open, door, changed)
+        other_site.write_standing(Standing(guest.machine_id, Role.REPLICA, 1, PointId("p2")))
         assert total_bytes(changed) < 8 * MIB
         captured = checksum(capture.disks[0].open)
         capture.keep_trackers()

@@ -102,10 +102,11 @@ def create(
         minimum_count=keep_at_least or DEFAULT_MINIMUM_COUNT,
     )
     with door.manager() as manager:
+        home = manager.catalog.site(SiteName(source)).name
         plan = Plan(
             name=PlanName(name),
-            machines=tuple(dict.fromkeys(manager.names.machine(word).machine_id for word in machine)),
-            source=manager.catalog.site(SiteName(source)).name,
+            machines=tuple(dict.fromkeys(manager.names.machine_on(word, home).machine_id for word in machine)),
+            source=home,
             target=manager.catalog.site(SiteName(target)).name,
             rpo_seconds=parse_duration(rpo),
             retention=rules,

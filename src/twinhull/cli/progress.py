@@ -75,6 +75,7 @@ class _Lively:
 
     def _begin_step(self, name: str) -> None:
         with self._lock:
+            self._bars.refresh()  # a phase that was over between two pictures is seen at its end
             for task in self._tasks.values():
                 self._bars.remove_task(task)
             self._tasks.clear()

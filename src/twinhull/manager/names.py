@@ -9,7 +9,7 @@ from twinhull.manager.catalog import Catalog
 from twinhull.manager.overview import Lookout
 from twinhull.manager.records import Plan, SeenMachine
 from twinhull.model.errors import NotFound, UsageError
-from twinhull.model.machine import MachineId
+from twinhull.model.machine import MachineId, SiteName
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,10 @@ class Names:
         """The machine of that name or UUID; raises NotFound, and UsageError where several have the name."""
         return self._known(word) or self._looked_for(word)
 
+    def machine_on(self, word: str, site: SiteName) -> Named:
+        """The machine of that name or UUID on one site, whatever is called so elsewhere; raises as ``machine``."""
+        return self._known(word, site) or self._looked_for(word, site)
+
     def machine_or_repository(self, word: str) -> Named:
         """As ``machine``; the repository where no machine has its name."""
         return self._known(word) or (REPOSITORY if word == REPOSITORY.name else self._looked_for(word))
@@ -51,21 +55,22 @@ class Names:
         names = [seen.name for seen in self.catalog.machines() if seen.machine_id == machine_id]
         return Named(machine_id, names[0] if names else machine_id)
 
-    def _known(self, word: str) -> Named | None:
-        return _pick(word, self.catalog.machines())
+    def _known(self, word: str, site: SiteName | None = None) -> Named | None:
+        return _pick(word, (seen for seen in self.catalog.machines() if site in (None, seen.site)))
 
-    def _looked_for(self, word: str) -> Named:
+    def _looked_for(self, word: str, site: SiteName | None = None) -> Named:
         overview = self.lookout.look()
-        found = self._known(word)
+        found = self._known(word, site)
         if found:
             return found
-        silent = [name for name, view in overview.sites.items() if not view.is_reachable]
+        silent = [name for name, view in overview.sites.items() if not view.is_reachable and site in (None, name)]
         hint = "'twinhull machine list' shows the machines of all sites."
         if silent:
             hint = f"It may be on {', '.join(silent)}, which does not answer: {overview.sites[silent[0]].reason}"
         if not overview.sites:
             hint = "No site is connected yet: twinhull site add NAME URI"
-        raise NotFound(f"There is no machine '{word}' on any site that answers.", hint=hint)
+        where = site or "any site that answers"
+        raise NotFound(f"There is no machine '{word}' on {where}.", hint=hint)
 
 
 def _pick(word: str, machines: Iterable[SeenMachine]) -> Named | None:
