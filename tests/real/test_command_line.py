@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ PASSPHRASE = "correct horse"  # noqa: S105 - of a repository that lives for one 
 @pytest.fixture
 def other_host(short_directory: Path) -> Iterator[QemuHost]:
     """A host of the test's own: what an earlier test has left on another one is not on it."""
-    host = QemuHost.start(Path(tempfile.mkdtemp(prefix="c-", dir=short_directory)))
+    host = QemuHost.start(short_directory / f"c-{uuid.uuid4().hex[:8]}")
     yield host
     host.stop()
 
