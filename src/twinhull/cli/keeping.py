@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinhull.model.units import format_duration
+from twinhull.model.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
     from twinhull.repository import RetentionRules
@@ -23,6 +23,17 @@ KeepYearlyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The sam
 KeepAtLeastOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Keep the N latest points, whatever the other rules say [3].")
 ]
+
+
+def rules_of(
+    keep_last: int, periods: tuple[int, int, int, int, int], keep_for: str | None, at_least: int | None
+) -> RetentionRules:
+    """What the options say; ``periods`` are the hours, days, weeks, months and years. Raises UsageError."""
+    from twinhull.repository.retention import DEFAULT_MINIMUM_COUNT, RetentionRules  # noqa: PLC0415 - loaded when called
+
+    seconds = parse_duration(keep_for) if keep_for else 0.0
+    minimum = at_least or DEFAULT_MINIMUM_COUNT
+    return RetentionRules(keep_last, *periods, keep_within_seconds=seconds, minimum_count=minimum)
 
 
 def told(rules: RetentionRules) -> str:

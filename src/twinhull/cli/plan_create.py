@@ -17,6 +17,7 @@ from twinhull.cli.keeping import (
     KeepMonthlyOption,
     KeepWeeklyOption,
     KeepYearlyOption,
+    rules_of,
 )
 from twinhull.cli.options import JsonFlag, NetworkOption, examples, pairs
 from twinhull.model.errors import UsageError
@@ -84,23 +85,13 @@ def create(
     """Say which machines shall have replicas where. Nothing moves until 'sync' or 'serve'."""
     from twinhull.manager import sites  # noqa: PLC0415 - loaded when called
     from twinhull.manager.records import Plan  # noqa: PLC0415 - as above
-    from twinhull.repository.retention import DEFAULT_MINIMUM_COUNT, RetentionRules  # noqa: PLC0415 - as above
 
     door = door_of(context)
     sites.checked_name(name, "plan")
     if source == target:
         raise UsageError(f"The plan would go from '{source}' to itself.", hint="Name two sites.")
-    keep_seconds = parse_duration(keep_for) if keep_for else 0.0
-    rules = RetentionRules(
-        keep_last,
-        keep_hourly,
-        keep_daily,
-        keep_weekly,
-        keep_monthly,
-        keep_yearly,
-        keep_within_seconds=keep_seconds,
-        minimum_count=keep_at_least or DEFAULT_MINIMUM_COUNT,
-    )
+    periods = (keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly)
+    rules = rules_of(keep_last, periods, keep_for, keep_at_least)
     with door.manager() as manager:
         home = manager.catalog.site(SiteName(source)).name
         plan = Plan(

@@ -12,7 +12,6 @@ from twinhull.cli.door import door_of
 from twinhull.cli.options import DryRunFlag, JsonFlag, MachineOrPlanArgument, YesFlag, examples
 from twinhull.cli.progress import watching
 from twinhull.model.errors import UsageError
-from twinhull.model.units import parse_duration
 
 if TYPE_CHECKING:
     from twinhull.cli.screen import Screen
@@ -47,20 +46,10 @@ def prune(
     whatever the rules say. Everything counts from the latest point, not from today.
     """
     from twinhull.manager.removing import removed_by  # noqa: PLC0415 - loaded when called
-    from twinhull.repository.retention import DEFAULT_MINIMUM_COUNT, RetentionRules  # noqa: PLC0415 - loaded when called
 
     door = door_of(context)
-    keep_seconds = parse_duration(keep_for) if keep_for else 0.0
-    asked = RetentionRules(
-        keep_last or 0,
-        keep_hourly,
-        keep_daily,
-        keep_weekly,
-        keep_monthly,
-        keep_yearly,
-        keep_within_seconds=keep_seconds,
-        minimum_count=keep_at_least or DEFAULT_MINIMUM_COUNT,
-    )
+    periods = (keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly)
+    asked = keeping.rules_of(keep_last or 0, periods, keep_for, keep_at_least)
     if keep_at_least and asked.is_empty:
         raise UsageError("--keep-at-least alone does not say which points go.", hint="Add a rule: --keep-daily 14")
     gone: list[PointId] = []

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from twinhull.model.errors import SiteError, SiteFull
-from twinhull.model.ports import Completed, Ports, Process
+from twinhull.model.errors import SiteError, SiteFull, SiteUnreachable
+from twinhull.model.ports import Completed, Ports, Process, read_line
 from twinhull.platforms.ssh import PLAIN_LANGUAGE, SshHost, in_time, ssh_target
 
 
@@ -60,6 +60,20 @@ def require_ok(host: Host, argv: Sequence[str], done: Completed) -> None:
             hint="Free space there, or give the site another directory.",
         )
     raise SiteError(f"'{shlex.join(argv)}' failed on {host.name} ({done.exit_status}): {done.complaint}")
+
+
+def first_word(host: Host, process: Process, timeout_seconds: float, question: str) -> str:
+    """What a program on the host answers first, before anything else is done; raises SiteUnreachable where it hangs.
+
+    ``question`` is what it was to say ("whether …").
+    """
+    try:
+        return read_line(process, timeout_seconds)
+    except TimeoutError as error:
+        raise SiteUnreachable(
+            f"{host.name} did not say within {timeout_seconds:.0f} s {question}.",
+            hint="Is its storage hanging? Nothing was begun.",
+        ) from error
 
 
 def read_file(host: Host, path: str) -> bytes | None:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 from twinhull.model.errors import MachineBusy, SiteError, SiteFull, SiteUnreachable
 from twinhull.model.machine import MachineId
-from twinhull.model.ports import Process, read_line
+from twinhull.model.ports import Process
 from twinhull.platforms.contract import Leftover
-from twinhull.platforms.hosts import check
+from twinhull.platforms.hosts import check, first_word
 from twinhull.platforms.libvirt.place import Place
 
 SCRATCH = "scratch directory"
@@ -105,20 +105,12 @@ def holding(
     arguments = [scratch, machine_id, owner, *(word for lock in locks for word in lock)]
     process = place.host.start(["sh", "-c", _HOLD, "twinhull-hold", *arguments])
     try:
-        _require_held(place, machine_id, _first_word(place, process))
+        _require_held(
+            place, machine_id, first_word(place.host, process, ANSWER_SECONDS, "whether a machine can be worked on")
+        )
         yield scratch
     finally:
         _let_go(place, process)
-
-
-def _first_word(place: Place, process: Process) -> str:
-    try:
-        return read_line(process, ANSWER_SECONDS)
-    except TimeoutError as error:
-        raise SiteUnreachable(
-            f"{place.host.name} did not say within {ANSWER_SECONDS:.0f} s whether a machine can be worked on.",
-            hint="Is its storage hanging? Nothing was begun.",
-        ) from error
 
 
 def _let_go(place: Place, process: Process) -> None:

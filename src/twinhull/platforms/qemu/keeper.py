@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from twinhull.model.errors import MachineBusy, SiteError, SiteUnreachable
+from twinhull.model.errors import MachineBusy, SiteError
 from twinhull.model.machine import MachineId
 from twinhull.model.ports import Process, read_line
-from twinhull.platforms.hosts import check
+from twinhull.platforms.hosts import check, first_word
 from twinhull.platforms.libvirt.place import Place
 
 THAW_SECONDS = 20
@@ -107,7 +107,7 @@ def keeping(place: Place, machine_id: MachineId) -> Iterator[Keeper]:
     lock, uri = place.capture_lock(machine_id), place.connection.uri_on_host
     process = place.host.start(["sh", "-c", _SHELL, "twinhull-keeper", lock, uri, machine_id, str(THAW_SECONDS)])
     try:
-        heard = _first_word(place, process)
+        heard = first_word(place.host, process, ANSWER_SECONDS, "whether a machine's lock could be taken")
         if heard == "busy":
             raise MachineBusy(
                 f"Another capture of machine {machine_id} is under way on {place.host.name}; this one was not begun.",
@@ -120,16 +120,6 @@ def keeping(place: Place, machine_id: MachineId) -> Iterator[Keeper]:
         yield Keeper(process, can_thaw=heard == "held")
     finally:
         _release(process)
-
-
-def _first_word(place: Place, process: Process) -> str:
-    try:
-        return read_line(process, ANSWER_SECONDS)
-    except TimeoutError as error:
-        raise SiteUnreachable(
-            f"{place.host.name} did not say within {ANSWER_SECONDS:.0f} s whether a machine's lock could be taken.",
-            hint="Is its storage hanging? Nothing was begun.",
-        ) from error
 
 
 def forget_freeze(place: Place, machine_id: MachineId) -> None:
