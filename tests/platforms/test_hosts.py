@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.platforms.cut_off import CutOff
 from twinhull.model.errors import SiteError, SiteUnreachable
 from twinhull.model.ports import Completed, Process, system_ports
-from twinhull.platforms.hosts import LocalHost, open_host
+from twinhull.platforms.hosts import LocalHost, open_host, read_file, write_file
 from twinhull.platforms.private_directory import PREFIX, private_directory
 from twinhull.platforms.ssh import SshHost
 
@@ -42,6 +44,28 @@ def test_a_program_that_is_not_there_is_told() -> None:
 def test_programs_speak_the_language_in_which_they_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     assert LocalHost(system_ports()).run(["sh", "-c", "echo $LC_ALL"]).stdout == b"C\n"
+
+
+def test_of_a_file_that_comes_in_part_nothing_is_kept(tmp_path: Path) -> None:
+    path, host = tmp_path / "kept", CutOff(system_ports())
+    write_file(LocalHost(system_ports()), str(path), b"as it was")
+    for host.heard_bytes in range(6):
+        with pytest.raises(SiteError, match=f"only {host.heard_bytes} of 6 bytes came"):
+            write_file(host, str(path), b"other\n")
+        assert {found.name: found.read_bytes() for found in tmp_path.iterdir()} == {"kept": b"as it was"}
+    host.heard_bytes = 6
+    write_file(host, str(path), b"other\n")
+    assert read_file(host, str(path)) == b"other\n"
+
+
+def test_what_a_crash_of_the_host_left_of_a_file_goes_with_a_later_one(tmp_path: Path) -> None:
+    left, coming, others = (tmp_path / name for name in ("kept.aB12cD", "kept.eF34gH", "kept-too.aB12cD"))
+    for path in (left, coming, others):
+        path.write_bytes(b"half")
+    for path in (left, others):
+        os.utime(path, (0, 0))
+    write_file(LocalHost(system_ports()), str(tmp_path / "kept"), b"whole")
+    assert {found.name for found in tmp_path.iterdir()} == {"kept", coming.name, others.name}
 
 
 @dataclass

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from twinhull.model.errors import DataError, ReplicaDirty, StaleEpoch
+from tests.platforms.cut_off import CutOff
+from twinhull.model.errors import DataError, ReplicaDirty, SiteError, StaleEpoch
 from twinhull.model.machine import DiskKey, MachineId, PointId, Role, Standing
 from twinhull.model.ports import system_ports
 from twinhull.platforms.hosts import LocalHost
@@ -62,6 +63,17 @@ def _is_waited_for(lock: int) -> bool:
     """Whether the kernel knows somebody who waits for the lock."""
     waiting = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
     return any(words[-3].endswith(f":{os.fstat(lock).st_ino}") for words in waiting)
+
+
+def test_a_standing_that_comes_in_part_leaves_the_one_that_is_held(tmp_path: Path, files: StandingFiles) -> None:
+    held, host = Standing(MACHINE, Role.PRIMARY, 1, claim="run-1"), CutOff(system_ports())
+    files.write(held)
+    whole = len(Path(files.path(MACHINE)).read_bytes())
+    for host.heard_bytes in (0, 1, whole // 2, whole - 1):
+        with pytest.raises(SiteError, match=f"only {host.heard_bytes} of {whole} bytes came"):
+            StandingFiles(host, str(tmp_path)).write(Standing(MACHINE, Role.PRIMARY, 2, claim="run-2"))
+        assert files.read(MACHINE) == held
+    assert len(list(Path(files.directory).iterdir())) == 1
 
 
 @pytest.mark.parametrize(

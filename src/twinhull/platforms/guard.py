@@ -98,7 +98,7 @@ for replica in "$2"/replicas/*/; do [ -d "$replica" ] && replicas=$((replicas + 
 grep -qsxF -- "directory='$2'" "$3" || set -- "$1" "$2"
 if [ -e "$1" ] || [ -n "$3" ]; then
   if [ "$standings" -gt 0 ]; then guard=needed
-  else rm -f -- "$1" ${3:+"$3"} || exit
+  else rm -f -- "$1" "$1".?????? ${3:+"$3"} || exit
   fi
 fi
 echo "$guard $standings $replicas"

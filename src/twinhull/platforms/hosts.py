@@ -112,21 +112,42 @@ def parse_files(answer: bytes) -> tuple[dict[str, bytes], bytes]:
     return found, rest
 
 
-_WRITE = """
-set -e
+RECEIVE = """
 umask 022
-mkdir -p -- "$(dirname -- "$1")"
-cat > "$1.new"
-chmod "$2" "$1.new"
-sync "$1.new"
-mv -- "$1.new" "$1"
-sync "$(dirname -- "$1")"
+receive() {
+  directory=${1%/*}
+  mkdir -p -- "$directory"
+  # What a host that crashed has left of an earlier one; of two that sweep at once, one is too late.
+  find "$directory" -maxdepth 1 -name "${1##*/}.??????" -mmin +60 -delete || true
+  new=$(mktemp -- "$1.XXXXXX")
+  trap 'rm -f -- "$new"' EXIT
+  cat > "$new"
+  # A caller that is killed closes its end as one does that has said everything.
+  came=$(wc -c < "$new")
+  if [ "$came" -ne "$3" ]; then echo "only $came of $3 bytes came" >&2; exit 48; fi
+  chmod "$2" "$new"
+  sync "$new"
+}
 """
+"""The shell function ``receive PATH MODE BYTES``: what comes, whole and durable, in the file ``$new`` beside PATH.
+
+It goes with the shell unless it is moved. For shells that end at the first failure (``set -e``).
+"""
+
+_WRITE = (
+    "set -e"
+    + RECEIVE
+    + """
+receive "$1" "$2" "$3"
+mv -- "$new" "$1"
+sync "$directory"
+"""
+)
 
 
 def write_file(host: Host, path: str, content: bytes, *, mode: str = "0600") -> None:
-    """Write a small file of the host, durably and as a whole."""
-    check(host, ["sh", "-c", _WRITE, "twinhull-write", path, mode], stdin=content)
+    """Write a small file of the host, durably and as a whole; one that came in part leaves what was there."""
+    check(host, ["sh", "-c", _WRITE, "twinhull-write", path, mode, str(len(content))], stdin=content)
 
 
 class LocalHost:
@@ -167,6 +188,7 @@ def open_host(uri: str, ports: Ports) -> Host:
 
 __all__ = [
     "FILES",
+    "RECEIVE",
     "Host",
     "LocalHost",
     "check",

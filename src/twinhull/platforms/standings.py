@@ -13,19 +13,14 @@ from pathlib import PurePosixPath
 from twinhull.model.codec import standing_from_json, standing_to_json
 from twinhull.model.errors import DataError, ReplicaDirty, StaleEpoch
 from twinhull.model.machine import MachineId, Role, Standing
-from twinhull.platforms.hosts import FILES, Host, check, parse_files, read_file, require_ok
+from twinhull.platforms.hosts import FILES, RECEIVE, Host, check, parse_files, read_file, require_ok
 
 _REFUSED, _UNREADABLE, _ELSEWHERE = 45, 46, 47
-_RAISE = """
-set -e
-umask 022
-directory=$(dirname -- "$1")
-mkdir -p -- "$directory"
-new=$(mktemp -- "$1.XXXXXX")
-trap 'rm -f -- "$new"' EXIT
-cat > "$new"
-chmod 0644 "$new"
-sync "$new"
+_RAISE = (
+    "set -e"
+    + RECEIVE
+    + """
+receive "$1" 0644 "$6"
 exec 9<"$directory"
 flock 9
 if [ -e "$1" ]; then
@@ -49,6 +44,7 @@ fi
 mv -- "$new" "$1"
 sync "$directory"
 """
+)
 
 
 class StandingFiles:
@@ -81,7 +77,7 @@ class StandingFiles:
         """
         path = self.path(standing.machine_id)
         line = json.dumps(standing_to_json(standing), sort_keys=True) + "\n"
-        words = (str(standing.epoch), standing.claim, standing.role.value, standing.point_id or "")
+        words = (str(standing.epoch), standing.claim, standing.role.value, standing.point_id or "", str(len(line)))
         command = ["sh", "-c", _RAISE, "twinhull-raise", path, *words]
         done = self._host.run(command, stdin=line.encode())
         if done.exit_status == _REFUSED:
