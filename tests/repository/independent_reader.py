@@ -33,7 +33,7 @@ class IndependentReader:
         self.ring = self._unwrap(passphrase)
         assert hmac.new(self.derive("config"), line, hashlib.sha256).hexdigest() == seal.decode()
         self.chunk_size: int = self.config["chunk_size_bytes"]
-        self.places: dict[bytes, tuple[Path, str, int, int]] = {}
+        self.places: dict[bytes, tuple[Path, str, int, int, int]] = {}
         for pack in root.glob("pack/??/pack-*"):
             self._read_footer(pack)
 
@@ -46,8 +46,8 @@ class IndependentReader:
             if path.name.removeprefix("point-") not in removed
         ]
 
-    def index_entries(self) -> dict[bytes, tuple[str, int, int]]:
-        found: dict[bytes, tuple[str, int, int]] = {}
+    def index_entries(self) -> dict[bytes, tuple[str, int, int, int]]:
+        found: dict[bytes, tuple[str, int, int, int]] = {}
         for path in sorted(self.root.glob("index/??/index-*")):
             table = self._unseal(path, 3, "index")
             count, packs, replaced, _ = struct.unpack_from("<IIII", table)
@@ -57,9 +57,10 @@ class IndependentReader:
                 assert (data[10], self.key_number(data), len(data)) == (pack_kind, key_number, size)
             rows = [struct.unpack_from("<32sIII", table, base + 44 * number) for number in range(count)]
             assert rows == sorted(rows)
-            for chunk_id, number, offset, length in rows:
+            for chunk_id, where, offset, length in rows:
+                number, position = where & 0xFFFFFF, where >> 24
                 pack_id = table[16 + 40 * number : 48 + 40 * number]
-                found[chunk_id] = (f"pack-{pack_id.hex()}", offset, length)
+                found[chunk_id] = (f"pack-{pack_id.hex()}", offset, length, position)
         return found
 
     def disk(self, disk: dict[str, Any]) -> bytes:
@@ -89,13 +90,16 @@ class IndependentReader:
                 content[at * self.chunk_size : (at + 1) * self.chunk_size] = self.chunk(child, "data")
 
     def chunk(self, chunk_id: bytes, kind: str) -> bytes:
-        path, found_kind, offset, length = self.places[chunk_id]
+        path, found_kind, offset, length, position = self.places[chunk_id]
         assert found_kind == kind
         data = path.read_bytes()
         cipher = AESGCM(self.derive(f"{kind} pack", data[16:48], self.key_number(data)))
         payload = cipher.decrypt(offset.to_bytes(12, "big"), data[offset : offset + length], None)
         content = payload[1:] if payload[0] == 0 else zstandard.decompress(payload[1:])
         assert payload[0] in (0, 1)
+        if kind == "data":
+            content = content[position * self.chunk_size : (position + 1) * self.chunk_size]
+            assert len(content) == self.chunk_size
         assert blake3(content, key=self.derive(f"id {kind}")).digest() == chunk_id
         return content
 
@@ -108,8 +112,11 @@ class IndependentReader:
         assert end == b"PACK-END"
         cipher = AESGCM(self.derive(f"{kind} pack", data[16:48], self.key_number(data)))
         footer = cipher.decrypt(b"\xff" * 12, data[-12 - length : -12], data[:48] + data[-12:])
+        position, last = 0, 0
         for chunk_id, offset, size in struct.iter_unpack("<32sII", footer):
-            self.places[chunk_id] = (path, kind, offset, size)
+            position = position + 1 if offset == last else 0
+            last = offset
+            self.places[chunk_id] = (path, kind, offset, size, position)
 
     def _unseal(self, path: Path, kind: int, purpose: str) -> bytes:
         data = path.read_bytes()

@@ -33,8 +33,9 @@ def test_a_second_reader_restores_every_disk(tmp_path: Path) -> None:
     assert points[0]["machine_id"] == first.machine_id
     assert points[0]["spec"] == {"name": "web"}
     assert reader.index_entries() == {
-        chunk_id: (path.name, offset, length) for chunk_id, (path, _, offset, length) in reader.places.items()
+        chunk_id: (path.name, *place) for chunk_id, (path, _, *place) in reader.places.items()
     }
+    assert max(position for *_, position in reader.places.values()) > 0, "chunks share payloads"
 
 
 def _copy_of_the_golden(tmp_path: Path) -> Path:

@@ -10,7 +10,7 @@ from twinhull.repository import RepositoryDamaged
 from twinhull.repository.compression import encode
 from twinhull.repository.ids import ChunkKind, PackId
 from twinhull.repository.keys import Keys
-from twinhull.repository.packs import PackBuilder, open_chunk, read_footer
+from twinhull.repository.packs import PackBuilder, chunk_in, open_payload, read_footer
 from twinhull.repository.store.memory import MemoryStore
 
 from .world import CHUNK, made, noise
@@ -25,7 +25,7 @@ def test_places_are_sealed_in_any_order_and_a_pack_waits_for_the_last_one() -> N
     contents = [noise(number, CHUNK) for number in range(5)]
     ids = [KEYS.chunk_id(ChunkKind.DATA, content) for content in contents]
     payloads = [encode(content, 1) for content in contents]
-    places = [builder.reserve(chunk_id, len(payload)) for chunk_id, payload in zip(ids, payloads, strict=True)]
+    places = [builder.reserve([chunk_id], len(payload)) for chunk_id, payload in zip(ids, payloads, strict=True)]
     for number in (3, 0, 4, 1):
         builder.seal(places[number], payloads[number])
     with ThreadPoolExecutor(1) as thread:
@@ -42,7 +42,7 @@ def test_places_are_sealed_in_any_order_and_a_pack_waits_for_the_last_one() -> N
     assert [entry.chunk_id for entry in entries] == ids
     for content, entry in zip(contents, entries, strict=True):
         sealed = store.read_range(info.name, entry.offset_bytes, entry.length_bytes)
-        assert open_chunk(KEYS, info, entry, sealed, CHUNK) == content
+        assert chunk_in(KEYS, info, entry, open_payload(KEYS, info, entry, sealed, CHUNK), CHUNK) == content
 
 
 def test_a_chunk_that_is_not_what_its_id_says_is_not_stored() -> None:

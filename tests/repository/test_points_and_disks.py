@@ -382,6 +382,7 @@ def test_chunks_that_pack_to_nothing_do_not_make_endless_packs(
     store: MemoryStore, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packs, "MAX_PACK_CHUNKS", 100)
+    monkeypatch.setattr(packs, "PAYLOAD_CONTENT_BYTES", 10 * CHUNK)
     content = b"".join(bytes([1 + number // 200, 1 + number % 200]) * (CHUNK // 2) for number in range(250))
     point = capture(repository, content)
     data_packs = [entry.pack for table in repository.index.tables for entry in table.places()]

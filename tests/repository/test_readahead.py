@@ -10,7 +10,7 @@ import pytest
 
 from twinhull.model.errors import UsageError
 from twinhull.model.units import KIB
-from twinhull.repository import ChunkLost, MemoryStore, Point, Repository, StoreError, readahead
+from twinhull.repository import ChunkLost, MemoryStore, Point, Repository, StoreError, packs, readahead
 from twinhull.repository.readahead import MAX_PIECES_AHEAD, ReadAheadDisk
 
 from .world import CHUNK, capture, made, noise, opened
@@ -23,6 +23,7 @@ WAIT_SECONDS = 20.0
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readahead, "PIECE_BYTES", PIECE)
+    monkeypatch.setattr(packs, "PAYLOAD_CONTENT_BYTES", CHUNK)
 
 
 class _Gate(MemoryStore):

@@ -17,6 +17,7 @@ from twinhull.repository import (
     Repository,
     RepositoryHealer,
     copy_points,
+    packs,
     repair,
 )
 from twinhull.repository.collection_state import latest_state
@@ -99,7 +100,14 @@ def test_disks_repair_what_is_damaged(store: MemoryStore, first: Repository, har
     assert _contents(opened(store)) == good
 
 
-def test_a_disk_that_has_moved_on_brings_back_what_it_still_has(store: MemoryStore, first: Repository) -> None:
+@pytest.fixture
+def ten_chunks_a_payload(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "PAYLOAD_CONTENT_BYTES", 10 * CHUNK)
+
+
+@pytest.mark.usefixtures("ten_chunks_a_payload")
+def test_a_disk_that_has_moved_on_brings_back_what_it_still_has(store: MemoryStore) -> None:
+    first = filled(store)
     moved_on = noise("written since", 3 * CHUNK) + ONE[3 * CHUNK :]
     root = first.points(WEB)[0].document.disks[0].root
     for chunk_id in list(first.reader().chunk_ids(root, 20 * CHUNK, 30 * CHUNK)):

@@ -18,8 +18,10 @@ def example() -> str:
     point_path = min(ROOT.glob("point/point-*"))
     point = reader.points()[0]
     root = bytes.fromhex(point["disks"][0]["root"])
-    pack, _, offset, length = reader.places[root]
+    pack, _, offset, length, _ = reader.places[root]
     node = reader.chunk(root, "node")
+    chunk = _last_chunk(reader, node)
+    data_pack, _, data_offset, data_length, position = reader.places[chunk]
     objects = sorted((path.name, path.stat().st_size) for path in ROOT.rglob("*") if path.is_file())
     return f"""# A repository, opened by hand
 
@@ -82,7 +84,21 @@ chunks of {reader.chunk_size}, so its root is at level {node[0]}. The root is a 
 ```
 {_dump(node)}
 ```
+
+## The last chunk of its data
+
+The id of the last chunk below it is `{chunk.hex()}`, which is chunk {position} (counted from 0) in the payload of
+{data_length} bytes at {data_offset} in `{data_pack.name}`. It begins
+
+```
+{_dump(reader.chunk(chunk, "data")[:64])}
+```
 """
+
+
+def _last_chunk(reader: IndependentReader, node: bytes) -> bytes:
+    """The id of the last data chunk below a node."""
+    return node[-32:] if node[0] == 0 else _last_chunk(reader, reader.chunk(node[-32:], "node"))
 
 
 def _dump(data: bytes) -> str:

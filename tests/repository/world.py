@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
 from twinhull.model.machine import Consistency, DiskKey, MachineId, SiteName
 from twinhull.model.ports import Ports, SystemProcesses
@@ -96,15 +97,19 @@ def write_disk(writer: Writer, content: bytes, base: tuple[DiskRoot, bytes] | No
     disk = writer.disk(len(content), base[0] if base else None)
     old = base[1] if base else b""
     size = writer.chunk_size_bytes
-    for start in range(0, len(content), size):
+
+    def change(start: int) -> str:
         piece = content[start : start + size]
         before = old[start : start + size].ljust(len(piece), b"\0")[: len(piece)] if base else None
-        if piece == before:
-            continue
-        if any(piece):
-            disk.write(start, piece)
-        else:
-            disk.zero(start, len(piece))
+        return "same" if piece == before else "data" if any(piece) else "zeros"
+
+    for kind, starts in groupby(range(0, len(content), size), key=change):
+        start, *_ = run = list(starts)
+        end = min(run[-1] + size, len(content))
+        if kind == "data":
+            disk.write(start, content[start:end])
+        elif kind == "zeros":
+            disk.zero(start, end - start)
     return disk.finish()
 
 

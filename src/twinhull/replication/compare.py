@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from enum import Enum
+from itertools import groupby
 
 from twinhull.blocks.disk import Disk
 from twinhull.blocks.workers import Handles, Stream, in_order
@@ -15,7 +17,10 @@ from twinhull.repository import ChunkId, DiskRoot, Repository
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Whole chunks in which a disk differs from a point; ``data`` is what the disk holds, None where it is zeros."""
+    """Neighbouring chunks in which a disk differs from a point, all of them zeros there or all of them data.
+
+    ``data`` is what the disk holds, None where it is zeros.
+    """
 
     offset_bytes: int
     length_bytes: int
@@ -59,9 +64,15 @@ def _pieces(disk: Disk, size_bytes: int, chunk_bytes: int) -> Stream[Extent]:
                 yield from pieces([state], piece_bytes(chunk_bytes))
 
 
+class _State(Enum):
+    SAME = 1
+    DATA = 2
+    ZERO = 3
+
+
 class _Comparer:
     def __init__(self, repository: Repository, handles: Handles, root: DiskRoot | None) -> None:
-        self._chunk_id: Callable[[bytes | memoryview], ChunkId | None] = repository.chunk_id
+        self._repository = repository
         self._chunk_bytes = repository.chunk_size_bytes
         self._reader = repository.reader()
         self._handles = handles
@@ -77,14 +88,26 @@ class _Comparer:
         return Compared(place.end_bytes, place.length_bytes, list(self._unlike(place, data)))
 
     def _unlike(self, place: Extent, data: bytes) -> Iterator[Difference]:
-        """The chunks of a piece whose ids are others than the root's; neighbours are not joined."""
+        """The chunks of a piece whose ids are others than the root's."""
+        for state, numbers in groupby(enumerate(self._states(place, data)), key=lambda found: found[1]):
+            if state is not _State.SAME:
+                first, *_ = run = [number for number, _ in numbers]
+                start, end = first * self._chunk_bytes, min((run[-1] + 1) * self._chunk_bytes, len(data))
+                content = data[start:end] if state is _State.DATA else None
+                yield Difference(place.offset_bytes + start, end - start, content)
+
+    def _states(self, place: Extent, data: bytes) -> Iterator[_State]:
+        """What each chunk of a piece is beside the root's."""
         view = memoryview(data)
         for number, known in enumerate(self._known_ids(place)):
             chunk = view[number * self._chunk_bytes : (number + 1) * self._chunk_bytes]
-            found = self._chunk_id(chunk)
-            if found != known:
-                offset = place.offset_bytes + number * self._chunk_bytes
-                yield Difference(offset, len(chunk), bytes(chunk) if found else None)
+            yield self._state(chunk, known)
+
+    def _state(self, chunk: memoryview, known: ChunkId | None) -> _State:
+        if known is None:  # no hash is needed to see whether it is zeros
+            return _State.SAME if self._repository.is_zero(chunk) else _State.DATA
+        found = self._repository.chunk_id(chunk)
+        return _State.SAME if found == known else _State.DATA if found else _State.ZERO
 
     def _known_ids(self, place: Extent) -> list[ChunkId | None]:
         count = -(-place.length_bytes // self._chunk_bytes)

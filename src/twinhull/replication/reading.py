@@ -88,7 +88,7 @@ class _Reading:
                 for difference in found.differences:
                     self._put(difference.offset_bytes, difference.length_bytes, difference.data)
                     changed_bytes += difference.length_bytes
-                    missed_bytes += _missed(hinted, difference)
+                    missed_bytes += _missed(hinted, difference, self._chunk_bytes)
                 self._tell(found.end_bytes, size)
         return DiskRead(self._disk.key, self._sink.finish(), COMPARED, read_bytes, changed_bytes, missed_bytes)
 
@@ -131,5 +131,8 @@ class _Hinted:
         return at >= 0 and place.end_bytes <= self._places[at].end_bytes
 
 
-def _missed(hinted: _Hinted | None, difference: Difference) -> int:
-    return difference.length_bytes if hinted and not hinted.covers(difference.place) else 0
+def _missed(hinted: _Hinted | None, difference: Difference, chunk_bytes: int) -> int:
+    if not hinted:
+        return 0
+    chunks = pieces([difference.place], chunk_bytes)
+    return sum(chunk.length_bytes for chunk in chunks if not hinted.covers(chunk))

@@ -1,5 +1,6 @@
 """Chunks by id: found in the index, fetched from their packs, opened, checked, and kept for a while.
 
+What is fetched and opened is a payload, with the chunks that were written together; each read checks its own chunk.
 A chunk that fails its check is looked for in the other copies that the index knows, then in packs that no index lists,
 and only then called lost.
 """
@@ -7,8 +8,8 @@ and only then called lost.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, pairwise
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -16,20 +17,21 @@ from twinhull.model.units import KIB, MIB
 from twinhull.repository.errors import ChunkLost, ObjectMissing, RepositoryDamaged
 from twinhull.repository.ids import ChunkId, ChunkKind
 from twinhull.repository.index import Index
-from twinhull.repository.index_table import Place
+from twinhull.repository.index_table import PayloadKey, Place, order_in_packs, payload_of
 from twinhull.repository.keys import Keys
-from twinhull.repository.packs import MAX_PAYLOAD_OVERHEAD_BYTES, open_chunk
+from twinhull.repository.packs import chunk_in, max_payload_bytes, open_payload
 from twinhull.repository.store.cached import is_worth_another_read
 from twinhull.repository.store.contract import Store
-from twinhull.repository.tree import MAX_NODE_BYTES, Slots, decode_node
+from twinhull.repository.tree import Slots, decode_node
 
 CACHED_NODE_COUNT = 4096
 CACHED_DATA_BYTES = 64 * MIB
 MAX_FETCH_BYTES = 8 * MIB
 """The most that is fetched from a pack in one request."""
 MAX_GAP_BYTES = 64 * KIB
-"""Two chunks of a pack that lie no farther apart are fetched in one request."""
+"""Two payloads of a pack that lie no farther apart are fetched in one request."""
 
+_Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 
@@ -41,68 +43,65 @@ class Chunks:
         self._keys = keys
         self._index = index
         self._chunk_size_bytes = chunk_size_bytes
-        self._nodes = _Cache[Slots](CACHED_NODE_COUNT)
-        self._data = _Cache[bytes](max(CACHED_DATA_BYTES // chunk_size_bytes, 2))
+        self._nodes = _Cache[ChunkId, Slots](CACHED_NODE_COUNT, lambda _: 1)
+        self._payloads = _Cache[PayloadKey, bytes](CACHED_DATA_BYTES, len)
 
     def node(self, chunk_id: ChunkId, level: int) -> Slots:
         """The children of a tree node; raises ChunkLost."""
         slots = self._nodes.get(chunk_id)
         if slots is None:
-            slots = decode_node(self._load(chunk_id, MAX_NODE_BYTES), level)
+            slots = decode_node(bytes(self._load(chunk_id, ChunkKind.NODE)), level)
             self._nodes.put(chunk_id, slots)
         return slots
 
-    def data(self, chunk_id: ChunkId) -> bytes:
-        """A data chunk's content; raises ChunkLost."""
-        content = self._data.get(chunk_id)
-        if content is None:
-            content = self._load(chunk_id, self._chunk_size_bytes)
-            self._data.put(chunk_id, content)
-        return content
-
-    def data_of(self, chunk_ids: Iterable[ChunkId]) -> dict[ChunkId, bytes]:
-        """The content of many data chunks, with few requests to the store; raises ChunkLost."""
-        found: dict[ChunkId, bytes] = {}
-        missing: list[ChunkId] = []
+    def data_of(self, chunk_ids: Iterable[ChunkId]) -> dict[ChunkId, memoryview]:
+        """The content of data chunks, with few requests to the store; raises ChunkLost."""
+        found: dict[ChunkId, memoryview] = {}
+        missing: list[Place] = []
         for chunk_id in dict.fromkeys(chunk_ids):
-            content = self._data.get(chunk_id)
-            if content is None:
-                missing.append(chunk_id)
+            place = self._index.find(chunk_id)
+            if place is None or not self._is_sound(place):
+                found[chunk_id] = self._load(chunk_id, ChunkKind.DATA)
+            elif payload := self._payloads.get(payload_of(place)):
+                found[chunk_id] = self._chunk(place, payload)
             else:
-                found[chunk_id] = content
-        for chunk_id, content in self._fetch_many(missing):
-            found[chunk_id] = content
-            self._data.put(chunk_id, content)
+                missing.append(place)
+        missing.sort(key=order_in_packs)
+        for run in _runs(missing):
+            found |= self._fetch_run(run)
         return found
 
-    def fetch(self, place: Place) -> bytes:
+    def fetch(self, place: Place) -> memoryview:
         """The content of one stored copy, past the caches in memory; raises RepositoryDamaged, ObjectMissing."""
-        self._check_length(place)
+        return self.fetch_together([place])[0]
+
+    def fetch_together(self, places: Sequence[Place]) -> list[memoryview]:
+        """As ``fetch``, of copies in one payload."""
+        if not self._is_sound(places[0]):
+            # No index, however it came about, makes us fetch more than a payload can take.
+            raise RepositoryDamaged(f"The index says that a chunk takes {places[0].entry.length_bytes} bytes.")
         try:
-            return self._fetch(place)
+            return self._fetch(places)
         except RepositoryDamaged:
-            if not is_worth_another_read(self._store, place.pack.name):
+            if not is_worth_another_read(self._store, places[0].pack.name):
                 raise
-            return self._fetch(place)
+            return self._fetch(places)
 
-    def _fetch(self, place: Place) -> bytes:
-        entry = place.entry
-        sealed = self._store.read_range(place.pack.name, entry.offset_bytes, entry.length_bytes)
-        return open_chunk(self._keys, place.pack, entry, sealed, self._limit(place))
+    def _fetch(self, places: Sequence[Place]) -> list[memoryview]:
+        pack, entry, size = places[0].pack, places[0].entry, self._chunk_size_bytes
+        sealed = self._store.read_range(pack.name, entry.offset_bytes, entry.length_bytes)
+        content = open_payload(self._keys, pack, entry, sealed, size)
+        return [chunk_in(self._keys, pack, place.entry, content, size) for place in places]
 
-    def _check_length(self, place: Place) -> None:
-        """No index, however it came about, makes us fetch more than a chunk can take."""
-        if place.entry.length_bytes > self._limit(place) + MAX_PAYLOAD_OVERHEAD_BYTES:
-            raise RepositoryDamaged(f"The index says that a chunk takes {place.entry.length_bytes} bytes.")
+    def _is_sound(self, place: Place) -> bool:
+        return place.entry.length_bytes <= max_payload_bytes(place.pack.kind, self._chunk_size_bytes)
 
-    def _limit(self, place: Place) -> int:
-        return MAX_NODE_BYTES if place.pack.kind is ChunkKind.NODE else self._chunk_size_bytes
-
-    def _load(self, chunk_id: ChunkId, max_bytes: int) -> bytes:
+    def _load(self, chunk_id: ChunkId, kind: ChunkKind) -> memoryview:
+        """The first good copy of a chunk, wherever it is."""
         for is_last_hope in (False, True):
             for place in list(self._index.find_all(chunk_id)):
                 try:
-                    if self._limit(place) <= max_bytes:
+                    if place.pack.kind is kind:
                         return self.fetch(place)
                 except (RepositoryDamaged, ObjectMissing):
                     continue
@@ -114,35 +113,36 @@ class Chunks:
             hint="'repository verify' lists the points that miss it; other points are not touched by this.",
         )
 
-    def _fetch_many(self, chunk_ids: Sequence[ChunkId]) -> Iterator[tuple[ChunkId, bytes]]:
-        places = []
-        for chunk_id in chunk_ids:
-            place = self._index.find(chunk_id)
-            if place is None or place.entry.length_bytes > self._limit(place) + MAX_PAYLOAD_OVERHEAD_BYTES:
-                yield chunk_id, self._load(chunk_id, self._chunk_size_bytes)
-            else:
-                places.append(place)
-        places.sort(key=lambda place: (place.pack.pack_id, place.entry.offset_bytes))
-        for run in _runs(places):
-            yield from self._fetch_run(run)
-
-    def _fetch_run(self, run: Sequence[Place]) -> Iterator[tuple[ChunkId, bytes]]:
+    def _fetch_run(self, run: Sequence[Place]) -> dict[ChunkId, memoryview]:
         start = run[0].entry.offset_bytes
-        length = _end(run[-1]) - start
         try:
-            sealed = memoryview(self._store.read_range(run[0].pack.name, start, length))
+            fetched = memoryview(self._store.read_range(run[0].pack.name, start, _end(run[-1]) - start))
         except ObjectMissing:
-            sealed = memoryview(b"")
-        for place in run:
-            offset = place.entry.offset_bytes - start
-            part = sealed[offset : offset + place.entry.length_bytes]
-            yield place.entry.chunk_id, self._opened(place, bytes(part))
+            fetched = memoryview(b"")
+        found: dict[ChunkId, memoryview] = {}
+        for _, sharing in groupby(run, key=payload_of):
+            places = list(sharing)
+            entry = places[0].entry
+            offset = entry.offset_bytes - start
+            content = self._opened(places[0], bytes(fetched[offset : offset + entry.length_bytes]))
+            found |= {place.entry.chunk_id: self._chunk(place, content) for place in places}
+        return found
 
     def _opened(self, place: Place, sealed: bytes) -> bytes:
+        """A payload's content, empty where it is damaged."""
         try:
-            return open_chunk(self._keys, place.pack, place.entry, sealed, self._chunk_size_bytes)
+            content = open_payload(self._keys, place.pack, place.entry, sealed, self._chunk_size_bytes)
         except RepositoryDamaged:
-            return self._load(place.entry.chunk_id, self._chunk_size_bytes)
+            return b""
+        self._payloads.put(payload_of(place), content)
+        return content
+
+    def _chunk(self, place: Place, payload: bytes) -> memoryview:
+        """A data chunk of an opened payload, or where it is not what it should be, of another copy."""
+        try:
+            return chunk_in(self._keys, place.pack, place.entry, payload, self._chunk_size_bytes)
+        except RepositoryDamaged:
+            return self._load(place.entry.chunk_id, ChunkKind.DATA)
 
 
 def _end(place: Place) -> int:
@@ -156,30 +156,35 @@ def _runs(places: Sequence[Place]) -> Iterator[Sequence[Place]]:
     start = 0
     for number, (one, next_one) in enumerate(pairwise(places), 1):
         is_near = one.pack == next_one.pack and next_one.entry.offset_bytes - _end(one) <= MAX_GAP_BYTES
-        if not is_near or _end(next_one) - places[start].entry.offset_bytes > MAX_FETCH_BYTES:
+        is_large = _end(next_one) - places[start].entry.offset_bytes > MAX_FETCH_BYTES
+        if not is_near or (is_large and payload_of(one) != payload_of(next_one)):
             yield places[start:number]
             start = number
     yield places[start:]
 
 
-class _Cache(Generic[_Value]):
-    """The values used last, by chunk id."""
+class _Cache(Generic[_Key, _Value]):
+    """The values used last, as many as weigh no more than the capacity together."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, weigh: Callable[[_Value], int]) -> None:
         self._capacity = capacity
-        self._values: OrderedDict[ChunkId, _Value] = OrderedDict()
+        self._weigh = weigh
+        self._weight = 0
+        self._values: OrderedDict[_Key, _Value] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, chunk_id: ChunkId) -> _Value | None:
+    def get(self, key: _Key) -> _Value | None:
         with self._lock:
-            value = self._values.get(chunk_id)
+            value = self._values.get(key)
             if value is not None:
-                self._values.move_to_end(chunk_id)
+                self._values.move_to_end(key)
             return value
 
-    def put(self, chunk_id: ChunkId, value: _Value) -> None:
+    def put(self, key: _Key, value: _Value) -> None:
         with self._lock:
-            self._values[chunk_id] = value
-            self._values.move_to_end(chunk_id)
-            while len(self._values) > self._capacity:
-                self._values.popitem(last=False)
+            replaced = self._values.pop(key, None)
+            self._values[key] = value
+            self._weight += self._weigh(value) - (self._weigh(replaced) if replaced is not None else 0)
+            while self._weight > self._capacity and len(self._values) > 1:
+                _, dropped = self._values.popitem(last=False)
+                self._weight -= self._weigh(dropped)

@@ -167,7 +167,7 @@ class Collector:
             return None
         chosen = packs_to_empty(usage, waits.last.packs.keys())
         emptied = chosen if is_dry_run else self._emptied(usage, chosen)
-        unused = [pack_id for pack_id in usage.packs if not usage.used_bytes[pack_id]]
+        unused = [pack_id for pack_id in usage.packs if not usage.used_counts[pack_id]]
         packs = waits.packs([*unused, *emptied])
         state = CollectionState(waits.last.number + 1, started[0], packs, removals, final, marks)
         over_packs = {pack_id for pack_id, seconds in packs.items() if waits.is_over(seconds)}
@@ -252,7 +252,7 @@ class Collector:
         usage = decision.usage
         for point_id in stoppable(decision.state.final, self.check, 1):
             self.catalog.forget(point_id)
-        used = [pack_id for pack_id in usage.packs if usage.used_bytes[pack_id]]
+        used = [pack_id for pack_id in usage.packs if usage.used_counts[pack_id]]
         rewrite_index(self.store, self.index, decision.expired, used, self.check)
         for pack_id in stoppable(sorted(decision.expired), self.check, 1):
             self.store.delete(usage.packs[pack_id].name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import merge
+from itertools import groupby
 
 from twinhull.model.units import MIB
 from twinhull.repository.chunks import Chunks
@@ -11,7 +12,7 @@ from twinhull.repository.compression import encode
 from twinhull.repository.errors import ObjectMissing, RepositoryDamaged
 from twinhull.repository.ids import ChunkKind, PackId
 from twinhull.repository.index import Index
-from twinhull.repository.index_table import IndexTable, Place
+from twinhull.repository.index_table import IndexTable, Place, order_in_packs, payload_of
 from twinhull.repository.lanes import Lanes
 from twinhull.repository.packing import Packer
 from twinhull.repository.packs import MAX_PACK_CHUNKS, TARGET_PACK_BYTES
@@ -34,8 +35,8 @@ MAX_LANES = 4
 
 def packs_to_empty(usage: Usage, condemned: Collection[PackId]) -> list[PackId]:
     """The packs whose used chunks are better kept elsewhere, as many as one run may copy."""
-    used = [pack_id for pack_id in sorted(usage.packs) if usage.used_bytes[pack_id] and pack_id not in condemned]
-    chosen = [pack_id for pack_id in used if usage.used_bytes[pack_id] < MIN_USED_SHARE * usage.total_bytes[pack_id]]
+    used = [pack_id for pack_id in sorted(usage.packs) if usage.used_counts[pack_id] and pack_id not in condemned]
+    chosen = [pack_id for pack_id in used if usage.used_counts[pack_id] < MIN_USED_SHARE * usage.counts[pack_id]]
     for kind in ChunkKind:
         small = [
             pack_id
@@ -48,7 +49,7 @@ def packs_to_empty(usage: Usage, condemned: Collection[PackId]) -> list[PackId]:
     bytes_left, chunks_left = MAX_COPIED_BYTES, MAX_COPIED_CHUNKS
     fitting = []
     for pack_id in dict.fromkeys(chosen):
-        bytes_left -= usage.used_bytes[pack_id]
+        bytes_left -= usage.used_bytes(pack_id)
         chunks_left -= usage.used_counts[pack_id]
         if bytes_left < 0 or chunks_left < 0:
             break
@@ -61,7 +62,8 @@ def copy_out(
 ) -> list[PackId]:
     """Store the used chunks of packs anew; returns the packs that hold nothing used any more.
 
-    A pack with a chunk that cannot be read is left as it is: whoever repairs it needs what is left.
+    Chunks that were compressed together stay together. A pack with a chunk that cannot be read is left as it is:
+    whoever repairs it needs what is left.
     """
     places: dict[PackId, list[Place]] = {pack_id: [] for pack_id in pack_ids}
     for place in stoppable(usage.used_places(places), check):
@@ -69,15 +71,26 @@ def copy_out(
     emptied = []
     for pack_id, wanted in places.items():
         try:
-            for place in stoppable(wanted, check, 1):
-                content = chunks.fetch(place)
-                if packer.claim(place.entry.chunk_id):
-                    packer.add(place.pack.kind, place.entry.chunk_id, encode(content, level))
+            wanted.sort(key=order_in_packs)
+            for _, shared in groupby(wanted, key=payload_of):
+                check()
+                _copy_payload(chunks, packer, list(shared), level)
         except (RepositoryDamaged, ObjectMissing):
             continue
         emptied.append(pack_id)
     packer.flush()
     return emptied
+
+
+def _copy_payload(chunks: Chunks, packer: Packer, places: Sequence[Place], level: int) -> None:
+    contents = chunks.fetch_together(places)
+    copied = {
+        place.entry.chunk_id: content
+        for place, content in zip(places, contents, strict=True)
+        if packer.claim(place.entry.chunk_id)
+    }
+    if copied:
+        packer.add(places[0].pack.kind, list(copied), encode(b"".join(copied.values()), level))
 
 
 def rewrite_index(

@@ -5,7 +5,8 @@ Content of the sealed object::
     entry count u32 | pack count u32 | replaced count u32 | 0 u32
     packs     (40 bytes each): pack id 32 | kind u8 | 0 u8 | key number u16 | size u32
     replaced  (32 bytes each): the salt in the name of an index object that this one makes superfluous
-    entries   (44 bytes each), sorted by chunk id: chunk id 32 | pack number u32 | offset u32 | length u32
+    entries   (44 bytes each), sorted by chunk id:
+              chunk id 32 | pack number u24, position in the payload u8 | offset u32 | length u32
 
 A large one is unsealed into a file without a name and mapped, so that it takes address space but no memory of its own.
 Small ones are kept as they are: every sync leaves one, and each mapped file takes a file descriptor.
@@ -36,6 +37,7 @@ MAX_HELD_BYTES = 256 * KIB
 _COUNTS = struct.Struct("<IIII")
 _PACK = struct.Struct("<32sBxHI")
 _ENTRY = struct.Struct("<32sIII")
+_NUMBER_BITS = 24
 _REPLACED_BYTES = 32
 _PREFIX = struct.Struct(">Q")
 GUESS_REACH = 4
@@ -48,6 +50,20 @@ class Place:
 
     pack: PackInfo
     entry: Entry
+
+
+PayloadKey = tuple[PackId, int]
+"""A payload, by its pack and its offset there."""
+
+
+def payload_of(place: Place) -> PayloadKey:
+    """The payload that holds a copy."""
+    return place.pack.pack_id, place.entry.offset_bytes
+
+
+def order_in_packs(place: Place) -> tuple[PackId, int, int]:
+    """The key that sorts copies as they lie: pack by pack, payload by payload."""
+    return place.pack.pack_id, place.entry.offset_bytes, place.entry.position
 
 
 class TableBuilder:
@@ -73,7 +89,8 @@ class TableBuilder:
             raise ValueError("too many entries for one index object")
         number = self._packs.setdefault(place.pack, len(self._packs))
         entry = place.entry
-        self._rows.append(_ENTRY.pack(entry.chunk_id, number, entry.offset_bytes, entry.length_bytes))
+        where = number | entry.position << _NUMBER_BITS
+        self._rows.append(_ENTRY.pack(entry.chunk_id, where, entry.offset_bytes, entry.length_bytes))
 
     def content(self, replaced: Sequence[bytes] = ()) -> bytes:
         """The table; ``replaced`` are the salts of the index objects that it makes superfluous."""
@@ -123,10 +140,11 @@ class IndexTable:
 
     def place(self, position: int) -> Place:
         """The entry at a position."""
-        chunk_id, number, offset, length = self.rows.row(position)
+        chunk_id, where, offset, length = self.rows.row(position)
+        number, among = where & ((1 << _NUMBER_BITS) - 1), where >> _NUMBER_BITS
         if number >= len(self.packs):
             raise RepositoryDamaged(f"The index '{self.name}' names a pack that it does not list.")
-        return Place(self.packs[number], Entry(ChunkId(chunk_id), offset, length))
+        return Place(self.packs[number], Entry(ChunkId(chunk_id), offset, length, among))
 
     def places(self) -> Iterator[Place]:
         """Every entry, in order of ids."""

@@ -5,6 +5,7 @@ A pack is stored before an index object names it, and both before a point is pub
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import BoundedSemaphore, Lock
 
@@ -14,10 +15,9 @@ from twinhull.repository.ids import PACK_ID_BYTES, ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
 from twinhull.repository.index_table import Place
 from twinhull.repository.keys import Keys
-from twinhull.repository.packs import PackBuilder, SealedPack, open_chunk
+from twinhull.repository.packs import PackBuilder, SealedPack, by_payload, chunk_in, open_payload
 from twinhull.repository.stats import StatsCounter
 from twinhull.repository.store.contract import Store
-from twinhull.repository.tree import MAX_NODE_BYTES
 
 MAX_PACKS_UNDER_WAY = 3
 """Packs that are being checked or stored at one time; with the two being filled, it bounds the memory."""
@@ -59,14 +59,14 @@ class Packer:
         """The content of a claimed tree node that the index does not have yet."""
         return self._claimed.get(chunk_id)
 
-    def add(self, kind: ChunkKind, chunk_id: ChunkId, payload: bytes) -> None:
-        """Take an encoded chunk; waits while too many packs are under way. Raises the first error of any pack."""
+    def add(self, kind: ChunkKind, chunk_ids: Sequence[ChunkId], payload: bytes) -> None:
+        """Take these chunks' encoded payload; waits while too many packs are under way. Raises the first error."""
         with self._lock:
             self._raise_failure()
             if kind not in self._filling:
                 self._filling[kind] = PackBuilder(self._keys, kind, PackId(self._ports.randomness.token(PACK_ID_BYTES)))
             pack = self._filling[kind]
-            number = pack.reserve(chunk_id, len(payload))
+            number = pack.reserve(chunk_ids, len(payload))
             is_full = pack.is_full
             if is_full:
                 del self._filling[kind]
@@ -130,10 +130,12 @@ class Packer:
 
     def _check(self, pack: SealedPack) -> None:
         """Read every chunk back before it leaves memory: what is stored is what was meant, or the capture fails."""
-        limit = MAX_NODE_BYTES if pack.info.kind is ChunkKind.NODE else self._chunk_size_bytes
-        for entry, sealed in zip(pack.entries, pack.parts[1:], strict=False):
+        size = self._chunk_size_bytes
+        for entries, sealed in zip(by_payload(pack.entries), pack.parts[1:-2], strict=True):
             try:
-                open_chunk(self._keys, pack.info, entry, sealed, limit)
+                content = open_payload(self._keys, pack.info, entries[0], sealed, size)
+                for entry in entries:
+                    chunk_in(self._keys, pack.info, entry, content, size)
             except RepositoryDamaged:
                 raise RepositoryDamaged(
                     "A chunk came out of compression and encryption as something else; nothing was published.",

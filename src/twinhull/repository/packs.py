@@ -4,16 +4,18 @@
 
     header 48 | payload, payload, … | footer (sealed entries) | footer length u32 | "PACK-END"
 
-A payload is one byte of encoding (0 plain, 1 zstd), then the content, sealed by the pack's key with the payload's
-offset in the pack as nonce: offsets in a pack differ and a pack's key seals one pack, so no nonce is used twice.
+A payload holds a tree node, or data chunks that were written together, one behind the other: they are compressed as
+one. It is one byte of encoding (0 plain, 1 zstd), then the content, sealed by the pack's key with the payload's offset
+in the pack as nonce: offsets in a pack differ and a pack's key seals one pack, so no nonce is used twice.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from threading import Condition
 
 from cryptography.exceptions import InvalidTag
@@ -25,13 +27,18 @@ from twinhull.repository.errors import RepositoryDamaged
 from twinhull.repository.ids import PACK_ID_BYTES, ChunkId, ChunkKind, PackId
 from twinhull.repository.keys import Keys
 from twinhull.repository.store.contract import Store
+from twinhull.repository.tree import MAX_NODE_BYTES
 
 TARGET_PACK_BYTES = 16 * MIB
-"""A pack is closed when its payloads have reached this; it is larger by at most one chunk and the footer."""
+"""A pack is closed when its payloads have reached this; it is larger by at most one payload and the footer."""
 
 MAX_PACK_CHUNKS = 1 << 14
-"""A pack is closed at so many chunks, too: chunks may be packed to a few bytes, and their list has to be read whole."""
-MAX_PAYLOAD_OVERHEAD_BYTES = 1 + TAG_BYTES
+"""A pack is closed at about so many chunks, too: they may be packed to a few bytes, and their list is read whole."""
+MAX_PAYLOAD_CHUNKS = 256
+"""So many chunks may share a payload: a chunk's position in it takes a byte of the index."""
+PAYLOAD_CONTENT_BYTES = MIB
+"""The content of a payload with more than one chunk: what a reader of one chunk has to fetch (docs/adr/0012)."""
+_OVERHEAD_BYTES = 1 + TAG_BYTES
 """A payload is never longer than its content and this: what does not compress is kept plain."""
 _ENTRY = struct.Struct("<32sII")
 _TRAILER = struct.Struct("<I8s")
@@ -44,11 +51,12 @@ _FOOTER_NONCE = b"\xff" * 12
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a chunk is in its pack: a byte range of sealed payload."""
+    """Where a chunk is in its pack: a byte range of sealed payload, and which of the payload's chunks it is, from 0."""
 
     chunk_id: ChunkId
     offset_bytes: int
     length_bytes: int
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,7 @@ class PackBuilder:
         self._key_number = keys.number
         self._cipher = keys.cipher(object_kind(kind).purpose, pack_id, self._key_number)
         self._parts = [bytes(Header(object_kind(kind), pack_id, self._key_number))]
+        self._offsets: list[int] = []
         self._entries: list[Entry] = []
         self._end = HEADER.size
         self._unsealed = 0
@@ -109,20 +118,21 @@ class PackBuilder:
         """Whether it is to be closed."""
         return self._end - HEADER.size >= TARGET_PACK_BYTES or len(self._entries) >= MAX_PACK_CHUNKS
 
-    def reserve(self, chunk_id: ChunkId, payload_bytes: int) -> int:
-        """A place behind the last one, by its number; its payload must be sealed."""
-        entry = Entry(chunk_id, self._end, payload_bytes + TAG_BYTES)
-        self._entries.append(entry)
+    def reserve(self, chunk_ids: Sequence[ChunkId], payload_bytes: int) -> int:
+        """A place behind the last one, by its number, for a payload of these chunks; it must be sealed."""
+        length = payload_bytes + TAG_BYTES
+        self._entries += [Entry(found, self._end, length, position) for position, found in enumerate(chunk_ids)]
+        self._offsets.append(self._end)
         self._parts.append(b"")
-        self._end += entry.length_bytes
+        self._end += length
         with self._changed:
             self._unsealed += 1
-        return len(self._entries) - 1
+        return len(self._offsets) - 1
 
     def seal(self, number: int, payload: bytes) -> None:
         """Put the payload into its place; one that cannot be sealed is found out by who checks the pack."""
         try:
-            self._parts[number + 1] = self._cipher.encrypt(_nonce(self._entries[number].offset_bytes), payload, None)
+            self._parts[number + 1] = self._cipher.encrypt(_nonce(self._offsets[number]), payload, None)
         finally:
             with self._changed:
                 self._unsealed -= 1
@@ -140,21 +150,45 @@ class PackBuilder:
         return SealedPack(info, [*self._parts, footer, trailer], self._entries)
 
 
-def open_chunk(keys: Keys, pack: PackInfo, entry: Entry, sealed: bytes, max_content_bytes: int) -> bytes:
-    """A chunk's content from its sealed payload, checked against its id; raises RepositoryDamaged.
+def payload_chunks(chunk_size_bytes: int) -> int:
+    """How many data chunks are put into one payload at most."""
+    return min(max(PAYLOAD_CONTENT_BYTES // chunk_size_bytes, 1), MAX_PAYLOAD_CHUNKS)
 
-    A data chunk has exactly ``max_content_bytes``, a tree node at most that.
-    """
+
+def max_payload_bytes(kind: ChunkKind, chunk_size_bytes: int) -> int:
+    """The longest sealed payload in a pack of that kind."""
+    return _max_content_bytes(kind, chunk_size_bytes) + _OVERHEAD_BYTES
+
+
+def by_payload(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """The entries of one pack, in order of offsets, together where they share a payload."""
+    return (list(shared) for _, shared in groupby(entries, key=lambda entry: entry.offset_bytes))
+
+
+def open_payload(keys: Keys, pack: PackInfo, entry: Entry, sealed: bytes, chunk_size_bytes: int) -> bytes:
+    """The content of a sealed payload, that of one chunk or of several; raises RepositoryDamaged, naming the entry."""
     try:
         cipher = keys.cipher(object_kind(pack.kind).purpose, pack.pack_id, pack.key_number)
         payload = cipher.decrypt(_nonce(entry.offset_bytes), sealed, None)
-        content = compression.decode(payload, max_content_bytes)
+        return compression.decode(payload, _max_content_bytes(pack.kind, chunk_size_bytes))
     except (InvalidTag, ValueError, IndexError):  # the last one: of a key that is not known here
         raise _damaged_chunk(pack, entry) from None
-    is_short = pack.kind is ChunkKind.DATA and len(content) != max_content_bytes
-    if is_short or keys.chunk_id(pack.kind, content) != entry.chunk_id:
+
+
+def chunk_in(keys: Keys, pack: PackInfo, entry: Entry, content: bytes, chunk_size_bytes: int) -> memoryview:
+    """A chunk in a payload's content, checked against its id; raises RepositoryDamaged."""
+    found = memoryview(content)
+    if pack.kind is ChunkKind.DATA:
+        start = entry.position * chunk_size_bytes
+        found = found[start : start + chunk_size_bytes]
+    is_short = pack.kind is ChunkKind.DATA and len(found) != chunk_size_bytes
+    if is_short or keys.chunk_id(pack.kind, found) != entry.chunk_id:
         raise _damaged_chunk(pack, entry)
-    return content
+    return found
+
+
+def _max_content_bytes(kind: ChunkKind, chunk_size_bytes: int) -> int:
+    return MAX_NODE_BYTES if kind is ChunkKind.NODE else payload_chunks(chunk_size_bytes) * chunk_size_bytes
 
 
 def read_footer(keys: Keys, store: Store, pack_id: PackId) -> tuple[PackInfo, list[Entry]]:
@@ -196,18 +230,25 @@ def _kind_of(keys: Keys, head: bytes, pack_id: PackId, name: str) -> tuple[Chunk
 def _entries(table: bytes) -> Iterator[Entry]:
     if len(table) % _ENTRY.size:
         return
+    last = Entry(ChunkId(b""), 0, 0)
     for chunk_id, offset, length in _ENTRY.iter_unpack(table):
-        yield Entry(ChunkId(chunk_id), offset, length)
+        is_shared = (offset, length) == (last.offset_bytes, last.length_bytes)
+        last = Entry(ChunkId(chunk_id), offset, length, last.position + 1 if is_shared else 0)
+        yield last
 
 
 def _fits(entries: Sequence[Entry], footer_offset: int) -> bool:
-    """Whether the entries follow one another from the header to the footer without a gap."""
-    offset = HEADER.size
+    """Whether the payloads follow one another from the header to the footer without a gap."""
+    end = HEADER.size
     for entry in entries:
-        if entry.offset_bytes != offset or entry.length_bytes <= TAG_BYTES:
+        if entry.position:
+            is_next = entry.position < MAX_PAYLOAD_CHUNKS
+        else:
+            is_next = entry.offset_bytes == end and entry.length_bytes > TAG_BYTES
+            end += entry.length_bytes
+        if not is_next:
             return False
-        offset += entry.length_bytes
-    return bool(entries) and offset == footer_offset
+    return bool(entries) and end == footer_offset
 
 
 def _nonce(offset_bytes: int) -> bytes:

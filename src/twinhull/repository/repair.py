@@ -192,7 +192,7 @@ def _keep_the_rest(repository: Repository, bad: Collection[PackId], avoided: Con
 def _good_copy(repository: Repository, chunk_id: ChunkId) -> bytes | None:
     for place in list(repository.index.find_all(chunk_id)):
         try:
-            return repository.chunks.fetch(place)
+            return bytes(repository.chunks.fetch(place))
         except (RepositoryDamaged, ObjectMissing):
             continue
     return None

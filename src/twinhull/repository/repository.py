@@ -315,12 +315,16 @@ class Repository:
         """Where a disk differs from an older one, with ``is_zero`` as the new one has it; see ``Reader.diff``."""
         return self.reader().diff(old, new)
 
+    def is_zero(self, data: bytes | memoryview) -> bool:
+        """Whether a chunk, or the beginning of one, is zeros."""
+        return self._zeros.startswith(data)
+
     def chunk_id(self, data: bytes | memoryview) -> ChunkId | None:
         """The id that a chunk of this content has, None for zeros; a short last piece is filled up with zeros."""
         size = self.chunk_size_bytes
         if len(data) > size:
             raise ValueError(f"a chunk has at most {size} bytes")
-        if self._zeros.startswith(data):
+        if self.is_zero(data):
             return None
         content = data if len(data) == size else bytes(data).ljust(size, b"\0")
         return self.keys.chunk_id(ChunkKind.DATA, content)

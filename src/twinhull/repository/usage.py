@@ -20,14 +20,16 @@ from twinhull.repository.tree import Shape
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Every pack that any index or footer tells of, and how many bytes of its payloads are used, and there."""
+    """Every pack that any index or footer tells of, and how many of its chunks are used, and there."""
 
     marks: Marks
     packs: dict[PackId, PackInfo] = field(default_factory=dict)
-    used_bytes: defaultdict[PackId, int] = field(default_factory=lambda: defaultdict(int))
-    total_bytes: defaultdict[PackId, int] = field(default_factory=lambda: defaultdict(int))
+    counts: defaultdict[PackId, int] = field(default_factory=lambda: defaultdict(int))
     used_counts: defaultdict[PackId, int] = field(default_factory=lambda: defaultdict(int))
-    """How many of its chunks are used."""
+
+    def used_bytes(self, pack_id: PackId) -> int:
+        """About how many bytes of a pack are used: its chunks' share of it."""
+        return self.packs[pack_id].size_bytes * self.used_counts[pack_id] // self.counts[pack_id]
 
     def used_places(self, pack_ids: Collection[PackId]) -> Iterator[Place]:
         """The used chunks in some packs."""
@@ -55,10 +57,9 @@ def measure_usage(
         mark_disks(chunks, marks, disks, _refuse, check=check)
     usage = Usage(marks)
     for place, is_used in stoppable(marks.places(), check):
-        pack_id, length = place.pack.pack_id, place.entry.length_bytes
+        pack_id = place.pack.pack_id
         usage.packs[pack_id] = place.pack
-        usage.total_bytes[pack_id] += length
-        usage.used_bytes[pack_id] += length if is_used else 0
+        usage.counts[pack_id] += 1
         usage.used_counts[pack_id] += is_used
     return usage
 

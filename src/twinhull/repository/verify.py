@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from twinhull.model.machine import PointId
 from twinhull.model.ports import Randomness
@@ -25,16 +26,16 @@ from twinhull.repository.errors import (
     RepositoryVersionTooNew,
     StoreError,
 )
-from twinhull.repository.ids import ChunkId, ChunkKind, PackId
+from twinhull.repository.ids import ChunkId, PackId
 from twinhull.repository.index import Index
-from twinhull.repository.index_table import Place
+from twinhull.repository.index_table import Place, order_in_packs, payload_of
 from twinhull.repository.key_objects import check_signed
 from twinhull.repository.keys import Keys
 from twinhull.repository.marking import Marks, chunk_ids_of, mark_disks
-from twinhull.repository.packs import PackInfo, open_chunk, pack_id_in, pack_name, read_footer
+from twinhull.repository.packs import PackInfo, chunk_in, open_payload, pack_id_in, pack_name, read_footer
 from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.store.contract import CONFIG_NAME, Store, numbered
-from twinhull.repository.tree import MAX_NODE_BYTES, Shape
+from twinhull.repository.tree import Shape
 
 _DAMAGE = (RepositoryDamaged, RepositoryVersionTooNew)
 """What is found of an object that was read. That the store failed is no finding, and is raised."""
@@ -202,15 +203,22 @@ class Verifier:
         except _DAMAGE as error:
             found.append((None, error.message))
             places = [place for table in self.index.tables for place in table.places() if place.pack.pack_id == pack_id]
-        for place in places:
-            entry = place.entry
-            sealed = bytes(data[entry.offset_bytes : entry.offset_bytes + entry.length_bytes])
-            limit = MAX_NODE_BYTES if place.pack.kind is ChunkKind.NODE else self.chunk_size_bytes
-            try:
-                open_chunk(self.keys, place.pack, entry, sealed, limit)
-            except RepositoryDamaged as error:
-                found.append((place, error.message))
+        for _, shared in groupby(sorted(places, key=order_in_packs), key=payload_of):
+            found += self._check_payload(data, list(shared))
         return found
+
+    def _check_payload(self, data: memoryview, places: Sequence[Place]) -> Iterator[tuple[Place, str]]:
+        pack, first, size = places[0].pack, places[0].entry, self.chunk_size_bytes
+        sealed = bytes(data[first.offset_bytes : first.offset_bytes + first.length_bytes])
+        try:
+            content = open_payload(self.keys, pack, first, sealed, size)
+        except RepositoryDamaged:
+            content = b""
+        for place in places:
+            try:
+                chunk_in(self.keys, pack, place.entry, content, size)
+            except RepositoryDamaged as error:
+                yield place, error.message
 
     def _blame(self, place: Place, bad: _Bad) -> None:
         """A chunk is bad if no other copy of it is good."""

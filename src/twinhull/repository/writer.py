@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Self
 
 from twinhull.model.errors import UsageError
 from twinhull.model.ports import Ports
-from twinhull.model.units import MIB, format_duration
+from twinhull.model.units import format_duration
 from twinhull.repository.catalog import Numbering
 from twinhull.repository.chunks import Chunks
 from twinhull.repository.compression import encode
@@ -22,6 +22,7 @@ from twinhull.repository.ids import ChunkId, ChunkKind
 from twinhull.repository.index import Index
 from twinhull.repository.keys import Keys
 from twinhull.repository.packing import Packer
+from twinhull.repository.packs import payload_chunks
 from twinhull.repository.points import MAX_DISK_BYTES, DiskRoot, Point, PointDocument
 from twinhull.repository.reader import Reader
 from twinhull.repository.stats import StatsCounter, WriterStats
@@ -29,10 +30,8 @@ from twinhull.repository.store.contract import Store
 from twinhull.repository.tree import Shape, Slots, decode_node, encode_node
 from twinhull.repository.treewriter import TreeWriter
 
-BATCH_BYTES = MIB
-"""What one worker takes at a time."""
-BATCHES_PER_WORKER = 3
-"""How many batches wait or are worked on, for each worker: the bound on what is read ahead of the processors."""
+PIECES_PER_WORKER = 3
+"""How many pieces wait or are worked on, for each worker: the bound on what is read ahead of the processors."""
 SESSION_LIMIT_SECONDS = 3 * 86_400.0
 """A writer publishes within this time or not at all: collection waits longer before it removes anything (the format's
 document has the argument)."""
@@ -129,7 +128,7 @@ class Writer:
     def keep(self, kind: ChunkKind, chunk_id: ChunkId, content: bytes) -> None:
         """Store a chunk as it is, unless it is stored."""
         if not self._is_stored(chunk_id) and self._packer.claim(chunk_id):
-            self._packer.add(kind, chunk_id, encode(content, self._context.level))
+            self._packer.add(kind, [chunk_id], encode(content, self._context.level))
 
     def flush(self) -> None:
         """Make everything durable that was written so far; still nothing is visible."""
@@ -165,7 +164,7 @@ class Writer:
         content = encode_node(level, slots)
         chunk_id = self._context.keys.chunk_id(ChunkKind.NODE, content)
         if not self._is_stored(chunk_id) and self._packer.claim(chunk_id, content):
-            self._packer.add(ChunkKind.NODE, chunk_id, encode(content, self._context.level))
+            self._packer.add(ChunkKind.NODE, [chunk_id], encode(content, self._context.level))
             self._counter.add(nodes_new=1)
         return chunk_id
 
@@ -187,34 +186,48 @@ class Writer:
         return self._context.index.find_outside(chunk_id, self._context.avoided_packs) is not None
 
     def _store_piece(self, piece: memoryview) -> list[ChunkId | None]:
+        """Store the new chunks of a piece, which are compressed as one; the ids of all."""
         size = self.chunk_size_bytes
-        ids = []
+        ids: list[ChunkId | None] = []
+        new: dict[ChunkId, memoryview] = {}
         for offset in range(0, len(piece), size):
             content = piece[offset : offset + size]
             self._counter.add(chunks_seen=1, bytes_in=len(content))
             if len(content) < size:
                 content = memoryview(bytes(content).ljust(size, b"\0"))
-            ids.append(self._store_chunk(content))
+            chunk_id = self._named(content)
+            ids.append(chunk_id)
+            if chunk_id and self._is_new(chunk_id):
+                new[chunk_id] = content
+        if new:
+            is_all = len(new) * size == len(piece)
+            self._store_new(list(new), piece if is_all else b"".join(new.values()))
         return ids
 
-    def _store_chunk(self, content: memoryview) -> ChunkId | None:
+    def _named(self, content: memoryview) -> ChunkId | None:
+        """A chunk's id, None where it is zeros."""
         if self._zeros.startswith(content):  # the one comparison with part of another buffer that copies nothing
             self._counter.add(chunks_zero=1)
             return None
         clock = self._context.ports.clock
         started = clock.monotonic()
         chunk_id = self._context.keys.chunk_id(ChunkKind.DATA, content)
-        hashed = clock.monotonic()
-        is_new = not self._is_stored(chunk_id) and self._packer.claim(chunk_id)
-        found = clock.monotonic()
-        self._counter.add(
-            chunks_new=is_new, chunks_known=not is_new, hash_seconds=hashed - started, lookup_seconds=found - hashed
-        )
-        if is_new:
-            payload = encode(content, self._context.level)
-            self._counter.add(compress_seconds=clock.monotonic() - found)
-            self._packer.add(ChunkKind.DATA, chunk_id, payload)
+        self._counter.add(hash_seconds=clock.monotonic() - started)
         return chunk_id
+
+    def _is_new(self, chunk_id: ChunkId) -> bool:
+        clock = self._context.ports.clock
+        started = clock.monotonic()
+        is_new = not self._is_stored(chunk_id) and self._packer.claim(chunk_id)
+        self._counter.add(chunks_new=is_new, chunks_known=not is_new, lookup_seconds=clock.monotonic() - started)
+        return is_new
+
+    def _store_new(self, chunk_ids: Sequence[ChunkId], content: bytes | memoryview) -> None:
+        clock = self._context.ports.clock
+        started = clock.monotonic()
+        payload = encode(content, self._context.level)
+        self._counter.add(compress_seconds=clock.monotonic() - started)
+        self._packer.add(ChunkKind.DATA, chunk_ids, payload)
 
 
 class DiskWriter:
@@ -237,7 +250,7 @@ class DiskWriter:
         size = self._writer.chunk_size_bytes
         self._check(offset_bytes, len(data))
         view = memoryview(data if isinstance(data, bytes) else bytes(data))
-        step = max(BATCH_BYTES, size)
+        step = payload_chunks(size) * size
         for start in range(0, len(view), step):
             self._queue((offset_bytes + start) // size, self._writer.submit(view[start : start + step]))
 
@@ -269,7 +282,7 @@ class DiskWriter:
     def _queue(self, first: int, piece: Future[list[ChunkId | None]] | int) -> None:
         """Line up a piece under way, or the end of a range of zeros: the tree is changed in the order of the calls."""
         self._pieces.append((first, piece))
-        while len(self._pieces) > self._writer.worker_count * BATCHES_PER_WORKER:
+        while len(self._pieces) > self._writer.worker_count * PIECES_PER_WORKER:
             self._apply_one()
 
     def _apply_one(self) -> None:
