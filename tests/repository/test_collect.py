@@ -145,6 +145,20 @@ def test_a_removal_waits_and_then_its_space_waits_and_then_it_comes_back(
     assert capture(repository, OLD).sequence == 3
 
 
+def test_a_damaged_removal_names_the_way_out_and_leaves_the_point(store: MemoryStore, repository: Repository) -> None:
+    point = capture(repository, OLD)
+    repository.remove_point(point.id)
+    (name,) = (info.name for info in store.list("removal-"))
+    store.objects[name] = store.objects[name][:-1] + b"?"
+    with pytest.raises(RepositoryDamaged, match="not what was written") as told:
+        repository.collect()
+    assert f"points take-back {point.id}" in (told.value.hint or "")
+    assert content_of(repository, repository.restore_point(point.id)) == OLD
+    repository.remove_point(point.id)
+    repository.collect()
+    assert [removal.point_id for removal in repository.removed_points()] == [point.id]
+
+
 def test_a_removal_can_be_taken_back_until_the_last_day(repository: Repository, clock: TurnedClock) -> None:
     point = capture(repository, OLD)
     repository.remove_point(point.id)

@@ -224,6 +224,16 @@ class Catalog:
             sealed = self._store.read(name)
         except ObjectMissing:
             return None
+        try:
+            return self._parsed_removal(wanted, sealed)
+        except RepositoryDamaged as error:
+            raise RepositoryDamaged(
+                error.message,
+                hint=f"'twinhull points take-back {wanted}' drops the removal; then the point can be removed anew.",
+            ) from error
+
+    def _parsed_removal(self, wanted: PointId, sealed: bytes) -> Removal:
+        name = object_name("removal", wanted)
         content = unseal(self._keys, ObjectKind.REMOVAL, name, sealed)
         mark = sealed[HEADER.size - SALT_BYTES : HEADER.size].hex()
         try:
