@@ -9,7 +9,7 @@ PYTEST := $(PYTHON) -m pytest -q --numprocesses 2 --no-loadscope-reorder
 # Debian's Python sees Debian's libvirt and libnbd modules, which PyPI does not carry.
 SYSTEM_PYTHON := /usr/bin/python3
 
-.PHONY: demo test check style bench bench-repository bench-scale setup packages images lock clean
+.PHONY: demo test check style bench bench-repository bench-chunks bench-scale setup packages images lock clean
 
 demo: setup
 	$(PYTHON) -m lab.demo
@@ -33,6 +33,9 @@ bench: setup
 
 bench-repository: setup ## the repository against zstd, borg and restic on one input
 	$(PYTHON) -m bench.repository
+
+bench-chunks: setup ## what each chunk size costs, with a database guest
+	$(PYTHON) -m bench.chunk_sizes
 
 bench-scale: $(VENV)/ready ## what does not grow with the disk or the repository
 	$(PYTHON) -m bench.scale

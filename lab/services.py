@@ -25,13 +25,13 @@ class Postgres:
 
     def prepare(self, address: Address) -> None:
         """Make the tables."""
-        with _connect(address, timeout_seconds=5) as connection:
+        with connect(address, timeout_seconds=5) as connection:
             connection.execute(_TABLES)
 
     @contextmanager
     def session(self, address: Address) -> Iterator[Callable[[int], None]]:
         """A connection that commits one number after the other."""
-        with _connect(address) as connection:
+        with connect(address) as connection:
 
             def commit(number: int) -> None:
                 connection.execute("insert into ledger values (%s, %s)", (number, _PAYLOAD))
@@ -42,7 +42,7 @@ class Postgres:
 
     def book(self, address: Address) -> Book:
         """Every number, with its payload read back so that the database verifies its own pages."""
-        with _connect(address) as connection:
+        with connect(address) as connection:
             tables = [
                 {number for number, length in connection.execute(query) if length == len(_PAYLOAD)}
                 for query in (
@@ -54,13 +54,14 @@ class Postgres:
 
     def written_bytes(self, address: Address) -> int:
         """Of the guest kernel's own count."""
-        with _connect(address) as connection:
+        with connect(address) as connection:
             row = connection.execute("select pg_read_file('/proc/diskstats', 0, 1000000)").fetchone()
         assert row is not None  # noqa: S101 - a select without a table returns one row
         return written_bytes_of(row[0])
 
 
-def _connect(address: Address, *, timeout_seconds: int = 30) -> psycopg.Connection:
+def connect(address: Address, *, timeout_seconds: int = 30) -> psycopg.Connection:
+    """A session with the guest's database; leaving it as a context commits."""
     return psycopg.connect(
         host=address.host,
         port=address.port,
