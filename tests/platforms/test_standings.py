@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -13,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.platforms.cut_off import CutOff
+from twinhull.model.codec import standing_to_json
 from twinhull.model.errors import DataError, ReplicaDirty, SiteError, StaleEpoch
 from twinhull.model.machine import DiskKey, MachineId, PointId, Role, Standing
 from twinhull.model.ports import system_ports
-from twinhull.platforms.hosts import LocalHost
+from twinhull.platforms.hosts import MAX_FILE_BYTES, LocalHost
 from twinhull.platforms.standings import StandingFiles, check_may_follow
 
 MACHINE = MachineId("11111111-2222-4333-8444-555555555555")
@@ -149,10 +151,11 @@ def test_a_standing_of_an_older_version_is_read_and_followed(files: StandingFile
 
 _CLAIMER = """
 import sys
+from twinhull.model.codec import standing_to_json
 from twinhull.model.errors import StaleEpoch
 from twinhull.model.machine import MachineId, Role, Standing
 from twinhull.model.ports import system_ports
-from twinhull.platforms.hosts import LocalHost
+from twinhull.platforms.hosts import MAX_FILE_BYTES, LocalHost
 from twinhull.platforms.standings import StandingFiles
 files = StandingFiles(LocalHost(system_ports()), sys.argv[1])
 sys.stdin.readline()
@@ -173,10 +176,11 @@ def test_two_managers_that_race_never_have_one_epoch_both(tmp_path: Path) -> Non
 
 _RAISER = """
 import sys
+from twinhull.model.codec import standing_to_json
 from twinhull.model.errors import StaleEpoch
 from twinhull.model.machine import MachineId, Role, Standing
 from twinhull.model.ports import system_ports
-from twinhull.platforms.hosts import LocalHost
+from twinhull.platforms.hosts import MAX_FILE_BYTES, LocalHost
 from twinhull.platforms.standings import StandingFiles
 files = StandingFiles(LocalHost(system_ports()), sys.argv[1])
 sys.stdin.readline()
@@ -249,8 +253,10 @@ OTHER = MachineId("11111111-2222-4333-8444-666666666666")
         b"[]",
         b'{"role": "primary"}',
         f'{{"epoch": 1, "is_dirty": false, "machine_id": "{OTHER}", "role": "primary"}}'.encode(),
+        json.dumps(standing_to_json(Standing(MACHINE, Role.PRIMARY, 1))).encode() + b" " * MAX_FILE_BYTES + b"{",
+        b"\0" * MAX_FILE_BYTES * 2 + b"[",
     ],
-    ids=["empty", "zeros", "lines", "a list", "half of it", "another machine's"],
+    ids=["empty", "zeros", "lines", "a list", "half of it", "another machine's", "huge", "huge and zeros"],
 )
 def test_a_damaged_standing_is_told_and_hides_no_other(files: StandingFiles, content: bytes) -> None:
     whole = Standing(OTHER, Role.REPLICA, 2)

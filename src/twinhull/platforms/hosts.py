@@ -12,6 +12,7 @@ from typing import Protocol
 
 from twinhull.model.errors import SiteError, SiteFull, SiteUnreachable
 from twinhull.model.ports import Completed, Ports, Process, read_line
+from twinhull.model.units import MIB
 from twinhull.platforms.ssh import PLAIN_LANGUAGE, SshHost, in_time, ssh_target
 
 
@@ -76,9 +77,14 @@ def first_word(host: Host, process: Process, timeout_seconds: float, question: s
         ) from error
 
 
+MAX_FILE_BYTES = MIB
+"""A small file is smaller by far. Of one that something has blown up a byte more is read, to tell it by."""
+
+
 def read_file(host: Host, path: str) -> bytes | None:
     """A small file of the host, or None where there is none."""
-    done = host.run(["sh", "-c", 'test -e "$1" || exit 44; cat -- "$1"', "twinhull-read", path])
+    script = f'test -e "$1" || exit 44; head -c {MAX_FILE_BYTES + 1} -- "$1"'
+    done = host.run(["sh", "-c", script, "twinhull-read", path])
     if done.exit_status == 44:  # noqa: PLR2004 - our own status for "no such file"
         return None
     if not done.is_ok:
@@ -86,17 +92,17 @@ def read_file(host: Host, path: str) -> bytes | None:
     return done.stdout
 
 
-FILES = """
-files() {
+FILES = f"""
+files() {{
   for file in "$1"/$2; do
     [ -f "$file" ] || continue
     printf '%s\\0' "$file"
     # What a crash has left of a file may be zeros.
-    tr -d '\\0' < "$file"
+    head -c {MAX_FILE_BYTES + 1} -- "$file" | tr -d '\\0'
     printf '\\0'
   done
   printf '\\0'
-}
+}}
 """
 """The shell function ``files DIRECTORY PATTERN``: path and content of each small file there, for ``parse_files``."""
 

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from twinhull.model.codec import standing_from_json, standing_to_json
 from twinhull.model.errors import DataError, ReplicaDirty, StaleEpoch
 from twinhull.model.machine import MachineId, Role, Standing
-from twinhull.platforms.hosts import FILES, RECEIVE, Host, check, parse_files, read_file, require_ok
+from twinhull.platforms.hosts import FILES, MAX_FILE_BYTES, RECEIVE, Host, check, parse_files, read_file, require_ok
 
 _REFUSED, _UNREADABLE, _ELSEWHERE = 45, 46, 47
 _RAISE = (
@@ -108,6 +108,8 @@ def _parse_one(path: str, content: bytes) -> Standing:
 
 def _parse(content: bytes, path: str) -> Standing:
     """What a machine's file says; raises DataError where it cannot be understood, or is of another machine."""
+    if len(content) > MAX_FILE_BYTES:
+        raise _unreadable(path, "it is far larger than a standing")
     try:
         standing = standing_from_json(json.loads(content))
     except (ValueError, DataError) as error:
