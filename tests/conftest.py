@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 from xdist.scheduler import LoadFileScheduling
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
 
 XEN_TESTS = "tests/real/test_xen_"
+
+
+# A shell that starts the tests in the background has Ctrl-C ignored; whatever they start would ignore it, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class OneXenHost(LoadFileScheduling):
