@@ -110,6 +110,25 @@ def test_a_standing_that_comes_in_part_leaves_the_one_that_is_held(tmp_path: Pat
             Standing(MACHINE, Role.PRIMARY, 8, LATER),
             True,
         ),
+        (
+            Standing(MACHINE, Role.REPLICA, 8, POINT, is_dirty=True, applying_point_id=LATER),
+            Standing(MACHINE, Role.REPLICA, 8, LATER),
+            True,
+        ),
+        (
+            Standing(MACHINE, Role.REPLICA, 8, POINT, is_dirty=True, applying_point_id=LATER),
+            Standing(MACHINE, Role.REPLICA, 8, POINT),
+            False,
+        ),
+        (Standing(MACHINE, Role.REPLICA, 8, is_dirty=True), Standing(MACHINE, Role.REPLICA, 8, POINT), False),
+        (Standing(MACHINE, Role.REPLICA, 8, POINT), Standing(MACHINE, Role.REPLICA, 8, LATER), False),
+        (Standing(MACHINE, Role.REPLICA, 8, POINT), Standing(MACHINE, Role.REPLICA, 8, POINT), True),
+        (
+            Standing(MACHINE, Role.REPLICA, 8, POINT),
+            Standing(MACHINE, Role.REPLICA, 8, POINT, is_dirty=True, applying_point_id=LATER),
+            True,
+        ),
+        (Standing(MACHINE, Role.FENCED, 8, POINT), Standing(MACHINE, Role.REPLICA, 8, LATER), True),
     ],
 )
 def test_what_may_follow_is_the_same_on_the_host_and_in_words(

@@ -64,7 +64,7 @@ class Deed(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """Something that must be put right on a site, and why. ``standing`` is what to write to raise or to fence."""
+    """Something that must be put right on a site, and why. ``standing`` is what to write first, if anything."""
 
     site: SiteName
     deed: Deed
@@ -129,7 +129,15 @@ def _side_corrections(side: Side, standing: Standing, epoch: int, claim: str) ->
             Deed.STOP,
             f"The machine runs on {side.site}, where it is {role} (epoch {standing.epoch} of {epoch}): it is switched "
             "off there, so that at most one side runs.",
+            None if is_stale else _spoiled(standing),
         )
+
+
+def _spoiled(standing: Standing) -> Standing | None:
+    """What is written of a replica that ran: its disks are at no known point any more."""
+    if standing.role is not Role.REPLICA:
+        return None
+    return replace(standing, point_id=None, is_dirty=True, applying_point_id=None, trackers={})
 
 
 def fenced(machine_id: MachineId, epoch: int, claim: str) -> Standing:

@@ -116,6 +116,7 @@ class Walk(Generic[Context]):
         return do
 
     def _undo_from(self, position: int, facts: Facts) -> None:
+        self.leash.is_forward_only = True  # who stopped the run wants it undone, and not the undo stopped
         for index in range(position, -1, -1):
             step = self.action.steps[index]
             if step.undo:
@@ -134,8 +135,10 @@ class Walk(Generic[Context]):
                     is_undo=True,
                 )
             except Exception as error:  # noqa: BLE001 - the earlier steps are to be undone nevertheless
-                reason = f"'{step.name}' could not be undone ({error}); what it left carries our label and is cleaned "
-                self.leash.reasons.append(reason + "up before the next run of this machine.")
+                self.leash.reasons.append(
+                    f"'{step.name}' could not be undone ({error}). See with twinhull status how the machine was left; "
+                    "what carries our label is cleaned up before its next run."
+                )
                 return {"error": failures.encode(error)}
             return {}
 

@@ -132,12 +132,17 @@ def standing(scratch: Scratch) -> None:
         require_refusal(lambda other=other: site.write_standing(other), (StaleEpoch,), what)  # type: ignore[misc]
         require(site.standing(scratch.machine_id) == ours, f"{what} was refused, and written all the same.")
     primary = replace(ours, role=Role.PRIMARY, epoch=_EPOCH + 1)
-    for held in (replace(ours, is_dirty=True), replace(ours, point_id=PointId(f"{scratch.machine_id}/00000002"))):
+    there = replace(ours, point_id=PointId(f"{scratch.machine_id}/00000002"))
+    for held, other, what in (
+        (replace(ours, is_dirty=True), primary, "Making a replica the primary that is half-way"),
+        (there, primary, "Making a replica the primary that is elsewhere"),
+        (replace(ours, is_dirty=True), there, "Calling a replica clean at a point that it was not brought to"),
+    ):
+        site.remove_standing(scratch.machine_id)
         site.write_standing(held)
-        require_refusal(
-            lambda: site.write_standing(primary), (ReplicaDirty,), "Making a replica the primary that is elsewhere"
-        )
-        require(site.standing(scratch.machine_id) == held, "A refused standing was written all the same.")
+        require_refusal(lambda other=other: site.write_standing(other), (ReplicaDirty,), what)  # type: ignore[misc]
+        require(site.standing(scratch.machine_id) == held, f"{what} was refused, and written all the same.")
+    site.remove_standing(scratch.machine_id)
     site.write_standing(ours)
     primary = replace(ours, role=Role.PRIMARY)
     site.write_standing(primary)

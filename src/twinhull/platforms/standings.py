@@ -36,9 +36,15 @@ if [ -e "$1" ]; then
     echo "$held $role $claim"
     exit 45
   fi
+  point=$(sed -n 's/^{[^{]*"point_id": "\\([^"]*\\)".*/\\1/p' "$1")
+  coming=$(sed -n 's/^{[^{]*"applying_point_id": "\\([^"]*\\)".*/\\1/p' "$1")
+  is_dirty=0
+  if grep -q '^{[^{]*"is_dirty": true' "$1"; then is_dirty=1; fi
   if [ "$role" = replica ] && [ "$4" = primary ]; then
-    point=$(sed -n 's/^{[^{]*"point_id": "\\([^"]*\\)".*/\\1/p' "$1")
-    if grep -q '^{[^{]*"is_dirty": true' "$1" || [ "$point" != "$5" ]; then exit 47; fi
+    if [ $is_dirty = 1 ] || [ "$point" != "$5" ]; then exit 47; fi
+  elif [ "$role$4$7" = replicareplicaclean ]; then
+    if [ $is_dirty = 1 ]; then point=$coming; fi
+    if [ "$point" != "$5" ]; then exit 47; fi
   fi
 fi
 mv -- "$new" "$1"
@@ -77,7 +83,8 @@ class StandingFiles:
         """
         path = self.path(standing.machine_id)
         line = json.dumps(standing_to_json(standing), sort_keys=True) + "\n"
-        words = (str(standing.epoch), standing.claim, standing.role.value, standing.point_id or "", str(len(line)))
+        facts = (str(standing.epoch), standing.claim, standing.role.value, standing.point_id or "")
+        words = (*facts, str(len(line)), "dirty" if standing.is_dirty else "clean")
         command = ["sh", "-c", _RAISE, "twinhull-raise", path, *words]
         done = self._host.run(command, stdin=line.encode())
         if done.exit_status == _REFUSED:
@@ -137,15 +144,24 @@ def check_may_follow(held: Standing | None, written: Standing, where: str) -> No
 
     StaleEpoch: an epoch never falls, and belongs to the run that claimed it first; one that names no run belongs to
     nobody yet. A primary becomes something else in a higher epoch only. ReplicaDirty: a replica becomes the primary at
-    the very point that it is at; another run may have begun to bring it elsewhere.
+    the very point that it is at, and is clean at the very point that it was last brought to; another run may have begun
+    to bring it elsewhere.
     """
     if held is None:
         return
     if held.epoch > written.epoch or (held.epoch == written.epoch and _is_anothers(held, written)):
         raise _refusal(written, held.epoch, held.role.value, held.claim, where)
-    is_elsewhere = held.is_dirty or held.point_id != written.point_id
-    if held.role is Role.REPLICA and written.role is Role.PRIMARY and is_elsewhere:
+    if held.role is Role.REPLICA and _is_elsewhere(held, written):
         raise _not_there(written, where)
+
+
+def _is_elsewhere(held: Standing, written: Standing) -> bool:
+    """Whether a replica is not where the next standing says that it is."""
+    if written.role is Role.PRIMARY:
+        return held.is_dirty or held.point_id != written.point_id
+    is_said_clean = written.role is Role.REPLICA and not written.is_dirty
+    coming = held.applying_point_id if held.is_dirty else held.point_id
+    return is_said_clean and coming != written.point_id
 
 
 def _is_anothers(held: Standing, written: Standing) -> bool:
@@ -155,10 +171,14 @@ def _is_anothers(held: Standing, written: Standing) -> bool:
 
 def _not_there(written: Standing, where: str) -> ReplicaDirty:
     return ReplicaDirty(
-        f"The replica of machine {written.machine_id} on {where} is not at {written.point_id or 'that point'} any more:"
-        " another run brings it elsewhere. It was not made the primary.",
+        f"The replica of machine {written.machine_id} on {where} is not at {written.point_id or 'that point'}:"
+        f" another run brings it elsewhere. It was not called {_called(written)}.",
         hint="Let the other run end, look with twinhull status, then ask again.",
     )
+
+
+def _called(written: Standing) -> str:
+    return "the primary" if written.role is Role.PRIMARY else "clean"
 
 
 def _refusal(written: Standing, epoch: int, role: str, claim: str, where: str) -> StaleEpoch:

@@ -8,6 +8,7 @@ from twinhull.model.errors import NotFound, SiteUnreachable, UsageError
 from twinhull.model.machine import PointId, Role
 from twinhull.model.steps import Facts
 from twinhull.recovery.starting import require_startable
+from twinhull.replication.capture import require_whole
 from twinhull.replication.context import Context
 from twinhull.replication.requests import FailoverRequest
 from twinhull.replication.standing import look_and_correct
@@ -43,7 +44,7 @@ def look_at_both(context: Context, facts: Facts) -> Facts:
 
 
 def require_possible(request: FailoverRequest, situation: Situation) -> None:
-    """Refuse what cannot be, or what has been already; raises UsageError, SiteUnreachable, StaleEpoch, NotFound."""
+    """Refuse what cannot be, or what has been already; raises UsageError, NotFound, and what keeps it from being."""
     source, holder = situation.side(request.source), primary(situation)
     if holder and holder.site == request.target:
         raise UsageError(
@@ -59,6 +60,8 @@ def require_possible(request: FailoverRequest, situation: Situation) -> None:
         raise UsageError("A planned failover loses nothing, so it takes no --point.", hint="Leave out --planned.")
     if request.is_planned and source.status is None:
         raise NotFound(f"There is no machine {request.machine_id} on {request.source}.")
+    if request.is_planned:
+        require_whole(request.machine_id, request.source, source.standing)
     if source.is_reachable and not _is_resumable(situation, request.source):
         require_primary(situation, request.source)
 

@@ -85,6 +85,9 @@ def _capture_present(context: Context, facts: Facts) -> Facts:
     """Keep what is there; from here on the standing says which point the stopped machine's disks are at."""
     request = RollbackRequest.of(facts)
     found: dict[str, JsonValue] = {"present_point_id": None}
+    held = context.site(request.site).standing(request.machine_id)
+    if held and held.is_dirty:
+        return _nothing_to_keep(context, facts, found)
     if request.is_keeping_present:
         order = CaptureOrder(request.run_id, request.machine_id, request.site, is_freezing=False)
         captured = capture_machine(context, order)
@@ -98,6 +101,13 @@ def _capture_present(context: Context, facts: Facts) -> Facts:
         Standing(request.machine_id, Role.PRIMARY, number(facts, "epoch"), present, claim=claimed(facts))
     )
     return found
+
+
+def _nothing_to_keep(context: Context, facts: Facts, found: Facts) -> Facts:
+    """Disks between two points are no state to come back to; the standing goes on saying so."""
+    reason = "An earlier rollback was broken off: what the disks hold is no whole state, and is not kept as a point."
+    context.on_reason(reason)
+    return {**found, "reasons": with_reasons(facts, reason)}
 
 
 def _present(facts: Facts) -> PointId | None:
@@ -167,8 +177,13 @@ def _start(context: Context, facts: Facts) -> Facts:
 
 
 def _stop_again(context: Context, facts: Facts) -> None:
+    """Stop it; what the guest has written since it was started is at no point."""
     request = RollbackRequest.of(facts)
-    context.site(request.site).stop(request.machine_id, request.grace_seconds)
+    site = context.site(request.site)
+    site.stop(request.machine_id, request.grace_seconds)
+    held = site.standing(request.machine_id)
+    if held and held.role is Role.PRIMARY:
+        site.write_standing(replace(held, point_id=None, is_dirty=True, applying_point_id=None, trackers={}))
 
 
 ROLLBACK: Action[Context] = Action(

@@ -20,7 +20,10 @@ def stop_source(context: Context, facts: Facts) -> Facts:
     """Fence the source at the new epoch, then stop its machine; an unplanned failover goes on without an answer."""
     request = FailoverRequest.of(facts)
     down_since = context.ports.clock.monotonic()
+    was_running = bool(facts.get("was_running"))
     try:
+        # One that was silent at the first look may answer now.
+        was_running = was_running or _runs(context, request)
         reasons = _fence_and_stop(context, request, number(facts, "epoch"))
         is_fenced = True
     except SILENCE as error:
@@ -32,6 +35,7 @@ def stop_source(context: Context, facts: Facts) -> Facts:
         context.on_reason(reason)
     return {
         "is_source_fenced": is_fenced,
+        "was_running": was_running,
         "down_since_seconds": down_since,
         "reasons": with_reasons(facts, *reasons),
     }
@@ -42,6 +46,13 @@ def _silence(request: FailoverRequest, error: SiteError) -> str:
         f"{request.source} does not answer ({error.message}), so it could not be fenced; when it comes back its epoch "
         "is past, and the machine is not started there."
     )
+
+
+def _runs(context: Context, request: FailoverRequest) -> bool:
+    try:
+        return not context.site(request.source).power(request.machine_id).is_off
+    except NotFound:
+        return False
 
 
 def _fence_and_stop(context: Context, request: FailoverRequest, epoch: int) -> list[str]:
@@ -63,13 +74,17 @@ def start_source_again(context: Context, facts: Facts) -> None:
     A fence of another run stays. So does ours where another run has made the target primary meanwhile: that side gets
     an epoch beyond ours.
 
-    Raises SiteUnreachable where the source is silent by now; it stays fenced then, and the failover can be repeated.
+    Raises SiteUnreachable where the source answered and is silent by now; it stays fenced then, and the failover can
+    be repeated.
     """
     request = FailoverRequest.of(facts)
-    if not request.is_planned and facts.get("was_silent"):
-        return  # it was never reached, so nothing was done to it
-    site = context.site(request.source)
-    held = site.standing(request.machine_id)
+    try:
+        site = context.site(request.source)
+        held = site.standing(request.machine_id)
+    except SILENCE:
+        if not request.is_planned and facts.get("was_silent"):
+            return  # it was never reached, as far as we know
+        raise
     if held is None or not belongs(held, request, facts):
         return  # it was not fenced yet, or not by us
     taken = _taken_by_another(context, request)
@@ -137,8 +152,13 @@ def settle_source(context: Context, facts: Facts) -> Facts:
     if facts.get("is_source_fenced"):
         try:
             site = context.site(request.source)
-            site.write_standing(_settled(request, facts, epoch))
-            _hand_on_autostart(context, site, request)
+            held = site.standing(request.machine_id)
+            # Where this run was killed and goes on late, another one may have synced home, or taken the machine there.
+            is_ours = held is not None and held.role is not Role.PRIMARY and belongs(held, request, facts)
+            if held and is_ours and held.role is Role.FENCED:
+                site.write_standing(_settled(request, facts, epoch))
+            if is_ours:
+                _hand_on_autostart(context, site, request)
         except (SiteError, StaleEpoch) as error:
             # The target runs and the source is fenced: nothing is at risk, only the way home will be longer.
             reasons.append(f"{request.source} could not be settled ({error.message}); the way home compares in full.")

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 from twinhull.cluster.epochs import FIRST_EPOCH
 from twinhull.model.codec import spec_from_json, spec_to_json
-from twinhull.model.errors import MachineChanged, NotFound
-from twinhull.model.machine import MachineId, SiteName
+from twinhull.model.errors import MachineChanged, NotFound, ReplicaDirty, StaleEpoch
+from twinhull.model.machine import MachineId, Role, SiteName, Standing
 from twinhull.model.steps import JsonValue
 from twinhull.model.units import format_bytes, format_duration
 from twinhull.platforms.contract import Capture, CapturedDisk, CaptureRequest, Site
@@ -83,12 +83,13 @@ class Captured:
 def capture_machine(context: Context, order: CaptureOrder) -> Captured:
     """Capture a machine and publish the point.
 
-    Raises NotFound, MachineBusy, MachineChanged (nothing is published then), SiteUnreachable, DataError and the
-    repository's errors.
+    Raises NotFound, MachineBusy, MachineChanged (nothing is published then), ReplicaDirty, StaleEpoch,
+    SiteUnreachable, DataError and the repository's errors.
     """
     site = context.site(order.site)
     points = context.points(order.machine_id)
     standing = site.standing(order.machine_id)
+    require_whole(order.machine_id, order.site, standing)
     base = choose_base(points, order.site, standing)
     capturing = _Capturing(context, order, site, points[-1] if points else None, base)
     capturing.epoch = standing.epoch if standing else FIRST_EPOCH
@@ -98,6 +99,21 @@ def capture_machine(context: Context, order: CaptureOrder) -> Captured:
         # The trackers armed at the standing's point are replaced by the point's own.
         site.write_standing(replace(standing, point_id=None, trackers={}))
     return captured
+
+
+def require_whole(machine_id: str, site: str, standing: Standing | None) -> None:
+    """Refuse to make a point of what is no state of the machine; raises ReplicaDirty, StaleEpoch."""
+    if standing and standing.is_dirty:
+        raise ReplicaDirty(
+            f"The disks of machine {machine_id} on {site} are between two points; nothing was captured, and earlier"
+            " points are as they were.",
+            hint="Roll the machine back to a point: that makes its disks whole again.",
+        )
+    if standing and standing.role is Role.REPLICA:
+        raise StaleEpoch(
+            f"{site} has a replica of machine {machine_id} by now, and not the machine; nothing was captured.",
+            hint="See 'twinhull status' for where the machine runs.",
+        )
 
 
 class _Capturing:

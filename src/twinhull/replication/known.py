@@ -15,9 +15,9 @@ that whoever goes on compares in full.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from twinhull.model.machine import DiskKey, DiskSpec, MachineSpec, PointId, Standing
+from twinhull.model.machine import DiskKey, DiskSpec, MachineSpec, PointId, Role, Standing
 from twinhull.repository import DiskRoot, Point
 
 
@@ -39,6 +39,16 @@ class Known:
     def is_unknown(self) -> bool:
         """Whether only a full comparison helps."""
         return bool(self.reason)
+
+
+def believed(standing: Standing | None) -> Standing | None:
+    """What a standing says of the disks, as far as it can be believed.
+
+    A fenced side ran as the primary after it was at its standing's point: its disks are at no known one.
+    """
+    if standing and standing.role is Role.FENCED:
+        return replace(standing, point_id=None, applying_point_id=None)
+    return standing
 
 
 def what_is_known(

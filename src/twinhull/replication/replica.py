@@ -23,7 +23,7 @@ from twinhull.platforms.contract import ReplicaRequest, Site
 from twinhull.replication.applying import Applied, apply_disk, places_between, verify_disk
 from twinhull.replication.cleaning import clean_leftovers
 from twinhull.replication.context import Context, Stopwatch
-from twinhull.replication.known import Known, what_is_known
+from twinhull.replication.known import Known, believed, what_is_known
 from twinhull.repository import Point
 
 
@@ -110,6 +110,7 @@ class _Bringing:
         self._require_ours(status, standing)
         self._note(*clean_leftovers(self._site, self._machine_id, standing.trackers.values() if standing else ()))
         points = {point.id: point for point in self._context.points(self._machine_id)}
+        standing = believed(standing)
         known = what_is_known(self._spec, status.spec if status else None, standing, points)
         with self._watch.phase("prepare"):
             self._site.write_standing(self._standing(is_dirty=True))

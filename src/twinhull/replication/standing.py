@@ -38,7 +38,7 @@ def correct(context: Context, situation: Situation) -> list[str]:
         site = context.site(correction.site)
         if correction.standing:
             site.write_standing(correction.standing)
-        elif correction.deed is Deed.STOP:
+        if correction.deed is Deed.STOP:
             site.kill(situation.machine_id)
         context.on_reason(correction.reason)
         reasons.append(correction.reason)

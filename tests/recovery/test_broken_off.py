@@ -1,0 +1,244 @@
+"""Runs that are taken back, stopped, or gone on with late: no disk is called what it is not, and no machine is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.recovery.scenarios import is_on, synced
+from tests.story import WEB, A, B, Story, check_promises
+from twinhull.manager.records import RunState
+from twinhull.manager.walk import Leash, Recorded, Walk
+from twinhull.model.errors import NotSupportedHere, ReplicaDirty, SiteFull, SiteUnreachable, StaleEpoch
+from twinhull.model.machine import PowerState, Role, RunId
+from twinhull.model.perform import Journal, perform
+from twinhull.model.steps import Facts
+from twinhull.platforms.simulated import SimulatedSite
+from twinhull.recovery.failover import FAILBACK, FAILOVER
+from twinhull.recovery.rollback import ROLLBACK
+from twinhull.replication.context import Context, Progress
+from twinhull.replication.requests import Request, RollbackRequest
+from twinhull.replication.sync import SYNC
+
+
+def rollback(story: Story, **more: object) -> RollbackRequest:
+    return RollbackRequest(story.run_id(), WEB, A, story.points()[0].id, other_sites=(B,), **more)  # type: ignore[arg-type]
+
+
+class Unkept:
+    """A journal of the manager that keeps nothing."""
+
+    def begin_step(self, *_: object, **__: object) -> int:
+        return 0
+
+    def end_step(self, *_: object, **__: object) -> None:
+        pass
+
+
+def walk(story: Story, context: Context, leash: Leash) -> Walk[Context]:
+    def at_once(_: str, act: Callable[[], Recorded]) -> Recorded:
+        return act()
+
+    return Walk(ROLLBACK, context, leash, Unkept(), story.world.ports.clock, at_once)  # type: ignore[arg-type]
+
+
+def test_what_a_guest_wrote_before_its_rollback_was_taken_back_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = synced(2)
+    switch_on, power = SimulatedSite.start, SimulatedSite.power
+    said: list[str] = []
+
+    def start(site: SimulatedSite, machine_id: str, epoch: int) -> None:
+        switch_on(site, machine_id, epoch)  # type: ignore[arg-type]
+        if not said:
+            said.append("started")
+            story.write(8)
+
+    def ask(site: SimulatedSite, machine_id: str) -> PowerState:
+        if said == ["started"]:
+            said.append("silent")
+            raise SiteUnreachable("one moment without an answer")
+        return power(site, machine_id)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SimulatedSite, "start", start)
+    monkeypatch.setattr(SimulatedSite, "power", ask)
+    with pytest.raises(SiteUnreachable):
+        story.run(ROLLBACK, rollback(story))
+    present = story.points()[-1]
+    held = story.world.host(A).standings[WEB]
+    assert (held.role, held.is_dirty, held.point_id) == (Role.PRIMARY, False, present.id)
+    assert is_on(story, A)
+    machine = story.machine(A)
+    assert machine.history.content("vda", machine.disks["vda"].size_bytes, 0) == story.content(present, "vda")  # type: ignore[index, arg-type]
+
+
+def stopped_while_it_applies(story: Story) -> tuple[RunState, list[str]]:
+    leash = Leash(RunId("run-stopped"))
+
+    def on_progress(progress: Progress) -> None:
+        if progress.phase == "apply":
+            leash.is_cancelled.set()
+        leash.check()
+
+    context = replace(story.context(), on_progress=on_progress, check=leash.check)
+    request = RollbackRequest("run-stopped", WEB, A, story.points()[0].id, other_sites=(B,))
+    return walk(story, context, leash).to_the_end(request.facts()).state, leash.reasons
+
+
+def test_stopping_a_rollback_does_not_stop_its_undo() -> None:
+    story = synced(3)
+    state, reasons = stopped_while_it_applies(story)
+    assert (state, reasons) == (RunState.CANCELLED, [])
+    assert is_on(story, A)
+    assert not story.world.host(A).standings[WEB].is_dirty
+    story.write(2)
+    story.sync()
+    check_promises(story)
+
+
+def half_rolled_back() -> Story:
+    """A rollback that nobody could take back."""
+    story = Story.begin(disk_count=2)
+    for _ in range(2):
+        story.write(12)
+        story.sync()
+
+    def fail(progress: Progress) -> None:
+        if (progress.phase, progress.subject) == ("apply", "vdb"):
+            raise SiteFull("no room")
+
+    with pytest.raises(SiteFull):
+        perform(ROLLBACK, replace(story.context(), on_progress=fail), rollback(story).facts(), Journal())
+    assert story.world.host(A).standings[WEB].is_dirty
+    return story
+
+
+def test_of_disks_between_two_points_no_point_is_made() -> None:
+    story = half_rolled_back()
+    points = story.points()
+    for action, request in (
+        (SYNC, story.sync_request()),
+        (SYNC, story.sync_request(A, None)),
+        (FAILOVER, story.failover_request(A, B)),
+    ):
+        with pytest.raises(ReplicaDirty, match="between two points"):
+            story.run(action, request)
+    assert story.points() == points
+    check_promises(story)
+
+
+@pytest.mark.parametrize("is_keeping_present", [True, False])
+def test_disks_between_two_points_stay_marked_until_a_rollback_has_made_them_whole(
+    monkeypatch: pytest.MonkeyPatch, *, is_keeping_present: bool
+) -> None:
+    story = half_rolled_back()
+    points = story.points()
+    killed = replace(ROLLBACK, steps=ROLLBACK.steps[:3])
+    story.run(killed, rollback(story, is_keeping_present=is_keeping_present))
+    assert story.world.host(A).standings[WEB].is_dirty
+    with monkeypatch.context() as patch:
+        patch.setattr(SimulatedSite, "prepare_replica", _full)
+        with pytest.raises((SiteFull, ReplicaDirty)):
+            story.run(ROLLBACK, rollback(story, is_keeping_present=is_keeping_present))
+    assert story.world.host(A).standings[WEB].is_dirty
+    assert not is_on(story, A)
+    story.run(ROLLBACK, rollback(story, is_keeping_present=is_keeping_present, is_starting=True))
+    assert story.points() == points
+    assert is_on(story, A)
+    for key in ("vda", "vdb"):
+        history = story.machine(A).history
+        assert history.content(key, len(story.content(points[0], key)), 0) == story.content(points[0], key)  # type: ignore[arg-type]
+    story.sync()
+    check_promises(story)
+
+
+def _full(_: SimulatedSite, __: object) -> None:
+    raise SiteFull("no room")
+
+
+def without_trackers(_: SimulatedSite, *__: object) -> None:
+    raise NotSupportedHere("raw image")
+
+
+def test_a_side_that_was_fenced_as_it_went_silent_is_compared_on_the_way_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = synced()
+    with monkeypatch.context() as patch:
+        patch.setattr(SimulatedSite, "arm_trackers", without_trackers)
+        story.run(FAILOVER, story.failover_request(A, B))
+        story.write(3, B)
+        story.sync(B, A)
+        story.run(FAILBACK, story.failover_request(B, A))
+    assert story.world.host(A).standings[WEB].point_id, "at home at a point, and nothing counts its changes"
+    story.write(6)
+    stop = SimulatedSite.stop
+
+    def hang(site: SimulatedSite, machine_id: str, grace_seconds: float) -> bool:
+        if site.settings.name != A:
+            return stop(site, machine_id, grace_seconds)  # type: ignore[arg-type]
+        story.world.host(A).isolate()
+        story.machine(A).switch_off(PowerState.CRASHED)
+        raise SiteUnreachable("hangs")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SimulatedSite, "stop", hang)
+        story.run(FAILOVER, story.failover_request(A, B, is_planned=False))
+    story.world.host(A).return_()
+    assert story.world.host(A).standings[WEB].role is Role.FENCED
+    story.write(2, B)
+    story.sync(B, A)
+    check_promises(story)
+
+
+def test_a_source_that_answers_again_is_given_back_when_its_failover_is_taken_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    story = synced()
+    source = story.world.host(A)
+    source.isolate()
+    first, *others = FAILOVER.steps
+
+    def look_and_hear(context: Context, facts: Facts) -> Facts:
+        found = first.do(context, facts)
+        source.return_()
+        return found
+
+    action = replace(FAILOVER, steps=(replace(first, do=look_and_hear), *others))
+    monkeypatch.setattr(SimulatedSite, "prepare_replica", _full)
+    story.world.host(B).standings[WEB] = replace(story.world.host(B).standings[WEB], is_dirty=True)
+    with pytest.raises(SiteFull):
+        story.run(action, story.failover_request(A, B, is_planned=False))
+    assert source.standings[WEB].role is Role.PRIMARY
+    assert is_on(story, A)
+
+
+def killed_before(story: Story, step: str) -> tuple[Request, Journal]:
+    """A failover of a manager that was killed before a step."""
+    request, journal = story.failover_request(A, B), Journal()
+    steps = FAILOVER.steps[: [each.name for each in FAILOVER.steps].index(step)]
+    story.run(replace(FAILOVER, steps=steps), request, journal)
+    return request, journal
+
+
+def test_a_failover_that_is_ended_late_leaves_what_came_after_it() -> None:
+    story = synced()
+    request, journal = killed_before(story, "settle the source")
+    for _ in range(2):
+        story.write(6, B)
+        story.sync(B, A)
+    held = story.world.host(A).standings[WEB]
+    story.run(FAILOVER, request, journal)
+    assert story.world.host(A).standings[WEB] == held
+    check_promises(story)
+
+
+def test_a_sync_that_goes_on_late_captures_no_replica() -> None:
+    story = synced()
+    request, journal = story.sync_request(), Journal()
+    story.run(replace(SYNC, steps=SYNC.steps[:1]), request, journal)
+    story.run(FAILOVER, story.failover_request(A, B))
+    points = story.points()
+    with pytest.raises(StaleEpoch, match="replica"):
+        story.run(SYNC, request, journal)
+    assert story.points() == points
+    assert story.world.host(A).standings[WEB].point_id == points[-1].id
