@@ -16,7 +16,7 @@ import pytest
 
 from tests.platforms.libvirt_fixtures import CountedSite, xen
 from twinhull.model.errors import DataError, MachineBusy, NotFound, SiteError
-from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec, NicSpec, Role, Standing
+from twinhull.model.machine import Consistency, DiskKey, DiskSpec, MachineId, MachineSpec, NicSpec, Role, Standing
 from twinhull.model.ports import system_ports
 from twinhull.model.units import MIB
 from twinhull.platforms.conformance import Verdict, run_conformance
@@ -237,6 +237,38 @@ def test_who_works_on_a_machine_keeps_others_away(xen: CountedSite, replica: Mac
             pass
         with pytest.raises(MachineBusy):
             xen.site.arm_trackers(replica.machine_id, "armed")
+
+
+def _put_to_sleep(xen: CountedSite, machine_id: MachineId) -> libvirt.virDomain:
+    xen.site.start(machine_id, 1)
+    domain = xen.site._connection.get().lookupByUUIDString(machine_id)
+    domain.managedSave()
+    assert xen.site.power(machine_id).is_off
+    return domain
+
+
+def test_a_machine_that_is_asleep_is_captured_as_it_would_be_after_a_power_failure(
+    xen: CountedSite, replica: MachineSpec
+) -> None:
+    with xen.site.capture(CaptureRequest(replica.machine_id, "off")) as capture:
+        assert capture.consistency is Consistency.SHUT_DOWN
+    domain = _put_to_sleep(xen, replica.machine_id)
+    with xen.site.capture(CaptureRequest(replica.machine_id, "asleep")) as capture:
+        assert capture.consistency is Consistency.CRASH
+        assert "asleep" in capture.reasons[0]
+    assert domain.hasManagedSaveImage(), "a capture leaves it as it was"
+    xen.site.remove_replica(replica.machine_id)
+
+
+def test_saved_memory_goes_with_the_disks_it_knew(xen: CountedSite, replica: MachineSpec) -> None:
+    domain = _put_to_sleep(xen, replica.machine_id)
+    changes = xen.site.prepare_replica(ReplicaRequest(replica))
+    assert not domain.hasManagedSaveImage()
+    assert "was asleep" in changes.reasons[0]
+    assert "asleep" not in str(xen.site.prepare_replica(ReplicaRequest(replica)).reasons)
+    domain = _put_to_sleep(xen, replica.machine_id)
+    xen.site.arm_trackers(replica.machine_id, "armed")
+    assert not domain.hasManagedSaveImage()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tests.real.conftest import MakeGuest, settings_of
 from tests.real.disks import checksum, copy
 from twinhull.model.errors import AlreadyExists, NotFound, NotSupportedHere, SiteError, StillRunning
 from twinhull.model.extents import total_bytes
-from twinhull.model.machine import BootMode, DiskKey, DiskSpec, PointId, PowerState, Role, Standing
+from twinhull.model.machine import BootMode, Consistency, DiskKey, DiskSpec, PointId, PowerState, Role, Standing
 from twinhull.model.ports import system_ports
 from twinhull.model.units import MIB
 from twinhull.platforms.contract import CaptureRequest, ReplicaRequest
@@ -110,6 +110,31 @@ def test_a_machine_that_was_here_before_follows_and_keeps_its_other_parts(
     local_site.remove_replica(guest.machine_id)
     assert local_site.power(guest.machine_id) is PowerState.OFF, "a machine that we did not make must stay"
     guest.boot()
+
+
+def test_a_machine_that_is_asleep_resumes_on_the_disks_it_knew_and_boots_on_others(
+    local_site: QemuSite, make_guest: MakeGuest
+) -> None:
+    guest = make_guest("asleep")
+    guest.boot().shell("touch /tmp/remembered")
+    local_site.write_standing(Standing(guest.machine_id, Role.PRIMARY, 1))
+    guest.domain.managedSave()
+    assert local_site.stop(guest.machine_id, 60)
+    with local_site.capture(CaptureRequest(guest.machine_id, "z1")) as capture:
+        assert capture.consistency is Consistency.CRASH
+        assert "asleep" in capture.reasons[0]
+        spec = capture.spec
+    local_site.start(guest.machine_id, 1)
+    assert TinyClient(forward(guest.domain)).shell("ls /tmp").split() == ["remembered"]
+    guest.domain.managedSave()
+    changes = local_site.prepare_replica(ReplicaRequest(spec))
+    assert "was asleep" in changes.reasons[0]
+    local_site.start(guest.machine_id, 1)
+    assert not guest.wait_up().shell("ls /tmp").strip()
+    guest.domain.managedSave()
+    local_site.arm_trackers(guest.machine_id, "z2")
+    assert not guest.domain.hasManagedSaveImage()
+    local_site.remove_standing(guest.machine_id)
 
 
 def test_what_a_replica_cannot_have_is_said(local_site: QemuSite, make_guest: MakeGuest) -> None:

@@ -57,6 +57,29 @@ def power(place: Place, domain: libvirt.virDomain) -> PowerState:
         return power_of(state, reason, is_active=bool(domain.isActive()))
 
 
+def has_saved_memory(place: Place, domain: libvirt.virDomain) -> bool:
+    """Whether a machine that is off was put to sleep (a managed save): its next start resumes the memory it had."""
+    with told(place.site, "asking for a machine's saved memory"):
+        return bool(domain.hasManagedSaveImage())
+
+
+def forget_saved_memory(place: Place, domain: libvirt.virDomain) -> list[str]:
+    """Make a machine that was put to sleep boot at its next start; says so where there was anything to forget.
+
+    For whoever gives a stopped machine other disks: memory that is resumed on disks which it has not seen writes what
+    it remembers over them.
+    """
+    if not has_saved_memory(place, domain):
+        return []
+    with told(place.site, "removing a machine's saved memory"):
+        domain.managedSaveRemove()
+    reason = (
+        f"Machine '{domain.name()}' on site '{place.site}' was asleep (managed save): its memory does not fit the disks"
+        " that it gets and was removed, so that it boots at its next start."
+    )
+    return [reason]
+
+
 def require_off(place: Place, domain: libvirt.virDomain) -> None:
     """Refuse to work on the disks of a machine that runs; raises StillRunning."""
     if not power(place, domain).is_off:

@@ -17,7 +17,13 @@ POLL_SECONDS = 0.2
 
 
 def start(place: Place, standings: StandingFiles, machine_id: MachineId, epoch: int) -> None:
-    """Switch on, if this site's standing lets this epoch start; the hook at libvirt's switch checks once more."""
+    """Switch on, if this site's standing lets this epoch start; the hook at libvirt's switch checks once more.
+
+    A machine that was put to sleep (managed save) resumes. Whoever gives it other disks, or takes it over at a point,
+    removes its saved memory then and there (:func:`~twinhull.platforms.libvirt.finding.forget_saved_memory`); whatever
+    is still saved at a start is of these very disks, as on a source that is given back, and to boot it would lose work
+    for nothing.
+    """
     domain = find(place, machine_id)
     standing = standings.read(machine_id)
     if standing:

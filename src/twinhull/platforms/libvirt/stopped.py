@@ -14,6 +14,7 @@ from twinhull.blocks.servers import Image, serving
 from twinhull.model.machine import Consistency, MachineSpec
 from twinhull.platforms.contract import CaptureRequest, CaptureWindow
 from twinhull.platforms.libvirt.domains import ImageFile
+from twinhull.platforms.libvirt.finding import find, has_saved_memory
 from twinhull.platforms.libvirt.images import ImageInfo, add_tracker, tracker_name
 from twinhull.platforms.libvirt.opened import (
     CANNOT_TRACK,
@@ -24,6 +25,11 @@ from twinhull.platforms.libvirt.opened import (
     lost,
 )
 from twinhull.platforms.libvirt.place import Place
+
+ASLEEP = (
+    "The machine is asleep (managed save): what was in its memory is in no capture, and the capture is"
+    " crash-consistent."
+)
 
 Disks = Sequence[tuple[ImageFile, ImageInfo]]
 
@@ -39,13 +45,14 @@ def stopped_capture(
     """
     if request.is_tracking:
         add_tracker(place.host, [image for image, _ in disks], tracker_name(request.capture_id))
+    is_asleep = has_saved_memory(place, find(place, request.machine_id))
     with ExitStack() as stack:
         yield OpenedCapture(
             spec=spec,
             captured_at=place.clock.now(),
-            consistency=Consistency.SHUT_DOWN,
+            consistency=Consistency.CRASH if is_asleep else Consistency.SHUT_DOWN,
             window=CaptureWindow(freeze_seconds=0.0, begin_seconds=0.0),
-            reasons=(),
+            reasons=(ASLEEP,) if is_asleep else (),
             disks=_serve(place, stack, disks, request, scratch),
         )
 

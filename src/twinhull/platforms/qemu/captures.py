@@ -9,7 +9,7 @@ from twinhull.model.errors import StillRunning
 from twinhull.model.machine import DiskKey, MachineId
 from twinhull.platforms.contract import CaptureRequest
 from twinhull.platforms.libvirt.connection import qemu_identity
-from twinhull.platforms.libvirt.finding import definition_of, find, power
+from twinhull.platforms.libvirt.finding import definition_of, find, forget_saved_memory, power
 from twinhull.platforms.libvirt.holding import holding
 from twinhull.platforms.libvirt.images import add_tracker, exact_sizes, look_into, tracker_name
 from twinhull.platforms.libvirt.opened import OpenedCapture
@@ -76,7 +76,10 @@ class QemuCaptures:
             self._trackers.settle(request.machine_id, definition, name, is_kept=is_kept)
 
     def arm_trackers(self, machine_id: MachineId, capture_id: str) -> Mapping[DiskKey, str]:
-        """Leave trackers on a stopped machine and drop older ones; raises StillRunning."""
+        """Leave trackers on a stopped machine and drop older ones; raises StillRunning.
+
+        What is armed is at a point, and boots from it: saved memory of another time is removed.
+        """
         with keeping(self._place, machine_id):
             domain = find(self._place, machine_id)
             if not power(self._place, domain).is_off:
@@ -84,6 +87,7 @@ class QemuCaptures:
                     f"Machine {machine_id} runs on site '{self._place.site}': its disks are at no known point,"
                     " and no tracker was left.",
                 )
+            forget_saved_memory(self._place, domain)
             definition = definition_of(self._place, domain)
             name = tracker_name(capture_id)
             older = self._trackers.all_names(domain, definition) - {name}

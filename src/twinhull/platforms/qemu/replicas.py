@@ -12,7 +12,13 @@ from twinhull.model.machine import BootMode, MachineId
 from twinhull.platforms.contract import ReplicaChanges, ReplicaRequest
 from twinhull.platforms.libvirt.connection import qemu_identity, told
 from twinhull.platforms.libvirt.domains import read_definition
-from twinhull.platforms.libvirt.finding import definition_of, find, require_off, stored_xml
+from twinhull.platforms.libvirt.finding import (
+    definition_of,
+    find,
+    forget_saved_memory,
+    require_off,
+    stored_xml,
+)
 from twinhull.platforms.libvirt.images import look_into
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.libvirt.replicas import create_disks, define, follow_disks, forget, remove_files
@@ -66,6 +72,7 @@ class QemuReplicas:
     def _follow(self, domain: libvirt.virDomain, request: ReplicaRequest) -> ReplicaChanges:
         spec = request.spec
         require_off(self._place, domain)
+        awoken = forget_saved_memory(self._place, domain)
         xml = stored_xml(self._place, domain)
         definition = read_definition(xml)
         infos = look_into(self._place.host, definition.disks)
@@ -74,7 +81,7 @@ class QemuReplicas:
         removed = set(changes.removed_disks)
         written = followed_definition(xml, spec, request.networks, new_disks=paths, removed_disks=removed)
         define(self._place, written.xml, spec.name)
-        return replace(changes, reasons=(*changes.reasons, *written.reasons))
+        return replace(changes, reasons=(*awoken, *changes.reasons, *written.reasons))
 
     def remove(self, machine_id: MachineId) -> None:
         """Remove a replica that we made, its disks and its standing; safe to repeat. Raises StillRunning."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from twinhull.model.errors import StillRunning
 from twinhull.model.machine import DiskKey, MachineId
 from twinhull.platforms.contract import CaptureRequest
-from twinhull.platforms.libvirt.finding import definition_of, find, power, require_off
+from twinhull.platforms.libvirt.finding import definition_of, find, forget_saved_memory, power, require_off
 from twinhull.platforms.libvirt.holding import holding
 from twinhull.platforms.libvirt.images import add_tracker, drop_other_trackers, exact_sizes, tracker_name
 from twinhull.platforms.libvirt.opened import OpenedCapture
@@ -56,7 +56,10 @@ class XenCaptures:
             self._leftovers.settle_trackers(request.machine_id, tracker_name(request.capture_id), is_kept=is_kept)
 
     def arm_trackers(self, machine_id: MachineId, capture_id: str) -> Mapping[DiskKey, str]:
-        """Leave trackers on a stopped machine and drop older ones; raises StillRunning."""
+        """Leave trackers on a stopped machine and drop older ones; raises StillRunning.
+
+        What is armed is at a point, and boots from it: saved memory of another time is removed.
+        """
         locks = [("-x", self._place.capture_lock(machine_id)), ("-x", self._place.disks_lock(machine_id))]
         host, name = self._place.host, tracker_name(capture_id)
         with holding(self._place, machine_id, capture_id, locks):
@@ -66,6 +69,7 @@ class XenCaptures:
                     f"Machine {machine_id} runs on site '{self._place.site}': its disks are at no known point, and no"
                     " tracker was left.",
                 )
+            forget_saved_memory(self._place, domain)
             disks = definition_of(self._place, domain).disks
             add_tracker(host, disks, name)
             drop_other_trackers(host, disks, name)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import libvirt
+
 from twinhull.model.errors import NotFound
 from twinhull.model.machine import BootMode, DiskKey, MachineId, MachineSpec
 from twinhull.platforms.contract import ReplicaChanges, ReplicaRequest
 from twinhull.platforms.libvirt.connection import told
-from twinhull.platforms.libvirt.finding import find, require_off, stored_xml
+from twinhull.platforms.libvirt.finding import find, forget_saved_memory, require_off, stored_xml
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.libvirt.replicas import create_disks, define, follow_disks, forget
 from twinhull.platforms.libvirt.writing import Written
@@ -35,13 +37,17 @@ class XenReplicas:
     def prepare(self, request: ReplicaRequest) -> ReplicaChanges:
         """Create the replica, or make it follow the spec; raises StillRunning, SiteFull, NotSupportedHere."""
         try:
-            require_off(self._place, find(self._place, request.spec.machine_id))
+            domain = find(self._place, request.spec.machine_id)
         except NotFound:
             return self._create(request)
+        require_off(self._place, domain)
         machine = look(self._place, request.spec.machine_id)
+        awoken = forget_saved_memory(self._place, domain)
         if machine.made:
-            return self._follow(machine, machine.made, request)
-        return self._follow_foreign(machine, request.spec)
+            changes = self._follow(machine, machine.made, request)
+        else:
+            changes = self._follow_foreign(machine, request.spec)
+        return replace(changes, reasons=(*awoken, *changes.reasons))
 
     def _create(self, request: ReplicaRequest) -> ReplicaChanges:
         spec = replace(request.spec, boot_mode=request.boot_mode or self._boot_mode)
@@ -95,7 +101,7 @@ class XenReplicas:
             return
         require_off(self._place, domain)
         with told(self._place.site, f"removing machine {machine_id}"):
-            domain.undefine()
+            domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
         self._forget(machine_id)
 
     def _forget(self, machine_id: MachineId) -> None:
