@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from xml.sax.saxutils import quoteattr
 
 import pytest
 
@@ -78,26 +79,79 @@ def test_a_machine_whose_disks_are_open_is_not_started(tmp_path: Path) -> None:
     _ask(tmp_path)
 
 
-def test_our_bitmaps_are_taken_out_of_an_hvm_machines_image_on_xen_and_no_others(tmp_path: Path) -> None:
-    image = tmp_path / "vda.qcow2"
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "1M"], check=True)
+def test_a_look_at_the_lock_of_its_disks_keeps_no_machine_from_starting(tmp_path: Path) -> None:
+    lock = tmp_path / "run" / f"{UUID}.disks"
+    lock.parent.mkdir()
+    with subprocess.Popen(["flock", str(lock), "sh", "-c", "echo held; sleep 0.5"], stdout=subprocess.PIPE) as looker:
+        assert looker.stdout is not None
+        assert looker.stdout.readline() == b"held\n"
+        _ask(tmp_path)
+
+
+def _tracked(path: Path) -> Path:
+    """An image with a bitmap of ours and one of somebody else's."""
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), "1M"], check=True)
     for bitmap in ("twinhull-a-1", "theirs"):
-        subprocess.run(["qemu-img", "bitmap", "--add", str(image), bitmap], check=True)
-    disk = f"<disk><source file='{image}'/></disk></domain>"
+        subprocess.run(["qemu-img", "bitmap", "--add", "-f", "qcow2", str(path), bitmap], check=True)
+    return path
 
-    def bitmaps() -> set[str]:
-        told = subprocess.run(["qemu-img", "info", str(image)], check=True, capture_output=True, text=True).stdout
-        return {name for name in ("twinhull-a-1", "theirs") if f"name: {name}" in told}
 
-    _ask(tmp_path, QEMU.replace("</domain>", disk))
-    _ask(tmp_path, QEMU.replace("qemu", "xen").replace(">hvm<", ">linux<").replace("</domain>", disk))
-    assert bitmaps() == {"twinhull-a-1", "theirs"}
+def _bitmaps(image: Path) -> set[str]:
+    command = ["qemu-img", "info", "-f", "qcow2", "--", str(image)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {name for name in ("twinhull-a-1", "theirs") if f"name: {name}" in told}
+
+
+def _on_xen(*sources: str, format_: str = "qcow2") -> str:
+    """A fully virtualized machine with these sources of disks, as libvirt writes it."""
+    disks = "".join(
+        f"<disk type='file' device='disk'>\n<driver name='qemu' type='{format_}'/>\n<source {source}/>\n"
+        "<target dev='sda' bus='scsi'/>\n</disk>\n"
+        for source in sources
+    )
+    nic = "<interface type='direct'>\n<source dev='eth0' mode='bridge'/>\n</interface>\n"
+    return QEMU.replace("qemu", "xen").replace("</domain>", f"<devices>\n{disks}{nic}</devices></domain>")
+
+
+def test_our_bitmaps_are_taken_out_of_an_hvm_machines_image_on_xen_and_no_others(tmp_path: Path) -> None:
+    image = _tracked(tmp_path / "vda.qcow2")
+    machine = _on_xen(f"file='{image}'")
+    _ask(tmp_path, machine.replace("'xen'", "'qemu'"))
+    _ask(tmp_path, machine.replace(">hvm<", ">linux<"))
+    assert _bitmaps(image) == {"twinhull-a-1", "theirs"}
     _stand(tmp_path, '{"role": "replica"}')
-    _ask(tmp_path, QEMU.replace("qemu", "xen").replace("</domain>", disk), expected=1)
-    assert bitmaps() == {"twinhull-a-1", "theirs"}, "what is not started keeps its trackers"
+    _ask(tmp_path, machine, expected=1)
+    assert _bitmaps(image) == {"twinhull-a-1", "theirs"}, "what is not started keeps its trackers"
     (tmp_path / "standings" / f"{UUID}.json").unlink()
-    _ask(tmp_path, QEMU.replace("qemu", "xen").replace("</domain>", disk))
-    assert bitmaps() == {"theirs"}
+    _ask(tmp_path, machine)
+    assert _bitmaps(image) == {"theirs"}
+
+
+def test_images_are_found_whatever_they_are_called(tmp_path: Path) -> None:
+    """As a file or as a device, in either quotes, with what XML escapes in their names."""
+    names = ["plain.img", "a b&c's", '<"x">.qcow2', "&amp;lt;", "as-a-device", "-f"]
+    images = [_tracked(tmp_path / name) for name in names]
+    sources = [f"file={quoteattr(str(image), {chr(39): '&apos;'})}" for image in images[:4]]
+    sources += [f"dev='{images[4]}' index='1'", f"startupPolicy='optional' file=\"{images[5]}\""]
+    _ask(tmp_path, _on_xen(*sources))
+    assert [_bitmaps(image) for image in images] == [{"theirs"}] * len(images)
+
+
+def test_what_is_no_image_is_not_opened(tmp_path: Path) -> None:
+    empty, raw = tmp_path / "empty", _tracked(tmp_path / "raw")
+    empty.touch()
+    _ask(tmp_path, _on_xen(f"file='{empty}'", f"file='{tmp_path}/gone'", "dev='a-resource-of-drbd'"))
+    _ask(tmp_path, _on_xen(f"file='{raw}'", format_="raw"))
+    assert _bitmaps(raw) == {"twinhull-a-1", "theirs"}, "what a guest writes to a raw disk is never opened as an image"
+
+
+def test_a_machine_is_not_started_where_its_image_cannot_be_looked_into(tmp_path: Path) -> None:
+    damaged = _tracked(tmp_path / "damaged.qcow2")
+    with damaged.open("r+b") as image:
+        image.seek(4)
+        image.write(b"\xff" * 64)
+    said = _ask(tmp_path, _on_xen(f"file='{damaged}'"), expected=1).stderr
+    assert f"a change tracker could not be taken out of '{damaged}' of machine {UUID}" in said
 
 
 @pytest.mark.parametrize("directory", ["var/lib", "/a'b", "/a\nb"])

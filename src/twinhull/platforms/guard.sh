@@ -11,9 +11,9 @@ if [ -z "$uuid" ]; then
   exit 1
 fi
 
-# Somebody has the stopped machine's disks open.
+# Somebody has the stopped machine's disks open; who only asks whether they are has the lock for an instant.
 disks=$directory/run/$uuid.disks
-if [ -e "$disks" ] && ! flock -n -x "$disks" true; then
+if [ -e "$disks" ] && ! flock -w 2 -x "$disks" true; then
   echo "Twinhull's guard: the disks of machine $uuid are being copied; it is not started." >&2
   exit 1
 fi
@@ -26,14 +26,38 @@ fi
 
 # A fully virtualized Xen machine opens its image twice while it boots; QEMU then breaks an image that holds dirty
 # bitmaps. Ours are taken out: the next capture compares in full.
+refuse() {
+  echo "Twinhull's guard: a change tracker could not be taken out of '$1' of machine $uuid; it is not started." >&2
+  exit 1
+}
+# Only disks that Xen opens as qcow2: a raw disk's guest could write itself an image that we would then open.
+images() {
+  awk -v RS='<' '
+    function value(name) {
+      if (!match($0, "[ \t\n]" name "=(\047[^\047]*\047|\"[^\"]*\")")) return ""
+      return substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 4)
+    }
+    /^disk[ \t\n>]/ { format = path = "" }
+    /^driver[ \t\n]/ { format = value("type") }
+    /^source[ \t\n]/ && path == "" { path = value("file"); if (path == "") path = value("dev") }
+    /^\/disk>/ && format == "qcow2" && path ~ /^\// {
+      gsub(/&apos;/, "\047", path); gsub(/&quot;/, "\"", path)
+      gsub(/&lt;/, "<", path); gsub(/&gt;/, ">", path); gsub(/&amp;/, "\\&", path)
+      print path
+    }'
+}
 drop_bitmaps() {
-  qemu-img info -f qcow2 --output=json -- "$1" | sed -n 's/.*"name": "\(twinhull-[a-z0-9-]*\)".*/\1/p' | while read -r bitmap; do
-    qemu-img bitmap --remove -f qcow2 -- "$1" "$bitmap" || exit 1
+  [ "$(head -c 4 -- "$1" 2>/dev/null | od -An -tx1 | tr -d ' \n')" = 514649fb ] || return 0
+  info=$(qemu-img info --force-share -f qcow2 --output=json -- "$1") || return 1
+  for bitmap in $(printf '%s\n' "$info" | sed -n 's/.*"name": "\(twinhull-[a-z0-9-]*\)".*/\1/p'); do
+    qemu-img bitmap --remove -f qcow2 -- "$1" "$bitmap" || return 1
   done
 }
-if printf '%s\n' "$definition" | grep -q "<domain type='xen'" && printf '%s\n' "$definition" | grep -q '>hvm</type>'; then
-  printf '%s\n' "$definition" | sed -n "s:.*<source file='\([^']*\.qcow2\)'.*:\1:p" | while read -r image; do
-    drop_bitmaps "$image" || exit 1
-  done || { echo "Twinhull's guard: a change tracker could not be taken out of machine $uuid; it is not started." >&2; exit 1; }
+is_in() { printf '%s\n' "$definition" | grep -q -- "$1"; }
+if is_in "<domain type=['\"]xen['\"]" && is_in '>hvm</type>'; then
+  found=$(printf '%s\n' "$definition" | images) || refuse 'the disks'
+  [ -z "$found" ] || printf '%s\n' "$found" | while IFS= read -r image; do
+    drop_bitmaps "$image" || refuse "$image"
+  done || exit 1
 fi
 exit 0
