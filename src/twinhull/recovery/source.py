@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from twinhull.cluster.epochs import fenced
 from twinhull.model.errors import NotFound, SiteError, StaleEpoch, StillRunning
-from twinhull.model.machine import PointId, Role, Standing
+from twinhull.model.machine import PointId, PowerState, Role, Standing
 from twinhull.model.steps import Facts
 from twinhull.platforms.contract import Site
 from twinhull.recovery.starting import start_and_wait
 from twinhull.replication.context import Context
+from twinhull.replication.patience import in_time
 from twinhull.replication.requests import FailoverRequest
 from twinhull.replication.standing import SILENCE
 from twinhull.replication.sync import number, with_reasons
@@ -22,9 +23,11 @@ def stop_source(context: Context, facts: Facts) -> Facts:
     down_since = context.ports.clock.monotonic()
     was_running = bool(facts.get("was_running"))
     try:
-        # One that was silent at the first look may answer now.
-        was_running = was_running or _runs(context, request)
-        reasons = _fence_and_stop(context, request, number(facts, "epoch"))
+        if request.is_planned:
+            reasons = _fence_and_stop(context, request, number(facts, "epoch"))
+        else:
+            ran, reasons = in_time(request.source, lambda: _take_down(context, request, facts))
+            was_running = was_running or ran
         is_fenced = True
     except SILENCE as error:
         if request.is_planned:
@@ -48,11 +51,25 @@ def _silence(request: FailoverRequest, error: SiteError) -> str:
     )
 
 
-def _runs(context: Context, request: FailoverRequest) -> bool:
+def _take_down(context: Context, request: FailoverRequest, facts: Facts) -> tuple[bool, list[str]]:
+    """Fence and stop a source that may be half dead; also whether it ran: it may have been silent at the first look."""
     try:
-        return not context.site(request.source).power(request.machine_id).is_off
+        was_running = not context.site(request.source).power(request.machine_id).is_off
     except NotFound:
-        return False
+        was_running = False
+    try:
+        return was_running, _fence_and_stop(context, request, number(facts, "epoch"))
+    except SILENCE:
+        raise
+    except SiteError as error:
+        raise SiteError(
+            f"The machine may still run on {request.source}, so it was not taken over: {error.message}",
+            hint=_switch_off(request),
+        ) from error
+
+
+def _switch_off(request: FailoverRequest) -> str:
+    return f"Switch the host of {request.source} off, and repeat the failover: a silent host is passed over."
 
 
 def _fence_and_stop(context: Context, request: FailoverRequest, epoch: int) -> list[str]:
@@ -128,21 +145,26 @@ def require_source_held(context: Context, request: FailoverRequest, facts: Facts
     Raises StillRunning where it runs, StaleEpoch where another run holds its fence by now.
     """
     try:
-        site = context.site(request.source)
-        power = site.power(request.machine_id)
-        held = site.standing(request.machine_id)
+        power, held = in_time(request.source, lambda: _power_and_standing(context, request))
     except (NotFound, *SILENCE):
         return
     if not power.is_off:
+        is_back = facts.get("is_source_fenced")
+        when = "again" if is_back else "still"
         raise StillRunning(
-            f"The machine is {power.value} on {request.source} again; nothing was taken over.",
-            hint="Find out what starts it there.",
+            f"The machine is {power.value} on {request.source} {when}; nothing was taken over.",
+            hint="Find out what starts it there." if is_back else _switch_off(request),
         )
     if facts.get("is_source_fenced") and held and not belongs(held, request, facts):
         raise StaleEpoch(
             f"Another run fenced the machine on {request.source} (epoch {held.epoch}); nothing was taken over.",
             hint="Another manager works on this machine: look with twinhull status before you ask again.",
         )
+
+
+def _power_and_standing(context: Context, request: FailoverRequest) -> tuple[PowerState, Standing | None]:
+    site = context.site(request.source)
+    return site.power(request.machine_id), site.standing(request.machine_id)
 
 
 def settle_source(context: Context, facts: Facts) -> Facts:

@@ -10,6 +10,7 @@ from twinhull.model.errors import HostKeyChanged, LoginRefused, SiteUnreachable
 from twinhull.model.machine import MachineId, SiteName
 from twinhull.replication.bases import highest_epoch
 from twinhull.replication.context import Context
+from twinhull.replication.patience import in_time
 from twinhull.replication.replica import find_with_standing
 
 SILENCE = (SiteUnreachable, HostKeyChanged, LoginRefused)
@@ -17,7 +18,7 @@ SILENCE = (SiteUnreachable, HostKeyChanged, LoginRefused)
 
 
 def look(context: Context, machine_id: MachineId, sites: Iterable[str]) -> Situation:
-    """The machine on each of the sites; one that does not answer is a side with the reason why."""
+    """The machine on each of the sites; one that does not answer, or not in time, is a side with the reason why."""
     sides = [_side(context, machine_id, SiteName(name)) for name in dict.fromkeys(sites)]
     points = context.points(machine_id)
     return Situation(machine_id, sides, highest_epoch(points))
@@ -47,7 +48,7 @@ def correct(context: Context, situation: Situation) -> list[str]:
 
 def _side(context: Context, machine_id: MachineId, name: SiteName) -> Side:
     try:
-        status, standing = find_with_standing(context.site(name), machine_id)
+        status, standing = in_time(name, lambda: find_with_standing(context.site(name), machine_id))
         return Side(name, True, standing, status)  # noqa: FBT003 - it answers
     except SILENCE as error:
         return Side(name, False, reason=error.message)  # noqa: FBT003 - it does not
