@@ -41,6 +41,18 @@ def spec(number: int) -> MachineSpec:
     )
 
 
+def second_manager(setup: Setup, tmp_path: Path) -> Setup:
+    """Another manager of the same plan, sites and repository, which knows nothing of the first one."""
+    second = Setup(setup.world, StateDirectory(tmp_path / "second"), setup.ports)
+    with setup.manager() as first, second.manager() as manager:
+        manager.vault.use(str(tmp_path / "points"), PASSPHRASE, is_keeping=False).close()
+        for settings in first.catalog.sites():
+            manager.connect(settings)
+        for plan in first.catalog.plans():
+            manager.catalog.add_plan(plan)
+    return second
+
+
 @dataclass
 class Setup:
     """A world with machines on one of two sites, all in one plan."""

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from twinhull.manager import clockwatch
+from twinhull.manager import clockwatch, failures
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.keeping import Keeper
 from twinhull.manager.locks import Lock, is_free
 from twinhull.manager.names import Named
+from twinhull.manager.overtaking import is_concerned, look_before_going_on
 from twinhull.manager.records import RunRecord, RunState
 from twinhull.manager.runs import Engine, Execution, raise_unless_done
 from twinhull.manager.sites import SitePool
@@ -20,7 +21,7 @@ from twinhull.manager.state import READING_KINDS, StateDirectory
 from twinhull.manager.vault import require_there
 from twinhull.manager.walk import Leash
 from twinhull.manager.wants import Ears, Want, unfinished_before
-from twinhull.model.errors import MachineBusy, RunUnfinished, TwinhullError
+from twinhull.model.errors import MachineBusy, RunUnfinished, StaleEpoch, TwinhullError
 from twinhull.model.machine import MachineId, RunId
 from twinhull.model.ports import Ports
 from twinhull.replication.context import Context, Progress
@@ -115,6 +116,10 @@ class Dispatcher:
     def _finish(self, run: RunRecord, ears: Ears) -> RunRecord:
         ears.on_message(f"Going on with {run.run_id}, which was left unfinished.")
         leash = self._leash(run, ears)
+        overtaken = self._look_again(run, leash, ears)
+        if overtaken:
+            ears.on_message(overtaken.message)
+            return self.engine.end_overtaken(run, overtaken, leash.reasons)
         execution = self.engine.resume(run, leash, lambda _: self._context(leash, ears))
         try:
             return self._see_through(execution, ears)
@@ -123,6 +128,19 @@ class Dispatcher:
         except TwinhullError as error:
             ears.on_message(f"{run.run_id} ended without success, and was undone: {error.message}")
             return self.catalog.run(run.run_id)
+
+    def _look_again(self, run: RunRecord, leash: Leash, ears: Ears) -> StaleEpoch | None:
+        """Fence a side that is stale by now; why the run must not go on, where another one has taken its machine."""
+        found = self.engine.found(run.run_id)
+        if not is_concerned(run, found):
+            return None
+        with self._context(leash, ears) as context:
+            try:
+                return look_before_going_on(context, run, found)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the run's own steps meet it and say so
+                told = failures.encode(error)["message"]
+                context.on_reason(f"Its sites could not be looked at before {run.run_id} went on: {told}")
+                return None
 
     def _run(self, run_id: RunId, want: Want, ears: Ears) -> RunRecord:
         require_there(self.repository())

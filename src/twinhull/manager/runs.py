@@ -17,7 +17,7 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from threading import Event, Thread
@@ -32,10 +32,10 @@ from twinhull.manager.locks import Lock
 from twinhull.manager.records import RunRecord, RunState
 from twinhull.manager.state import StateDirectory
 from twinhull.manager.walk import Halt, Leash, Outcome, Recorded, Walk
-from twinhull.model.errors import RunFailed, RunUnfinished, StateError
+from twinhull.model.errors import RunFailed, RunUnfinished, StaleEpoch, StateError
 from twinhull.model.machine import RunId
 from twinhull.model.ports import Ports
-from twinhull.model.steps import Action, JsonValue
+from twinhull.model.steps import Action, Facts, JsonValue
 
 Context = TypeVar("Context")
 
@@ -154,6 +154,24 @@ class Engine(Generic[Context]):
             # Killed between the journal's first line and the engine's: nothing has begun.
             return self._watch(execution, _begin(run))
         return self._watch(execution, DBOS.resume_workflow(run.run_id, queue_name=self._queue))
+
+    def found(self, run_id: RunId) -> Facts:
+        """What the finished steps of a run have found; nothing where none has."""
+        self._launch()
+        facts: dict[str, JsonValue] = {}
+        for step in DBOS.list_workflow_steps(run_id):
+            recorded = step["output"]
+            facts.update((recorded.get("facts") or {}) if isinstance(recorded, dict) else {})
+        return facts
+
+    def end_overtaken(self, run: RunRecord, error: StaleEpoch, reasons: Sequence[str]) -> RunRecord:
+        """End an unfinished run as failed, with nothing undone; the caller holds its lock."""
+        told = failures.encode(error)
+        result = {**run.request, **self.found(run.run_id)}
+        # Before it is forgotten: a run that the journal takes for unfinished would begin anew.
+        ended = self._journal.end(run.run_id, RunState.FAILED, result=result, reasons=tuple(reasons), error=told)
+        self.forget(run.run_id)
+        return ended
 
     def forget(self, run_id: RunId) -> None:
         """Drop the engine's record of a run that the user gave up."""
