@@ -51,11 +51,14 @@ class OpenSites:
     def __init__(self, opener: Callable[[SiteName], Site]) -> None:
         self._opener = opener
         self._open: dict[SiteName, Site] = {}
+        self._opening: dict[SiteName, Lock] = {}
         self._lock = Lock()
 
     def __call__(self, name: SiteName) -> Site:
         """The site; raises NotFound, SiteUnreachable, HostKeyChanged, LoginRefused, SiteInUse."""
         with self._lock:
+            opening = self._opening.setdefault(name, Lock())
+        with opening:  # other sites are not held up by one that hangs
             if name not in self._open:
                 self._open[name] = self._opener(name)
             return self._open[name]
