@@ -1,9 +1,10 @@
 """NBD servers that we own: qemu-nbd on a unix socket, which ends when we do.
 
 The server runs under a small shell that holds the other end of a pipe of ours (through ssh, where the host is another
-machine). When that pipe closes, because we close it or because we are gone, the shell ends the server and takes its
-socket away. While the shell lives it holds a lock on ``SOCKET.lock``; only a shell that was itself killed can leave a
-server behind, and then ``SOCKET.pid`` names it and nobody holds the lock.
+machine). When that pipe closes, because we close it or because we are gone, or when it brings no beat for long (see
+:mod:`twinhull.blocks.heartbeat`), the shell ends the server and takes its socket away. While the shell lives it holds a
+lock on ``SOCKET.lock``; only a shell that was itself killed can leave a server behind, and then ``SOCKET.pid`` names it
+and nobody holds the lock.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from twinhull.blocks.heartbeat import beating, until_silent
 from twinhull.model.errors import SiteError, SiteFull
 from twinhull.model.ports import Process, read_line
 
@@ -41,7 +43,7 @@ until [ -s "$pid_file" ]; do
   exit 1
 done
 echo ready
-cat >/dev/null
+@UNTIL_SILENT@
 kill $server 2>/dev/null
 wait $server
 rm -f -- "$socket" "$pid_file" "$socket.log" "$socket.lock"
@@ -111,9 +113,11 @@ def serving(start: Callable[[Sequence[str]], Process], image: Image, socket_path
     Raises:
         SiteError: the image cannot be opened, or the server did not end in time.
     """
-    process = start(["sh", "-c", _SHELL, "twinhull-nbd", socket_path, *image.command()])
+    shell = _SHELL.replace("@UNTIL_SILENT@", until_silent())
+    process = start(["sh", "-c", shell, "twinhull-nbd", socket_path, *image.command()])
     try:
         _wait_ready(process, image)
-        yield socket_path
+        with beating(process):
+            yield socket_path
     finally:
         _end(process)

@@ -1,9 +1,10 @@
 """Working on a machine: its locks and a scratch directory on the site's host, held by a small shell there.
 
 The shell lives as long as the pipe between it and us (through ssh, where the host is another machine). When the pipe
-closes, because we are done, were killed or the network went, it ends what serves disks out of the directory, takes the
-directory away, and lets go of the locks. Only a shell that was itself killed leaves a directory behind: beside each one
-lies ``NAME.label``, which says whose it is, and which a living shell holds locked.
+closes, because we are done, were killed or the network went, or when it brings no beat for long (see
+:mod:`twinhull.blocks.heartbeat`), it ends what serves disks out of the directory, takes the directory away, and lets go
+of the locks. Only a shell that was itself killed leaves a directory behind: beside each one lies ``NAME.label``, which
+says whose it is, and which a living shell holds locked.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from twinhull.blocks.heartbeat import beating, until_silent
 from twinhull.model.errors import MachineBusy, SiteError, SiteFull, SiteUnreachable
 from twinhull.model.machine import MachineId
 from twinhull.model.ports import Process
@@ -63,7 +65,7 @@ make() {
 }
 complaint=$(make 2>&1) || { echo "failed $complaint" | tr '\\n' ' '; remove "$scratch"; exit 1; }
 echo held
-cat >/dev/null
+@UNTIL_SILENT@
 remove "$scratch"
 """
 )
@@ -103,12 +105,14 @@ def holding(
     name = f"{machine_id[:8]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
     scratch = f"{place.scratch}/{name}"
     arguments = [scratch, machine_id, owner, *(word for lock in locks for word in lock)]
-    process = place.host.start(["sh", "-c", _HOLD, "twinhull-hold", *arguments])
+    shell = _HOLD.replace("@UNTIL_SILENT@", until_silent())
+    process = place.host.start(["sh", "-c", shell, "twinhull-hold", *arguments])
     try:
         _require_held(
             place, machine_id, first_word(place.host, process, ANSWER_SECONDS, "whether a machine can be worked on")
         )
-        yield scratch
+        with beating(process):
+            yield scratch
     finally:
         _let_go(place, process)
 
