@@ -167,8 +167,8 @@ def _withdraw(root: Path) -> list[str]:
 @pytest.fixture
 def guarded(tmp_path: Path) -> Path:
     """A host's files with the guard in place."""
-    guard.install(LocalHost(system_ports()), str(tmp_path / "hooks"), "qemu", str(tmp_path / "ours"))
-    (tmp_path / "ours").mkdir()
+    assert _install(tmp_path, str(tmp_path / "ours")), "libvirt asks no hooks yet"
+    guard.libvirt_was_told(LocalHost(system_ports()), "qemu", str(tmp_path / "ours"))
     return tmp_path
 
 
@@ -192,6 +192,20 @@ def _hooks(root: Path) -> list[Path]:
 
 def _install(root: Path, directory: str) -> bool:
     return guard.install(LocalHost(system_ports()), str(root / "hooks"), "qemu", directory)
+
+
+def test_libvirt_is_told_of_its_first_hook_also_where_who_put_it_there_was_killed(tmp_path: Path) -> None:
+    host, ours = LocalHost(system_ports()), str(tmp_path / "ours")
+    assert _install(tmp_path, ours)
+    assert len(_hooks(tmp_path)) == 1
+    assert _install(tmp_path, ours)
+    guard.libvirt_was_told(host, "qemu", ours)
+    assert not _install(tmp_path, ours)
+    guard.libvirt_was_told(host, "qemu", ours)
+    _hooks(tmp_path)[0].unlink()
+    assert _install(tmp_path, ours)
+    assert _withdraw(tmp_path) == []
+    assert [path for path in (tmp_path / "ours").rglob("*") if path.is_file()] == []
 
 
 def test_each_directory_of_a_host_has_a_guard_of_its_own(guarded: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -10,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import libvirt
 import pytest
@@ -48,6 +50,28 @@ def test_the_site_passes_the_conformance_kit(xen: CountedSite) -> None:
     assert [check for check in checks if check.verdict is Verdict.FAILED] == []
     # Nothing executes, so nothing serves a running machine's disks.
     assert [check.name for check in checks if check.verdict is Verdict.UNSUPPORTED] == ["capture running"]
+
+
+def test_a_libvirtd_that_could_not_be_reloaded_for_its_first_hook_is_so_at_the_next_connection(
+    xen: CountedSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f"""#!/bin/sh
+case "$*" in
+  "--quiet is-active libvirtd") ;;
+  "reload libvirtd") echo reload >>{tmp_path}/said; [ -e {tmp_path}/can ];;
+  *) exit 3;;
+esac
+""")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    shutil.rmtree(xen.site.settings.hooks_directory)
+    for _ in range(2):
+        xen.site.connect()
+    (tmp_path / "can").touch()
+    for _ in range(2):
+        xen.site.connect()
+    assert (tmp_path / "said").read_text().split() == ["reload"] * 3
 
 
 def test_an_inventory_is_one_command_whatever_the_number_of_machines(xen: CountedSite, replica: MachineSpec) -> None:

@@ -38,25 +38,38 @@ def former_path(hooks_directory: str, driver: str) -> str:
 
 
 def is_installed(host: Host, hooks_directory: str, driver: str, directory: str) -> bool:
-    """Whether this very guard is in place, and no former one of the same directory."""
+    """Whether this very guard is in place, no former one of the same directory, and libvirt knows of it."""
     paths = path(hooks_directory, driver, directory), former_path(hooks_directory, driver)
-    return host.run(["sh", "-c", _IS_INSTALLED, "twinhull-guard", *paths, directory], stdin=script(directory)).is_ok
+    words = [*paths, directory, _reload_due(driver, directory)]
+    return host.run(["sh", "-c", _IS_INSTALLED, "twinhull-guard", *words], stdin=script(directory)).is_ok
 
 
 def install(host: Host, hooks_directory: str, driver: str, directory: str) -> bool:
     """Put the guard in place; True where libvirt must be told, because it had no hook of that driver when it started.
 
-    A libvirt that finds no hook at its start asks none until it is started again or reloaded.
+    A libvirt that finds no hook at its start asks none until it is started again or reloaded. That it must be told is
+    noted on the host before the guard is there, and stays true until :func:`libvirt_was_told`: whoever is killed in
+    between leaves a guard that nobody asks.
 
     Raises:
         SiteError: it could not be written.
     """
     if is_installed(host, hooks_directory, driver, directory):
         return False
-    had_any = check(host, ["sh", "-c", _COUNT, "twinhull-count", hooks_directory, driver]).strip() != b"0"
+    due = check(host, ["sh", "-c", _IS_DUE, "twinhull-due", hooks_directory, driver, _reload_due(driver, directory)])
     write_file(host, path(hooks_directory, driver, directory), script(directory), mode="0755")
     check(host, ["sh", "-c", _REMOVE_FORMER, "twinhull-former", former_path(hooks_directory, driver), directory])
-    return not had_any
+    return due.strip() == b"due"
+
+
+def libvirt_was_told(host: Host, driver: str, directory: str) -> None:
+    """The libvirt of that driver has been reloaded since the guard was put there; safe to repeat."""
+    check(host, ["rm", "-f", "--", _reload_due(driver, directory)])
+
+
+def _reload_due(driver: str, directory: str) -> str:
+    """The note that libvirt asks no hooks yet."""
+    return f"{directory}/run/{driver}.reload-due"
 
 
 def withdraw(host: Host, hooks_directory: str, driver: str, directory: str) -> list[str]:
@@ -66,9 +79,8 @@ def withdraw(host: Host, hooks_directory: str, driver: str, directory: str) -> l
     """
     own = path(hooks_directory, driver, directory)
     former = former_path(hooks_directory, driver)
-    guard, standings, replicas = (
-        check(host, ["sh", "-c", _WITHDRAW, "twinhull-withdraw", own, directory, former]).decode().split()
-    )
+    words = [own, directory, former, _reload_due(driver, directory)]
+    guard, standings, replicas = check(host, ["sh", "-c", _WITHDRAW, "twinhull-withdraw", *words]).decode().split()
     left = []
     if guard == "needed":
         left.append(
@@ -81,27 +93,36 @@ def withdraw(host: Host, hooks_directory: str, driver: str, directory: str) -> l
 
 
 _IS_INSTALLED = """
-cmp -s - "$1" && ! grep -qsxF -- "directory='$3'" "$2"
+[ ! -e "$4" ] && cmp -s - "$1" && ! grep -qsxF -- "directory='$3'" "$2"
 """
 
 _REMOVE_FORMER = """
 if grep -qsxF -- "directory='$2'" "$1"; then rm -f -- "$1"; fi
 """
 
-_COUNT = 'find "$1/$2" "$1/$2.d" -maxdepth 1 -type f 2>/dev/null | wc -l'
+_IS_DUE = """
+set -e
+umask 022
+if [ "$(find "$1/$2" "$1/$2.d" -maxdepth 1 -type f 2>/dev/null | wc -l)" -eq 0 ]; then
+  mkdir -p -- "$(dirname -- "$3")"
+  : >"$3"
+  sync -- "$3" "$(dirname -- "$3")"
+fi
+if [ -e "$3" ]; then echo due; fi
+"""
 
 _WITHDRAW = """
-guard=gone standings=0 replicas=0
+guard=gone standings=0 replicas=0 due=$4
 [ -d "$2/standings" ] && exec 9<"$2/standings" && flock 9
 for standing in "$2"/standings/*.json; do [ -e "$standing" ] && standings=$((standings + 1)); done
 for replica in "$2"/replicas/*/; do [ -d "$replica" ] && replicas=$((replicas + 1)); done
 grep -qsxF -- "directory='$2'" "$3" || set -- "$1" "$2"
 if [ -e "$1" ] || [ -n "$3" ]; then
   if [ "$standings" -gt 0 ]; then guard=needed
-  else rm -f -- "$1" "$1".?????? ${3:+"$3"} || exit
+  else rm -f -- "$1" "$1".?????? "$due" ${3:+"$3"} || exit
   fi
 fi
 echo "$guard $standings $replicas"
 """
 
-__all__ = ["NAME", "former_path", "install", "is_installed", "path", "script", "withdraw"]
+__all__ = ["NAME", "former_path", "install", "is_installed", "libvirt_was_told", "path", "script", "withdraw"]

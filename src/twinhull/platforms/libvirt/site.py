@@ -20,7 +20,7 @@ from twinhull.platforms.contract import (
     ReplicaRequest,
     SiteSettings,
 )
-from twinhull.platforms.hosts import check, open_host
+from twinhull.platforms.hosts import open_host
 from twinhull.platforms.libvirt import finding, power
 from twinhull.platforms.libvirt.connection import LibvirtConnection
 from twinhull.platforms.libvirt.obstacles import obstacles
@@ -78,7 +78,15 @@ class LibvirtSite(ABC):
         hooks = self.settings.hooks_directory
         is_asking = not self._connection.is_embedded
         if is_asking and guard.install(self._host, hooks, self._driver, self.settings.directory):
-            check(self._host, ["sh", "-c", _RELOAD, "twinhull-reload"])
+            self._reload()
+
+    def _reload(self) -> None:
+        """Tell libvirt that there are hooks; what cannot be told is tried again at the next connection.
+
+        Until then the site can be used, as it could without a guard; ``site check`` tells that no hook is asked.
+        """
+        if self._host.run(["sh", "-c", _RELOAD, "twinhull-reload"]).is_ok:
+            guard.libvirt_was_told(self._host, self._driver, self.settings.directory)
 
     def withdraw(self) -> Sequence[str]:
         """Take the guard away, unless a standing here needs it; returns what was left on the host."""
@@ -170,8 +178,9 @@ class LibvirtSite(ABC):
 
 
 _RELOAD = """
+reloaded=1
 for unit in libvirtd virtqemud virtxend; do
-  if systemctl --quiet is-active "$unit" 2>/dev/null; then systemctl reload "$unit"; fi
+  if systemctl --quiet is-active "$unit" 2>/dev/null; then systemctl reload "$unit" || exit; reloaded=0; fi
 done
-exit 0
+exit $reloaded
 """
