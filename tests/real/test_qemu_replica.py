@@ -58,6 +58,8 @@ def test_a_replica_brought_forward_by_an_increment_starts_with_what_the_guest_wr
     second = client.write("second", 1)
     since = {VDA: "twinhull-p1"}
     with ssh_site.capture(CaptureRequest(guest.machine_id, "p2", since)) as capture:
+        half_way = Standing(guest.machine_id, Role.REPLICA, 1, is_dirty=True, applying_point_id=PointId("p2"))
+        other_site.write_standing(half_way)
         assert not other_site.prepare_replica(ReplicaRequest(capture.spec)).new_disks
         with other_site.write_disk(guest.machine_id, VDA) as door:
             changed = list(capture.disks[0].changed())
