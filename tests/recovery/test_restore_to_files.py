@@ -55,16 +55,33 @@ def test_a_point_becomes_an_image_of_each_format(story: Story, tmp_path: Path, i
     assert sorted(item.name for item in tmp_path.iterdir()) == ["as-raw", path.name]
 
 
+@pytest.fixture(params=["links", "no links"])
+def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with hard links, and one without, as vfat is."""
+
+    def refuse(path: Path, _: Path) -> None:
+        raise FileExistsError if path.exists() else PermissionError("Operation not permitted")
+
+    if request.param == "no links":
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+
+
+@pytest.mark.usefixtures("file_system")
 def test_an_existing_file_is_replaced_only_when_that_was_asked_for(story: Story, tmp_path: Path) -> None:
     path = tmp_path / "disk.raw"
     path.write_bytes(b"somebody's only copy")
     with pytest.raises(AlreadyExists):
         restore(story, to_path=str(path))
     assert path.read_bytes() == b"somebody's only copy"
+    wanted = story.content(story.points()[0], "vda")
     restore(story, to_path=str(path), is_overwriting=True)
-    assert path.read_bytes() == story.content(story.points()[0], "vda")
+    assert path.read_bytes() == wanted
+    restore(story, to_path=str(tmp_path / "new.raw"))
+    assert (tmp_path / "new.raw").read_bytes() == wanted
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["disk.raw", "new.raw"]
 
 
+@pytest.mark.usefixtures("file_system")
 def test_a_file_that_comes_meanwhile_is_not_replaced(story: Story, tmp_path: Path) -> None:
     path = tmp_path / "disk.raw"
     steps = list(RESTORE.steps)

@@ -67,8 +67,24 @@ def _link(partial: Path, final: Path) -> None:
         final.hardlink_to(partial)
     except FileExistsError:
         if not final.samefile(partial):
-            raise AlreadyExists(f"{final} was made meanwhile; it was left as it is.") from None
+            raise _made_meanwhile(final) from None
+    except OSError:  # this file system has no links (vfat, exFAT, some network shares)
+        _rename(partial, final)
+        return
     partial.unlink()
+
+
+def _rename(partial: Path, final: Path) -> None:
+    """The name is taken by an empty file first, which the image replaces."""
+    try:
+        final.touch(mode=0o600, exist_ok=False)
+    except FileExistsError:
+        raise _made_meanwhile(final) from None
+    partial.replace(final)
+
+
+def _made_meanwhile(final: Path) -> AlreadyExists:
+    return AlreadyExists(f"{final} was made meanwhile; it was left as it is.")
 
 
 def _partial(request: RestoreRequest) -> Path:
