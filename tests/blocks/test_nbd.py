@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from twinhull.blocks.nbd import NbdAddress, NbdDisk
 from twinhull.blocks.servers import Image, serving
 from twinhull.model.errors import DataError, SiteError, SiteFull
 from twinhull.model.extents import Extent
-from twinhull.model.ports import SystemProcesses
+from twinhull.model.ports import Process, SystemProcesses
 from twinhull.model.units import GIB, KIB, MIB
 
 
@@ -90,8 +92,8 @@ def test_a_server_that_cannot_open_its_image_says_why(tmp_path: Path) -> None:
 def test_a_server_ends_with_its_context_and_leaves_nothing(tmp_path: Path) -> None:
     start = lambda argv: SystemProcesses().start(argv, has_pipes=True)  # noqa: E731
     image = Image(str(make_image(tmp_path / "a", "8M")), "qcow2", is_writable=True)
-    with serving(start, image, str(tmp_path / "s")) as socket:
-        disk = NbdDisk(NbdAddress(socket))
+    with serving(start, image, str(tmp_path / "s")) as path:
+        disk = NbdDisk(NbdAddress(path))
         disk.write(0, b"kept")
         disk.flush()
     with pytest.raises(DataError):
@@ -128,39 +130,64 @@ def test_a_server_ends_when_its_starter_is_gone(tmp_path: Path) -> None:
         time.sleep(0.02)
 
 
-def test_no_room_is_told_as_such(tmp_path: Path) -> None:
-    processes = SystemProcesses()
-    socket = str(tmp_path / "s")
-    command = ["nbdkit", "--foreground", "--exit-with-parent", "--unix", socket, "memory", "8M"]
-    server = processes.start([*command, "--filter=error", "error-pwrite=ENOSPC", "error-pwrite-rate=100%"])
+@contextmanager
+def _nbdkit(path: Path, *filters: str) -> Iterator[Process]:
+    """A server of 8 MiB of memory, and in which ways it fails."""
+    command = ["nbdkit", "--foreground", "--exit-with-parent", "--unix", str(path), "memory", "8M"]
+    server = SystemProcesses().start([*command, *filters])
     try:
         deadline = time.monotonic() + 20
-        while not Path(socket).exists():
+        while not path.exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        with closing(NbdDisk(NbdAddress(socket))) as disk, pytest.raises(SiteFull, match="no room"):
-            disk.write(0, b"x" * 4096)
+        yield server
     finally:
+        os.kill(server.pid, signal.SIGCONT)
         server.end()
+
+
+def test_no_room_is_told_as_such(tmp_path: Path) -> None:
+    with (
+        _nbdkit(tmp_path / "s", "--filter=error", "error-pwrite=ENOSPC", "error-pwrite-rate=100%"),
+        closing(NbdDisk(NbdAddress(str(tmp_path / "s")))) as disk,
+        pytest.raises(SiteFull, match="no room"),
+    ):
+        disk.write(0, b"x" * 4096)
+
+
+def test_a_server_that_never_answers_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twinhull.blocks.nbd.STALL_SECONDS", 1)
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with pytest.raises(DataError, match="sent nothing for 1 s when the disk was opened"):
+            NbdDisk(NbdAddress(str(path)))
+
+
+def test_nobody_who_listens_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="could not be opened"):
+        NbdDisk(NbdAddress(str(tmp_path / "s")))
+
+
+def test_a_server_that_hangs_does_not_hold_up_the_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twinhull.blocks.nbd.CLOSE_SECONDS", 1)
+    with _nbdkit(tmp_path / "s") as server:
+        disk = NbdDisk(NbdAddress(str(tmp_path / "s")))
+        os.kill(server.pid, signal.SIGSTOP)
+        started = time.monotonic()
+        disk.close()
+        assert time.monotonic() - started < 10
 
 
 def test_a_server_that_hangs_is_an_error_and_its_handle_is_done(
     tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    socket = str(tmp_path / "s")
-    command = ["nbdkit", "--foreground", "--exit-with-parent", "--unix", socket, "memory", "8M"]
-    server = SystemProcesses().start([*command, "--filter=delay", "delay-read=30"])
-    try:
-        deadline = time.monotonic() + 20
-        while not Path(socket).exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+    with _nbdkit(tmp_path / "s", "--filter=delay", "delay-read=30"):
         monkeypatch.setattr("twinhull.blocks.nbd.STALL_SECONDS", 1)
-        disk = NbdDisk(NbdAddress(socket))
+        disk = NbdDisk(NbdAddress(str(tmp_path / "s")))
         with pytest.raises(DataError, match="sent nothing for 1 s"):
             disk.read(0, 4096)
         with pytest.raises(DataError, match="after it had been closed"):
             disk.read(0, 4096)
         disk.close()
-    finally:
-        server.end()

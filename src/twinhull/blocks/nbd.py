@@ -20,6 +20,9 @@ from twinhull.model.units import GIB, MIB
 STALL_SECONDS = 60
 """How long a server may send nothing at all while we wait for its answer."""
 
+CLOSE_SECONDS = 5
+"""How long a server may take to close a connection that we have done with."""
+
 _QUERY_BYTES = GIB
 """How much of a disk one question about extents covers; bounds the answer's size."""
 
@@ -55,7 +58,8 @@ class NbdDisk:
         """Connect.
 
         Raises:
-            DataError: no server listens there, it has no such export, or not the bitmap that was asked for.
+            DataError: no server listens there, it does not answer, it has no such export, or not the bitmap that was
+                asked for.
         """
         self._address = address
         self._handle_or_none: Any = nbd.NBD()
@@ -73,7 +77,13 @@ class NbdDisk:
         if changes:
             self._handle.add_meta_context(changes)
         try:
-            self._handle.connect_unix(self._address.socket_path)
+            self._handle.aio_connect_unix(self._address.socket_path)
+            while self._handle.aio_is_connecting():
+                if self._handle.poll(STALL_SECONDS * 1000) == 0:
+                    raise DataError(
+                        f"The server of {self._address} sent nothing for {STALL_SECONDS} s when the disk was opened.",
+                        hint="Look at the site's storage and network; the run can be repeated.",
+                    )
         except nbd.Error as error:
             raise DataError(f"The disk {self._address} could not be opened: {error.string}") from error
         if changes and not self._handle.can_meta_context(changes):
@@ -175,13 +185,20 @@ class NbdDisk:
             return
         try:
             if self._handle.aio_is_ready():
-                self._handle.shutdown()
+                self._disconnect()
         except nbd.Error:
             # The server is gone already, which is what closing wants.
             pass
         finally:
             # libnbd closes the socket with the last reference.
             self._handle_or_none = None
+
+    def _disconnect(self) -> None:
+        """Say goodbye; a server that does not close in time is left alone."""
+        self._handle.aio_disconnect()
+        while not (self._handle.aio_is_closed() or self._handle.aio_is_dead()):
+            if self._handle.poll(CLOSE_SECONDS * 1000) == 0:
+                return
 
     @property
     def _handle(self) -> Any:  # noqa: ANN401 - libnbd has no types
