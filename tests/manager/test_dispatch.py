@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -265,9 +266,9 @@ def test_a_sync_lists_the_points_of_its_machine_once(setup: Setup, monkeypatch: 
         listed: list[MachineId] = []
         points = Repository.points
 
-        def listing(repository: Repository, machine_id: MachineId) -> list[Point]:
+        def listing(repository: Repository, machine_id: MachineId, *others: Any) -> list[Point]:  # noqa: ANN401
             listed.append(machine_id)
-            return points(repository, machine_id)
+            return points(repository, machine_id, *others)
 
         monkeypatch.setattr(Repository, "points", listing)
         manager.dispatcher.carry_out(replace(want, make=lambda _: request), Ears(), is_waiting=False)

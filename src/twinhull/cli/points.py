@@ -17,6 +17,7 @@ from twinhull.model.extents import total_bytes
 from twinhull.model.units import format_bytes
 
 if TYPE_CHECKING:
+    from twinhull.manager.damages import Damages
     from twinhull.manager.manager import Manager
     from twinhull.model.machine import MachineId, PointId
     from twinhull.repository import Point
@@ -44,25 +45,30 @@ def list_(
 
 
 def _list(door: Door, manager: Manager, machine_id: MachineId | None) -> None:
-    points, held = manager.repository.points(machine_id), manager.repository.held_points()
+    damages = manager.damages
+    points, held = manager.repository.points(machine_id, damages.note), manager.repository.held_points()
     if door.screen.is_json:
-        door.screen.document({"points": [{**shapes.point(point), "is_held": point.id in held} for point in points]})
+        listed = [{**shapes.point(point), "is_held": point.id in held} for point in points]
+        damaged = [{"id": point_id, "reason": reason} for point_id, reason in damages.found.items()]
+        door.screen.document({"points": listed, "damaged": damaged})
         return
     door.screen.table(
         ["machine", "name", "number", "captured (utc)", "consistency", "from", "epoch", "size", "held"],
-        list(_rows(points, held)),
+        list(_rows(points, held, damages)),
         empty="There is no restore point yet: twinhull sync MACHINE",
     )
+    for reason in damages.found.values():
+        door.screen.message(reason)
 
 
-def _rows(points: Sequence[Point], held: Collection[PointId]) -> Iterator[list[str]]:
+def _rows(points: Sequence[Point], held: Collection[PointId], damages: Damages) -> Iterator[list[str]]:
     later = Counter(point.machine_id for point in points)
     for point in points:
         later[point.machine_id] -= 1
         back = later[point.machine_id]
         yield [
             str(point.document.spec.get("name", point.machine_id)),
-            shapes.point_name(back),
+            "" if damages.of(point.machine_id) else shapes.point_name(back),
             str(point.sequence),
             f"{point.captured_at:%Y-%m-%d %H:%M:%S}",
             point.document.consistency.value,

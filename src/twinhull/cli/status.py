@@ -62,6 +62,7 @@ def _show(door: Door, manager: Manager, found: Status) -> None:
         document = {
             "machines": [shapes.report(report) for report in found.reports],
             "sites": [shapes.site_view(view) for view in found.overview.sites.values()],
+            "damaged_points": [{"id": point_id, "reason": reason} for point_id, reason in found.damages.found.items()],
             "unfinished_runs": [
                 shapes.run(run, is_at_work=manager.is_at_work(run)) for run in manager.catalog.unfinished_runs()
             ],
@@ -76,6 +77,8 @@ def _show(door: Door, manager: Manager, found: Status) -> None:
     for report in found.reports:
         if report.reason:
             door.screen.line(f"{report.machine.name}: {report.reason}")
+        for reason in found.damages.of(report.machine.machine_id):
+            door.screen.line(f"{report.machine.name}: {reason}")
     for run in manager.catalog.unfinished_runs():
         state = "is at work" if manager.is_at_work(run) else "was left unfinished: twinhull runs resume"
         door.screen.line(f"{run.machine_name}: {run.run_id} {state}")

@@ -9,7 +9,7 @@ from twinhull.manager.catalog import Catalog
 from twinhull.manager.records import LatestPoint
 from twinhull.model.machine import MachineId
 from twinhull.model.steps import Facts, JsonValue
-from twinhull.repository import Point, Repository
+from twinhull.repository import Point, Repository, RepositoryDamaged, RepositoryVersionTooNew
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,18 @@ class Keeper:
         self.catalog.see_point(LatestPoint(point.machine_id, point.id, point.captured_at))
 
     def after_sync(self, machine_id: MachineId, _: Facts) -> Facts:
-        """Facts: ``removed_points``, and ``retention``, a sentence."""
+        """Facts: ``removed_points``, and ``retention``, a sentence.
+
+        No point is removed while one cannot be read: it is not known then which ones are the latest.
+        """
         plan = self.catalog.plan_of(machine_id)
         if not plan:
             return {}
         jump = self.jump()
-        verdicts = self.repository.retain(machine_id, plan.retention, clock_jumped=bool(jump))
+        try:
+            verdicts = self.repository.retain(machine_id, plan.retention, clock_jumped=bool(jump))
+        except (RepositoryDamaged, RepositoryVersionTooNew) as error:
+            return {"removed_points": [], "retention": f"No point was removed: {error.message}"}
         removed: list[JsonValue] = [str(verdict.point.id) for verdict in verdicts if not verdict.stays]
         return {"removed_points": removed, "retention": _tell(len(removed), len(verdicts), jump)}
 

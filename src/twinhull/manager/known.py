@@ -120,7 +120,7 @@ class Known:
         latest, known = self.ages.get(machine_id), self.lores.get(machine_id, _Lore())
         if not latest or known.point_id == latest.point_id:
             return known
-        points = self.manager.repository.points(machine_id)
+        points = self.manager.repository.points(machine_id, self.manager.damages.note)
         known = _Lore(latest.point_id, highest_epoch(points), uncompared_seconds(points[-1] if points else None))
         self.lores[machine_id] = known
         return known

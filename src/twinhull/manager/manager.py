@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from twinhull.manager import clockwatch
 from twinhull.manager.catalog import Catalog
+from twinhull.manager.damages import Damages, point_by_name
 from twinhull.manager.journal import Journal
 from twinhull.manager.locks import is_free
 from twinhull.manager.names import Named, Names
@@ -27,7 +28,6 @@ from twinhull.model.errors import AlreadyExists, NotFound, SiteError
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.model.ports import Ports
 from twinhull.platforms.contract import SiteSettings
-from twinhull.recovery.points_by_name import resolve_point
 from twinhull.repository import Point, Repository
 
 if TYPE_CHECKING:
@@ -41,10 +41,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What all sites said at one moment, and what it means for each planned machine."""
+    """What all sites said at one moment, and what it means for each planned machine.
+
+    ``damages`` are the planned machines' points that cannot be read.
+    """
 
     overview: Overview
     reports: list[MachineReport]
+    damages: Damages
 
 
 class Manager:
@@ -120,11 +124,16 @@ class Manager:
         return Journal(self.catalog, self.ports.clock)
 
     @cached_property
+    def damages(self) -> Damages:
+        """The points that this process found damaged."""
+        return Damages()
+
+    @cached_property
     def desk(self) -> Desk:
         """Builds requests."""
         from twinhull.manager.orders import Desk  # noqa: PLC0415 - see dispatcher
 
-        return Desk(self.catalog, self.lookout, lambda: self.repository)
+        return Desk(self.catalog, self.lookout, lambda: self.repository, self.damages)
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
@@ -219,7 +228,7 @@ class Manager:
         inspector = Inspector(
             self.catalog,
             self.pool,
-            lambda machine_id: self.repository.points(machine_id) if self.vault.is_known() else (),
+            lambda machine_id: self.repository.points(machine_id, self.damages.note) if self.vault.is_known() else (),
             lambda: self.repository,
             f"look-{self.ports.randomness.token(4).hex()}",
         )
@@ -231,17 +240,19 @@ class Manager:
         names = {
             machine_id: self.names.name(machine_id) for plan in self.catalog.plans() for machine_id in plan.machines
         }
-        found = reports(self.catalog, overview, names, self.latest_points(), self.ports.clock.now())
-        return Status(overview, found)
+        damages = Damages()
+        latest = self.latest_points(damages)
+        found = reports(self.catalog, overview, names, latest, self.ports.clock.now())
+        return Status(overview, found, damages)
 
-    def latest_points(self) -> dict[MachineId, LatestPoint]:
+    def latest_points(self, damages: Damages) -> dict[MachineId, LatestPoint]:
         """Each planned machine's latest point, from the repository where it can be opened, else as last seen."""
         known = self.catalog.latest_points()
         if not self.vault.is_known():
             return known
         for plan in self.catalog.plans():
             for machine_id in plan.machines:
-                points = self.repository.points(machine_id)
+                points = self.repository.points(machine_id, damages.note)
                 if points:
                     known[machine_id] = LatestPoint(machine_id, points[-1].id, points[-1].captured_at)
         return known
@@ -251,7 +262,7 @@ class Manager:
         machine, sign, number = word.rpartition(":")
         if not sign:
             return self.repository.point(PointId(word))
-        return resolve_point(self.repository.points(self.machine_of_points(machine)), number)
+        return point_by_name(self.repository, self.machine_of_points(machine), number)
 
     def machine_of_points(self, word: str) -> MachineId:
         """The machine of that name; one that is on no site any more is found by its points."""
@@ -260,7 +271,7 @@ class Manager:
         except NotFound:
             owners = {
                 point.machine_id
-                for point in self.repository.points()
+                for point in self.repository.points(on_damage=self.damages.note)
                 if word in (point.machine_id, point.document.spec.get("name"))
             }
             if len(owners) != 1:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twinhull.cluster.epochs import primary
 from twinhull.cluster.situation import Side, Situation
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.collecting import COLLECT, CollectRequest
+from twinhull.manager.damages import Damages, point_by_name
 from twinhull.manager.names import REPOSITORY, Named
 from twinhull.manager.overview import Lookout
 from twinhull.manager.records import Plan, RunRecord
 from twinhull.manager.wants import Want, same_request
 from twinhull.model.errors import NotFound, SiteUnreachable, UsageError
 from twinhull.model.machine import PointId, RunId, SiteName
-from twinhull.recovery.points_by_name import resolve_point
 from twinhull.replication.bases import comparison_due, highest_epoch, uncompared_seconds
 from twinhull.replication.requests import (
     FailoverRequest,
@@ -66,11 +66,12 @@ class RestoreTarget:
 
 @dataclass(frozen=True)
 class Desk:
-    """Builds requests. ``repository`` is opened at its first use."""
+    """Builds requests. ``repository`` is opened at its first use, ``damages`` hears of points that cannot be read."""
 
     catalog: Catalog
     lookout: Lookout
     repository: Callable[[], Repository]
+    damages: Damages = field(default_factory=Damages)
 
     def sync(self, machine: Named, options: SyncOptions) -> Want:
         """Capture the machine where it runs, and bring its replica on the plan's other site to that point."""
@@ -106,7 +107,7 @@ class Desk:
 
     def _move(self, kind: str, machine: Named, options: FailoverOptions, source: SiteName, target: SiteName) -> Want:
         def make(run_id: RunId) -> Request:
-            plan, situation, points = self.look(machine)
+            plan, situation, _ = self.look(machine)
             _require_not_there(kind, machine, plan, situation, target)
             is_planned = _settle_planned(machine, situation.side(source), options)
             return FailoverRequest(
@@ -115,7 +116,7 @@ class Desk:
                 source=source,
                 target=target,
                 is_planned=is_planned,
-                to_point_id=resolve_point(points, options.point).id if options.point else None,
+                to_point_id=self._point_id(machine, options.point) if options.point else None,
                 networks=networks_from(plan, source),
                 boot_mode=boot_mode_from(plan, source),
                 grace_seconds=options.grace_seconds,
@@ -132,7 +133,7 @@ class Desk:
         """Put the machine back to a point where it is."""
 
         def make(run_id: RunId) -> Request:
-            plan, situation, points = self.look(machine)
+            plan, situation, _ = self.look(machine)
             site = running_side(plan, situation)
             _require_answer(situation.side(site), machine, "so it cannot be put back")
             return RollbackRequest(
@@ -140,7 +141,7 @@ class Desk:
                 machine_id=machine.machine_id,
                 site=site,
                 other_sites=(other_site(plan, site),),
-                to_point_id=resolve_point(points, to).id,
+                to_point_id=self._point_id(machine, to),
                 is_starting=is_starting,
                 is_keeping_present=is_keeping_present,
             )
@@ -200,11 +201,14 @@ class Desk:
             lambda run: run.kind == COLLECT.kind,
         )
 
+    def _point_id(self, machine: Named, text: str) -> PointId:
+        return point_by_name(self.repository(), machine.machine_id, text).id
+
     def look(self, machine: Named) -> tuple[Plan, Situation, Sequence[Point]]:
-        """The machine's plan, what its two sites say of it right now, and its points."""
+        """The machine's plan, what its two sites say of it right now, and its points (without damaged ones)."""
         plan = self.plan_of(machine)
         sites = (plan.source, plan.target)
-        points = self.repository().points(machine.machine_id)
+        points = self.repository().points(machine.machine_id, self.damages.note)
         overview = self.lookout.look(sites)
         return plan, overview.situation(machine.machine_id, sites, highest_epoch(points)), points
 

@@ -40,7 +40,8 @@ class Previewer:
         lines = [f"Go on with {run.run_id}, which was left unfinished." for run in unfinished]
         if any(want.is_same(run) for run in unfinished):
             return lines  # its end is what is wanted, however far it has come
-        return [*lines, *self._planned(want, want.make(_NOBODY))]
+        planned = self._planned(want, want.make(_NOBODY))
+        return [*lines, *self.desk.damages.of(want.machine.machine_id), *planned]
 
     def _planned(self, want: Want, request: Request) -> list[str]:
         if isinstance(request, RestoreRequest):

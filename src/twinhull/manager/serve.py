@@ -30,8 +30,9 @@ from twinhull.manager.wants import Ears
 from twinhull.manager.watching import SiteWatch
 from twinhull.manager.welcoming import Tell, Welcome
 from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, TwinhullError
-from twinhull.model.machine import MachineId, SiteName
+from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.model.units import format_duration
+from twinhull.repository import Point
 
 _CAUTION_SECONDS = 3600.0
 """After the clock jumped, no point is removed for so long."""
@@ -57,6 +58,7 @@ class Server:
     _watch: SiteWatch = field(init=False)
     _welcome: Welcome = field(init=False)
     _told: dict[MachineId, tuple[Act, str]] = field(default_factory=dict)
+    _told_damages: set[PointId] = field(default_factory=set)
     _threads: dict[MachineId, Thread] = field(default_factory=dict)
     _stale_sites: set[SiteName] = field(default_factory=set)
     _jumped_at: float | None = None
@@ -96,9 +98,12 @@ class Server:
 
     def _learn_points(self) -> None:
         """What other processes, or an earlier catalog, have made: the repository knows best."""
-        latest = {point.machine_id: point for point in self.manager.repository.points()}
+        latest = {point.machine_id: point for point in self._points()}
         for machine_id, point in latest.items():
             self.manager.catalog.see_point(LatestPoint(machine_id, point.id, point.captured_at))
+
+    def _points(self) -> list[Point]:
+        return self.manager.repository.points(on_damage=self.manager.damages.note)
 
     def _try_cycle(self, now: Reading) -> None:
         """A repository or a state directory that fails for a while is told, and tried again."""
@@ -123,6 +128,7 @@ class Server:
             if {facts.source, facts.target} <= self._watch.facts().keys()
         )
         space = self._space.facts(unfinished.get(REPOSITORY.machine_id), now)
+        self._tell_damages()
         for decision in decide(Snapshot(machines, self._watch.facts(), space), self.limits):
             self._tell_decision(decision)
             if decision.act is not Act.WAIT:
@@ -146,6 +152,13 @@ class Server:
             }
             self.tell(decision.act.value, facts)
         self._told[machine_id] = sign
+
+    def _tell_damages(self) -> None:
+        """Each damaged point once."""
+        for point_id, reason in list(self.manager.damages.found.items()):
+            if point_id not in self._told_damages:
+                self._told_damages.add(point_id)
+                self.tell("damaged", {"point": point_id, "reason": reason})
 
     def _is_busy(self, machine_id: MachineId) -> bool:
         thread = self._threads.get(machine_id)

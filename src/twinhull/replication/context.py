@@ -9,11 +9,11 @@ from threading import Lock
 from types import TracebackType
 from typing import Self
 
-from twinhull.model.machine import MachineId, SiteName
+from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.model.ports import Ports
 from twinhull.model.steps import Facts, JsonValue
 from twinhull.platforms.contract import Site
-from twinhull.repository import Point, PointDocument, Repository, Writer
+from twinhull.repository import Point, PointDocument, Repository, RepositoryError, Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,11 @@ class Progress:
     subject: str
     done_bytes: int
     total_bytes: int | None = None
+
+
+def tell_damage(point_id: PointId, error: RepositoryError) -> str:
+    """The reason of whoever goes on without a point whose document cannot be read."""
+    return f"The point {point_id} cannot be read, and is passed over: {error.message}"
 
 
 def _no_progress(_: Progress) -> None:
@@ -105,10 +110,16 @@ class Context:
     _points: dict[MachineId, tuple[Point, ...]] = field(default_factory=dict)
 
     def points(self, machine_id: MachineId) -> Sequence[Point]:
-        """The machine's points in order, listed once for all steps: only its own run makes new ones (``publish``)."""
+        """The machine's points in order, listed once for all steps: only its own run makes new ones (``publish``).
+
+        One that cannot be read is passed over, and told as a reason.
+        """
         if machine_id not in self._points:
-            self._points[machine_id] = tuple(self.repository.points(machine_id))
+            self._points[machine_id] = tuple(self.repository.points(machine_id, self._pass_over))
         return self._points[machine_id]
+
+    def _pass_over(self, point_id: PointId, error: RepositoryError) -> None:
+        self.on_reason(tell_damage(point_id, error))
 
     def publish(self, writer: Writer, document: PointDocument) -> Point:
         """Make what was written a point of the machine; raises the repository's errors."""
