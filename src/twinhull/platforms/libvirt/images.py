@@ -21,12 +21,16 @@ PREFIX = "twinhull-"
 INFO = """
 info() {
   if [ ! -e "$2" ]; then printf '{"is-gone": true}'
-  elif [ -b "$2" ]; then printf '{"virtual-size": %s}' "$(blockdev --getsize64 "$2")"
+  elif [ -b "$2" ]; then
+    if size=$(blockdev --getsize64 "$2"); then printf '{"virtual-size": %s}' "$size"; else printf '{}'; fi
   else qemu-img info --force-share --output=json -f "$1" -- "$2" || printf '{}'; fi
   printf '\\0'
 }
 """
-"""The shell function ``info FORMAT PATH``: what is known of an image, as JSON, ended by a zero byte."""
+"""The shell function ``info FORMAT PATH``: what is known of an image, as JSON, ended by a zero byte.
+
+Nothing is known of one that cannot be looked at, such as a device of a dead multipath or of DRBD's other side.
+"""
 
 _INFO = INFO + 'while [ $# -gt 0 ]; do info "$1" "$2"; shift 2; done'
 
