@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twinhull.model.errors import SiteError
+from twinhull.model.errors import MachineBusy, SiteError
 from twinhull.model.machine import DiskKey
-from twinhull.platforms.hosts import Host, check
+from twinhull.platforms.hosts import Host, check, require_ok
 from twinhull.platforms.libvirt.domains import Definition, ImageFile
 
 PREFIX = "twinhull-"
@@ -61,21 +61,41 @@ done
 """
 )
 
-_CREATE = """
+_SEE = """
+see() { stat -c '%i %y' -- "$1" 2>/dev/null || echo nothing; }
+"""
+"""The shell function ``see PATH``: which file lies there."""
+
+_SEE_ALL = _SEE + 'for image; do see "$image"; done'
+
+_IN_USE = 49
+
+_CREATE = (
+    _SEE
+    + f"""
 set -e
 umask 022
 owner=$1; shift
-mkdir -p -m 0711 -- "$(dirname -- "$1")"
+directory=$(dirname -- "$1")
+mkdir -p -m 0711 -- "$directory"
+exec 9<"$directory"
+flock 9
+trap 'rm -f -- "$new"' EXIT
 while [ $# -gt 0 ]; do
-  qemu-img create -q -f qcow2 -- "$1.new" "$2"
-  chmod 0600 "$1.new"
-  [ -z "$owner" ] || chown "$owner" "$1.new"
-  sync "$1.new"
-  mv -- "$1.new" "$1"
-  sync "$(dirname -- "$1")"
-  shift 2
+  # Of whoever was killed here: who lives holds the lock.
+  rm -f -- "$1".new "$1".new.??????
+  new=$(mktemp -- "$1.new.XXXXXX")
+  qemu-img create -q -f qcow2 -- "$new" "$2"
+  chmod 0600 "$new"
+  [ -z "$owner" ] || chown "$owner" "$new"
+  sync "$new"
+  [ "$(see "$1")" = "$3" ] || {{ echo "$1"; exit {_IN_USE}; }}
+  mv -- "$new" "$1"
+  sync "$directory"
+  shift 3
 done
 """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +194,27 @@ def _drop(host: Host, images: Sequence[ImageFile], which: str, names: Collection
 def create(host: Host, sizes: Mapping[str, int], owner: str) -> None:
     """Make empty qcow2 images of these sizes, in one directory; one that lies there is replaced.
 
-    ``owner`` is the ``UID:GID`` that they belong to, empty for whoever makes them.
+    What was not there when it was asked for is never replaced: on a host that hung, the work of a caller who gave up is
+    done late, when the images may be another one's and in use. ``owner`` is the ``UID:GID`` that they belong to, empty
+    for whoever makes them.
+
+    Raises:
+        MachineBusy: somebody else made one of them meanwhile; it is left as it is.
     """
-    if sizes:
-        arguments = [word for path, size in sizes.items() for word in (path, str(size))]
-        check(host, ["sh", "-c", _CREATE, "twinhull-create", owner, *arguments])
+    if not sizes:
+        return
+    seen = check(host, ["sh", "-c", _SEE_ALL, "twinhull-see", *sizes]).decode().splitlines()
+    wanted = zip(sizes.items(), seen, strict=True)
+    arguments = [word for (path, size), there in wanted for word in (path, str(size), there)]
+    command = ["sh", "-c", _CREATE, "twinhull-create", owner, *arguments]
+    done = host.run(command)
+    if done.exit_status == _IN_USE:
+        raise MachineBusy(
+            f"Somebody else made the image {done.stdout.decode().strip()} on {host.name} meanwhile; it was left as it"
+            " is.",
+            hint="Repeat the run when nothing else works on the machine: twinhull runs list.",
+        )
+    require_ok(host, command, done)
 
 
 def grow(host: Host, image: ImageFile, size_bytes: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import libvirt
 
-from twinhull.model.errors import NotFound, NotSupportedHere, TwinhullError
+from twinhull.model.errors import MachineBusy, NotFound, NotSupportedHere, SiteUnreachable, TwinhullError
 from twinhull.model.machine import BootMode, MachineId
 from twinhull.platforms.contract import ReplicaChanges, ReplicaRequest
 from twinhull.platforms.libvirt.connection import qemu_identity, told
@@ -52,7 +52,10 @@ class QemuReplicas:
         return self._follow(domain, request)
 
     def _create(self, request: ReplicaRequest) -> ReplicaChanges:
-        """Make the images, then the machine; what cannot be defined leaves no image behind."""
+        """Make the images, then the machine; what cannot be defined leaves no image behind.
+
+        Where it is not known who made what lies there, it is left: the next try makes it anew.
+        """
         spec = request.spec
         domain_type, reason = self._domain_type()
         serial_path = f"{self._place.replica(spec.machine_id)}/serial.log"
@@ -60,6 +63,8 @@ class QemuReplicas:
             paths = create_disks(self._place, spec.machine_id, spec.disks, self._owner())
             written = new_definition(spec, paths, request.networks, domain_type=domain_type, serial_path=serial_path)
             define(self._place, written.xml, spec.name)
+        except (MachineBusy, SiteUnreachable):
+            raise
         except TwinhullError:
             remove_files(self._place, spec.machine_id)
             raise
