@@ -11,21 +11,24 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab.guests import GuestDisk, TinyClient
 from lab.qemu_host import QemuHost
-from tests.real.conftest import Guest, MakeGuest
+from tests.real.conftest import Guest, MakeGuest, settings_of
 from tests.real.disks import checksum, copy
 from twinhull.blocks.memory import MemoryDisk
-from twinhull.model.errors import MachineBusy
+from twinhull.model.errors import DataError, MachineBusy, SiteFull
 from twinhull.model.extents import total_bytes
-from twinhull.model.machine import Consistency, DiskKey
+from twinhull.model.machine import Consistency, DiskKey, PowerState
+from twinhull.model.ports import system_ports
 from twinhull.model.units import KIB, MIB
-from twinhull.platforms.contract import Capture, CaptureRequest
-from twinhull.platforms.qemu.site import QemuSite
+from twinhull.platforms.contract import Capture, CaptureRequest, Leftover
+from twinhull.platforms.qemu import room
+from twinhull.platforms.qemu.site import QemuPlatform, QemuSite
 
 pytestmark = pytest.mark.real
 
@@ -287,6 +290,10 @@ def hang():
     print("there", flush=True)
     sys.stdin.readline()
 
+if where == "overwriting":
+    from twinhull.platforms.qemu import room
+    room.LEAST_BYTES = 0
+    room.WATCH_SECONDS = 3600
 if where == "frozen":
     import twinhull.platforms.qemu.running as running
     running.RunningCaptures._begin_backup = lambda *_: hang()
@@ -392,6 +399,85 @@ def test_libvirtd_killed_with_a_capture_open_leaves_a_site_that_captures_again(
         assert total_bytes(capture.disks[0].changed()) >= MIB
         capture.keep_trackers()
     assert_nothing_is_left(local_site, guest, "twinhull-d3")
+
+
+@pytest.fixture
+def tight_site(qemu_host: QemuHost) -> Iterator[QemuSite]:
+    """The same host as a site whose directory has room for next to nothing."""
+    directory = qemu_host.directory / "tight"
+    directory.mkdir(exist_ok=True)
+    qemu_host.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(directory)])
+    settings = replace(settings_of(qemu_host, qemu_host.ssh_uri, "tight"), directory=str(directory))
+    site = QemuPlatform().open(settings, system_ports())
+    yield site
+    site.withdraw()
+    site.close()
+    qemu_host.run(["umount", "--lazy", str(directory)])
+
+
+OVERWRITE = "dd if=/dev/urandom of=/data/one bs=1M count=8 conv=notrunc,fsync 2>/dev/null && echo done"
+
+
+def test_no_capture_of_a_running_machine_begins_without_room_for_what_it_overwrites(
+    tight_site: QemuSite, make_guest: MakeGuest
+) -> None:
+    guest = make_guest("cramped")
+    guest.domain.create()
+    with pytest.raises(SiteFull, match="Nothing was begun"), tight_site.capture(request(guest, "t1")):
+        pytest.fail("it must not begin")
+    assert tight_site.power(guest.machine_id) is PowerState.RUNNING
+    assert list(tight_site.leftovers(guest.machine_id, ())) == []
+
+
+@pytest.mark.parametrize("watch_seconds", [0.5, 3600.0])
+def test_a_capture_is_called_off_rather_than_its_guest_held_up_for_want_of_room(
+    tight_site: QemuSite, make_guest: MakeGuest, monkeypatch: pytest.MonkeyPatch, watch_seconds: float
+) -> None:
+    """Noticed while it goes on, or at its end at the latest."""
+    monkeypatch.setattr(room, "LEAST_BYTES", 0)
+    monkeypatch.setattr(room, "WATCH_SECONDS", watch_seconds)
+    guest = make_guest("overwriting")
+    client = guest.boot()
+    client.write("one", 8)
+    since = taken(tight_site, request(guest, "o1"))
+
+    def overwrite_while_it_is_captured() -> None:
+        with tight_site.capture(request(guest, "o2", vda=since)) as capture:
+            if watch_seconds > 60:
+                with pytest.raises(TimeoutError):
+                    client.shell(OVERWRITE, timeout_seconds=5)
+                assert tight_site.power(guest.machine_id) is PowerState.PAUSED
+            else:
+                assert client.shell(OVERWRITE).strip() == "done"
+                with pytest.raises(DataError):
+                    checksum(capture.disks[0].open)
+
+    with pytest.raises(SiteFull, match="stood still while it was captured"):
+        overwrite_while_it_is_captured()
+    assert tight_site.power(guest.machine_id) is PowerState.RUNNING
+    assert client.write("two", 1)
+    assert list(tight_site.leftovers(guest.machine_id, [since])) == []
+
+
+def test_a_guest_goes_on_that_stands_still_for_a_killed_capture(tight_site: QemuSite, make_guest: MakeGuest) -> None:
+    guest = make_guest("held-up")
+    client = guest.boot()
+    client.write("one", 8)
+    with capturing_child(tight_site, guest, "overwriting") as child:
+        with pytest.raises(TimeoutError):
+            client.shell(OVERWRITE, timeout_seconds=5)
+        os.kill(child.pid, signal.SIGKILL)
+    assert tight_site.power(guest.machine_id) is PowerState.PAUSED
+    found: list[Leftover] = []
+    deadline = time.monotonic() + 30
+    while not any(leftover.kind.startswith("backup job") for leftover in found):
+        assert time.monotonic() < deadline
+        found = list(tight_site.leftovers(guest.machine_id, ()))
+    assert "backup job for which its machine stood still" in [leftover.kind for leftover in found]
+    for leftover in found:
+        tight_site.clean(leftover)
+    assert tight_site.power(guest.machine_id) is PowerState.RUNNING
+    assert client.write("two", 1)
 
 
 def test_a_stopped_machine_s_capture_equals_its_disk(qemu_site: QemuSite, make_guest: MakeGuest) -> None:

@@ -38,23 +38,30 @@ class QemuCaptures:
         find(self._place, machine_id)
         owner = qemu_identity(self._place.connection.get())
         with keeping(self._place, machine_id) as keeper:
-            self._clear_way(request)
+            cleared = self._clear_way(request)
             with holding(self._place, machine_id, request.capture_id, owner=owner) as scratch:
                 if power(self._place, find(self._place, machine_id)).is_off:
                     with self._stopped(request, scratch) as capture:
                         yield capture
                 else:
                     with self._running.capture(request, keeper, scratch) as capture:
+                        capture.reasons = [*cleared, *capture.reasons]
                         yield capture
 
-    def _clear_way(self, request: CaptureRequest) -> None:
-        """Take away what a killed capture left on the machine, an earlier try of this very capture included."""
+    def _clear_way(self, request: CaptureRequest) -> list[str]:
+        """Take away what a killed capture left on the machine, an earlier try of this very capture included.
+
+        Returns what it was, one sentence each.
+        """
+        cleared = []
         for leftover in self._leftovers.jobs(request.machine_id):
             self._leftovers.clean(leftover)
+            cleared.append(f"The {leftover.kind} of an earlier capture was removed.")
         domain = find(self._place, request.machine_id)
         definition = definition_of(self._place, domain)
         stale = {tracker_name(request.capture_id)} & self._trackers.all_names(domain, definition)
         self._trackers.drop(domain, definition, stale - set(request.since.values()))
+        return cleared
 
     @contextmanager
     def _stopped(self, request: CaptureRequest, scratch: str) -> Iterator[OpenedCapture]:

@@ -13,6 +13,7 @@ from twinhull.platforms.libvirt.finding import definition_of, find, power
 from twinhull.platforms.libvirt.holding import SCRATCH, Traces, remove_scratch, traces
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.qemu.keeper import forget_freeze
+from twinhull.platforms.qemu.room import is_held_up, let_go_on
 from twinhull.platforms.qemu.running import backup_socket, end_backup
 from twinhull.platforms.qemu.trackers import Trackers
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import libvirt
 
 BACKUP_JOB = "backup job"
+HOLDING_UP = "backup job for which its machine stood still"
 FROZEN = "frozen guest"
 TRACKER = "tracker"
 
@@ -53,7 +55,8 @@ class Leftovers:
             return []
         found = []
         if (backup_socket(domain, self._place.site) or "").startswith(self._place.scratch):
-            found.append(Leftover(BACKUP_JOB, machine_id, machine_id))
+            kind = HOLDING_UP if is_held_up(self._place, domain) else BACKUP_JOB
+            found.append(Leftover(kind, machine_id, machine_id))
         if machine_id in seen.frozen:
             found.append(Leftover(FROZEN, machine_id, machine_id))
         return found
@@ -78,8 +81,9 @@ class Leftovers:
             self._clean_machine(leftover, domain, leftover.machine_id)
 
     def _clean_machine(self, leftover: Leftover, domain: libvirt.virDomain, machine_id: MachineId) -> None:
-        if leftover.kind == BACKUP_JOB:
+        if leftover.kind in (BACKUP_JOB, HOLDING_UP):
             end_backup(domain, self._place.site, self._place.clock)
+            let_go_on(self._place, domain)
         elif leftover.kind == FROZEN:
             if not power(self._place, domain).is_off:
                 with told(self._place.site, f"thawing machine {machine_id}"):

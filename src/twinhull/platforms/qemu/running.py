@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.qemu.freeze import Frozen, frozen
 from twinhull.platforms.qemu.inventory import Machines
 from twinhull.platforms.qemu.keeper import Keeper
+from twinhull.platforms.qemu.room import is_held_up, let_go_on, require_room, was_held_up, watching
 from twinhull.platforms.qemu.trackers import Trackers, checkpoint_xml
 
 END_SECONDS = 60.0
@@ -102,23 +104,56 @@ class RunningCaptures:
         definition = definition_of(self._place, domain)
         sizes = self._machines.exact_sizes(domain, definition)
         subject = _Subject(domain, definition, definition.spec(sizes), request, scratch)
-        answers = self._answers(subject)
-        captured_at = self._place.clock.now()
-        capture: OpenedCapture | None = None
+        require_room(self._place, scratch, subject.spec)
+        with self._called_off_for_room(subject):
+            answers = self._answers(subject)
+            captured_at = self._place.clock.now()
+            capture: OpenedCapture | None = None
+            try:
+                begun = self._begin(subject, answers, keeper)
+                with self._place.host.forward(f"{scratch}/nbd") as socket:
+                    capture = OpenedCapture(
+                        spec=subject.spec,
+                        captured_at=captured_at,
+                        consistency=begun.frozen.consistency,
+                        window=begun.window,
+                        reasons=begun.frozen.reasons,
+                        disks=[_disk(subject, disk, begun.answers, socket) for disk in subject.spec.disks],
+                    )
+                    yield capture
+            finally:
+                self._end(subject, is_kept=capture is not None and capture.is_kept)
+
+    @contextmanager
+    def _called_off_for_room(self, subject: _Subject) -> Iterator[None]:
+        """Give the capture up, rather than the guest, where the guest stands still for want of room.
+
+        Raises:
+            SiteFull: it stood still; by now it goes on.
+        """
+        if is_held_up(self._place, subject.domain):
+            yield  # it stood still before, for another reason: that is left as it is
+            return
+        stood_still = threading.Event()
+
+        def call_off() -> bool:
+            domain = find_again(self._place, subject.request.machine_id)
+            if domain is None or not is_held_up(self._place, domain):
+                return False
+            self._end_backup(subject, domain)
+            if let_go_on(self._place, domain):
+                stood_still.set()
+            return True
+
         try:
-            begun = self._begin(subject, answers, keeper)
-            with self._place.host.forward(f"{scratch}/nbd") as socket:
-                capture = OpenedCapture(
-                    spec=subject.spec,
-                    captured_at=captured_at,
-                    consistency=begun.frozen.consistency,
-                    window=begun.window,
-                    reasons=begun.frozen.reasons,
-                    disks=[_disk(subject, disk, begun.answers, socket) for disk in subject.spec.disks],
-                )
-                yield capture
-        finally:
-            self._end(subject, is_kept=capture is not None and capture.is_kept)
+            with watching(call_off):
+                yield
+        except BaseException as error:
+            if (stood_still.is_set() or call_off()) and isinstance(error, Exception):
+                raise was_held_up(self._place, subject.spec.name, subject.scratch) from error
+            raise
+        if stood_still.is_set() or call_off():
+            raise was_held_up(self._place, subject.spec.name, subject.scratch)
 
     def _answers(self, subject: _Subject) -> Answers:
         """For each disk, whether its tracker can be used; asked before the guest is frozen."""
@@ -196,9 +231,12 @@ class RunningCaptures:
         domain = find_again(self._place, machine_id)
         if domain is None:
             return
+        self._end_backup(subject, domain)
+        self._trackers.settle(machine_id, subject.definition, subject.new_tracker, is_kept=is_kept)
+
+    def _end_backup(self, subject: _Subject, domain: libvirt.virDomain) -> None:
         if (backup_socket(domain, self._site) or "").startswith(subject.scratch):
             end_backup(domain, self._site, self._place.clock)
-        self._trackers.settle(machine_id, subject.definition, subject.new_tracker, is_kept=is_kept)
 
 
 def is_quiet(answers: Answers) -> bool:
