@@ -8,6 +8,7 @@ from threading import Event, Thread
 import pytest
 
 from tests.manager.world import HERE, PASSPHRASE, THERE, Setup, machine_id, make_setup, spec
+from twinhull.manager.catalog import Catalog
 from twinhull.manager.facts import Limits
 from twinhull.manager.locks import Lock
 from twinhull.manager.manager import Manager
@@ -17,10 +18,10 @@ from twinhull.manager.records import Plan, RunRecord, RunState
 from twinhull.manager.serve import Server
 from twinhull.manager.state import write_private
 from twinhull.manager.wants import Ears
-from twinhull.model.errors import AlreadyServing, RunUnfinished
+from twinhull.model.errors import AlreadyServing, RunUnfinished, StateError
 from twinhull.model.machine import PlanName, SiteName
 from twinhull.platforms.contract import SiteSettings
-from twinhull.platforms.simulated import Killed
+from twinhull.platforms.simulated import Killed, SimulatedSite
 from twinhull.repository import KdfCost, Repository
 
 
@@ -258,6 +259,50 @@ def test_one_site_down_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.Mon
     with serving(setup) as (_, heard):
         heard.wait_for(lambda: [facts["machine"] for facts in heard.words("done")] == ["m0"])
         heard.wait_for(lambda: any("lost does not answer" in str(facts["reason"]) for facts in heard.words("wait")))
+
+
+@pytest.mark.parametrize("question", ["machines", "standings", "leftovers"])
+def test_one_odd_answer_of_one_site_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch)
+    setup.world.host("odd").add_machine(spec(7))
+    with setup.manager() as manager:
+        manager.connect(SiteSettings(SiteName("odd"), "simulated", "simulated:odd"))
+        manager.catalog.add_plan(Plan(PlanName("other"), (machine_id(7),), SiteName("odd"), THERE, 900))
+    answer, oddness = getattr(SimulatedSite, question), [True]
+
+    def odd(site: SimulatedSite, *arguments: object) -> object:
+        if oddness and site.settings.name == "odd":
+            raise ValueError("no number: '12 GiB?'")
+        return answer(site, *arguments)
+
+    monkeypatch.setattr(SimulatedSite, question, odd)
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: "m0" in [facts["machine"] for facts in heard.words("done")])
+        heard.wait_for(lambda: any("ValueError" in str(facts["reason"]) for facts in heard.words("site")))
+        views = manager.status().overview.sites
+        assert views[SiteName("odd")].is_reachable is (question == "leftovers")
+        assert question == "leftovers" or "no number: '12 GiB?'" in views[SiteName("odd")].reason
+        oddness.clear()
+        setup.world.ports.clock.sleep(16)
+        heard.wait_for(lambda: "m7" in [facts["machine"] for facts in heard.words("done")])
+
+
+def test_a_look_that_fails_for_our_own_reasons_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = make_setup(tmp_path, monkeypatch)
+    see_site = Catalog.see_site
+    failed: list[object] = []
+
+    def full_once(*arguments: object) -> None:
+        if not failed:
+            failed.append(arguments)
+            raise StateError("There is no room left for the catalog.")
+        see_site(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Catalog, "see_site", full_once)
+    with serving(setup) as (_, heard):
+        heard.wait_for(lambda: len(heard.words("done")) == 1)
 
 
 def test_a_paused_plan_is_left_alone_until_it_is_kept_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from twinhull.cluster.situation import Side, Situation
+from twinhull.manager import failures
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.records import SeenMachine
 from twinhull.manager.sites import SitePool
@@ -101,6 +102,10 @@ class Lookout:
                 standings = {standing.machine_id: standing for standing in site.standings()}
         except TwinhullError as error:
             return SiteView(settings, is_reachable=False, reason=error.message, hint=error.hint)
+        except Exception as error:  # noqa: BLE001 - whatever one site makes of it, the others are to be heard
+            return SiteView(
+                settings, is_reachable=False, reason=f"it answers oddly: {failures.encode(error)['message']}."
+            )
         self._remember(settings.name, machines)
         return SiteView(settings, is_reachable=True, machines=machines, standings=standings)
 

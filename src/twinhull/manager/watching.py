@@ -78,7 +78,9 @@ class SiteWatch:
     def _collect(self, watched: _Watched) -> None:
         if not watched.looking or not watched.looking.done():
             return
-        watched.view, watched.looking = watched.looking.result(), None
+        # A look that failed for our own reasons is told once, and then done again.
+        looking, watched.looking = watched.looking, None
+        watched.view = looking.result()
         watched.seen_at = watched.began_at
 
     def _is_due(self, watched: _Watched) -> bool:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
+from twinhull.manager import failures
 from twinhull.manager.locks import Lock
 from twinhull.manager.manager import Manager
 from twinhull.manager.overview import SiteView
 from twinhull.manager.state import READING_KINDS
-from twinhull.model.errors import TwinhullError
 from twinhull.model.machine import MachineId, SiteName
 from twinhull.platforms.contract import Leftover
 
@@ -47,8 +47,8 @@ class Welcome:
         with ExitStack() as stack:
             try:
                 stack.enter_context(self.manager.pool.lease())(site)
-            except TwinhullError as error:
-                self.tell("site", {"site": site, "reason": f"could not be kept open: {error.message}"})
+            except Exception as error:  # noqa: BLE001 - as any odd answer of a site: told, and nobody else's trouble
+                self.tell("site", {"site": site, "reason": f"could not be kept open: {_told(error)}"})
                 return
             self._held[site] = stack.pop_all()
 
@@ -62,8 +62,8 @@ class Welcome:
                             door(site).clean(leftover)
                             reason = f"{leftover.kind} {leftover.name} was left behind"
                             self.tell("clean", {"site": site, "reason": reason})
-        except TwinhullError as error:
-            self.tell("site", {"site": site, "reason": f"could not be cleaned: {error.message}"})
+        except Exception as error:  # noqa: BLE001 - as above
+            self.tell("site", {"site": site, "reason": f"could not be cleaned: {_told(error)}"})
 
     @contextmanager
     def _alone(self, leftover: Leftover) -> Iterator[bool]:
@@ -79,3 +79,7 @@ class Welcome:
         """Let go of every connection; safe to repeat."""
         while self._held:
             self._held.popitem()[1].close()
+
+
+def _told(error: Exception) -> object:
+    return failures.encode(error)["message"]
