@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
 from tests.manager.world import THERE, Setup, machine_id, make_setup
+from twinhull.manager import runs
 from twinhull.manager.locks import Lock, is_free
 from twinhull.manager.manager import Manager
 from twinhull.manager.names import REPOSITORY
 from twinhull.manager.orders import FailoverOptions, RestoreTarget, SyncOptions
-from twinhull.manager.records import RunState
+from twinhull.manager.records import RunRecord, RunState
 from twinhull.manager.wants import Ears, Want
 from twinhull.model.errors import MachineBusy, NotFound, RunCancelled, RunUnfinished
 from twinhull.model.machine import MachineId, Role, RunId
@@ -166,6 +168,44 @@ def test_an_unfinished_sync_does_not_stand_in_the_way_of_an_unplanned_failover(s
         assert run.state is RunState.DONE
         assert "ended without success, and was undone: " in heard[1]
         assert manager.status().reports[0].runs_on == THERE
+
+
+class _Failing:
+    """A run whose record the engine cannot read."""
+
+    def __init__(self) -> None:
+        self.asked = Event()
+
+    def get_status(self) -> None:
+        self.asked.set()
+        raise sqlite3.OperationalError("disk I/O error")
+
+    def get_result(self, **_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+
+def test_an_engine_that_cannot_say_how_a_run_is_lets_go_of_nothing(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle, begin = _Failing(), runs._begin
+
+    def begin_it(run: RunRecord) -> _Failing:
+        begin(run)
+        return handle
+
+    def on_step(name: str) -> None:
+        if name == "replica":
+            handle.asked.clear()
+            for _ in range(3):
+                assert handle.asked.wait(10), "it is not asked again"
+                handle.asked.clear()
+                assert not is_free(setup.state.machine_lock(MACHINE))
+
+    monkeypatch.setattr(runs, "_begin", begin_it)
+    monkeypatch.setattr(runs, "_CHECK_SECONDS", 0.05)
+    with setup.manager() as manager:
+        assert manager.dispatcher.carry_out(sync(manager), Ears(on_step=on_step)).state is RunState.DONE
+    assert is_free(setup.state.machine_lock(MACHINE))
 
 
 def test_a_machine_without_a_plan_says_how_to_make_one(setup: Setup) -> None:

@@ -18,7 +18,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from threading import Lock as ThreadLock
@@ -243,13 +243,14 @@ class Engine(Generic[Context]):
 
     def _await_end(self, execution: Execution, handle: WorkflowHandle[Any]) -> None:
         while not execution.is_told.wait(_CHECK_SECONDS):
-            status = handle.get_status().status
+            status = _status(handle)
             if status in _DEAD_STATES and not execution.is_told.is_set():
                 execution.tell(None, RunFailed(f"the engine gave the run up ({status})"))
         if execution.halt is None:
-            # The journal has the run now; the engine need not remember it any more.
-            handle.get_result(polling_interval_sec=_QUEUE_POLL_SECONDS)
-            DBOS.delete_workflow(execution.run.run_id)
+            # The journal has the run now; the engine need not remember it any more, nor be able to forget it.
+            with suppress(Exception):
+                handle.get_result(polling_interval_sec=_QUEUE_POLL_SECONDS)
+                DBOS.delete_workflow(execution.run.run_id)
 
     def _launch(self) -> None:
         with self._launching:
@@ -310,6 +311,14 @@ def _perform(run_id: str, kind: str, request: str) -> dict[str, JsonValue]:
 def _begin(run: RunRecord) -> WorkflowHandle[Any]:
     with SetWorkflowID(run.run_id):
         return DBOS.start_workflow(_perform, run.run_id, run.kind, json.dumps(dict(run.request)))
+
+
+def _status(handle: WorkflowHandle[Any]) -> str:
+    """Empty where the engine cannot say: then its thread may live, and all that it works with is kept open."""
+    try:
+        return handle.get_status().status
+    except Exception:  # noqa: BLE001 - it is asked again, and the run itself tells its end
+        return ""
 
 
 def _record(name: str, act: Callable[[], Recorded]) -> Recorded:
