@@ -39,6 +39,22 @@ def only(facts: MachineFacts, sites: Mapping[SiteName, SiteFacts] = SITES) -> tu
         ({"unfinished": "failover-1", "is_paused": True}, Act.RESUME, "failover-1 was left unfinished."),
         ({"wrong": "It runs twice."}, Act.RECONCILE, "It runs twice."),
         ({"wrong": "It runs twice.", "is_paused": True}, Act.RECONCILE, "It runs twice."),
+        ({"wrong": "It runs twice.", "failure_count": 9, "failure": "no room."}, Act.RECONCILE, "It runs twice."),
+        (
+            {"wrong": "It runs twice.", "failure_count": 1, "failure": "no.", "is_correction_failing": True},
+            Act.WAIT,
+            "It runs twice. That failed (no.), and is tried again.",
+        ),
+        (
+            {
+                "wrong": "It runs twice.",
+                "failure_count": 9,
+                "since_failure_seconds": 61.0,
+                "is_correction_failing": True,
+            },
+            Act.RECONCILE,
+            "It runs twice.",
+        ),
         ({"failure_count": 1, "failure": "no room."}, Act.WAIT, "The latest run failed (1 in a row): no room."),
         ({"failure_count": 1, "since_failure_seconds": 16.0, "failure": "no room."}, Act.SYNC, "failed: no room."),
         ({"unfinished": "f-1", "failure_count": 1, "failure": "no route"}, Act.WAIT, "f-1 stopped (no route)"),

@@ -18,8 +18,8 @@ from twinhull.manager.records import Plan, RunRecord, RunState
 from twinhull.manager.serve import Server
 from twinhull.manager.state import write_private
 from twinhull.manager.wants import Ears
-from twinhull.model.errors import AlreadyServing, RunUnfinished, StateError
-from twinhull.model.machine import PlanName, SiteName
+from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, SiteError, StateError
+from twinhull.model.machine import PlanName, PowerState, SiteName
 from twinhull.platforms.contract import SiteSettings
 from twinhull.platforms.simulated import Killed, SimulatedSite
 from twinhull.repository import KdfCost, Repository
@@ -303,6 +303,49 @@ def test_a_look_that_fails_for_our_own_reasons_is_done_again(tmp_path: Path, mon
     monkeypatch.setattr(Catalog, "see_site", full_once)
     with serving(setup) as (_, heard):
         heard.wait_for(lambda: len(heard.words("done")) == 1)
+
+
+def test_a_correction_that_fails_is_tried_again_later_and_takes_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch, machine_count=2, rpo_seconds=100)
+    with serving(setup) as (_, heard):
+        heard.wait_for(lambda: len(heard.words("done")) == 2)
+    kill = SimulatedSite.kill
+    monkeypatch.setattr(SimulatedSite, "kill", _refuse)
+    setup.world.host("there").machines[machine_id(0)].power = PowerState.RUNNING
+    setup.world.ports.clock.sleep(101)
+    with serving(setup, Limits(run_count=1)) as (manager, heard):
+        heard.wait_for(lambda: len(heard.words("failed")) == 1)
+        heard.wait_for(lambda: "m1" in [facts["machine"] for facts in heard.words("done")])
+        heard.wait_for(lambda: any("it does not obey" in str(facts["reason"]) for facts in heard.words("wait")))
+        Event().wait(0.5)  # some twenty cycles
+        assert [run.kind for run in manager.catalog.runs(machine_id=machine_id(0))].count("reconcile") == 1
+        monkeypatch.setattr(SimulatedSite, "kill", kill)
+        setup.world.ports.clock.sleep(16)
+        heard.wait_for(lambda: setup.world.host("there").machines[machine_id(0)].power is PowerState.OFF)
+
+
+def _refuse(*_: object) -> None:
+    raise SiteError("The machine was not switched off: it does not obey.")
+
+
+def test_a_host_that_another_manager_holds_is_asked_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch)
+
+    def held(*_: object) -> None:
+        raise MachineBusy("Another manager holds the machine's standing on here.")
+
+    monkeypatch.setattr(SimulatedSite, "write_standing", held)
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: any("1 in a row" in str(facts["reason"]) for facts in heard.words("wait")))
+        assert "Another manager holds" in str(heard.words("failed")[0]["reason"])
+        assert len(manager.catalog.runs()) == 1
+        setup.world.ports.clock.sleep(16)
+        heard.wait_for(lambda: len(heard.words("failed")) == 2)
+        assert len(manager.catalog.runs()) == 2
 
 
 def test_a_paused_plan_is_left_alone_until_it_is_kept_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,8 @@ class MachineFacts:
     """All that is known of one planned machine.
 
     ``age_seconds`` is the age of the latest point (None: there is none), ``typical_seconds`` how long its latest sync
-    took, ``failure_count`` how many syncs failed in a row, ``since_failure_seconds`` how long ago the latest failed,
+    took, ``failure_count`` how many runs failed in a row, ``since_failure_seconds`` how long ago the latest failed,
+    ``is_correction_failing`` whether it is putting the sites right that failed,
     ``unfinished`` the id of a run that nobody works on, ``at_work`` what somebody does right now, ``wrong`` what the
     sites' standings say must be put right, ``behind`` why the replica is not at the latest point,
     ``uncompared_seconds`` how long its trackers have been trusted on end.
@@ -39,6 +40,7 @@ class MachineFacts:
     failure_count: int = 0
     since_failure_seconds: float = 0.0
     failure: str = ""
+    is_correction_failing: bool = False
     unfinished: str = ""
     at_work: str = ""
     wrong: str = ""

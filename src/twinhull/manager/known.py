@@ -22,11 +22,12 @@ from twinhull.replication.bases import highest_epoch, uncompared_seconds
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """How a machine's latest runs failed in a row."""
+    """How a machine's latest runs failed in a row: those that put the sites right, or all others."""
 
     count: int
     at_monotonic: float
     reason: str
+    is_correction: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,6 @@ class Known:
         sites = [site for site in (plan.source, plan.target) if site in overview.sites]
         lore = self._lore(machine_id)
         situation = overview.situation(machine_id, sites, lore.epoch)
-        wrong = corrections(situation)
         source = running_side(plan, situation)
         trouble = self.troubles.get(machine_id)
         aged = self.ages.get(machine_id)
@@ -87,13 +87,22 @@ class Known:
             failure_count=trouble.count if trouble else 0,
             since_failure_seconds=now.monotonic - trouble.at_monotonic if trouble else 0.0,
             failure=trouble.reason if trouble else "",
+            is_correction_failing=bool(trouble and trouble.is_correction),
             unfinished=unfinished.run_id if unfinished and not at_work else "",
             at_work=at_work,
-            wrong=wrong[0].reason if wrong else "",
+            wrong=self._wrong(machine_id, situation),
             behind=self._behind(machine_id, situation, other_site(plan, source), aged),
             uncompared_seconds=lore.uncompared_seconds,
             full_compare_seconds=plan.full_compare_seconds,
         )
+
+    def _wrong(self, machine_id: MachineId, situation: Situation) -> str:
+        """What is first to be put right, on a site that was looked at since the last run ended."""
+        ended_at = self.ended_at.get(machine_id)
+        for correction in corrections(situation):
+            if ended_at is None or self.seen_at(correction.site) > ended_at:
+                return correction.reason
+        return ""
 
     def _behind(self, machine_id: MachineId, situation: Situation, target: SiteName, aged: Aged | None) -> str:
         """Why the replica is not at the latest point, if the site was looked at since that point and the last run."""
@@ -132,8 +141,9 @@ class Known:
         if is_sync:
             self.typical_seconds[machine_id] = seconds
 
-    def failed(self, machine_id: MachineId, reason: str, at_monotonic: float) -> None:
-        """A run failed."""
+    def failed(self, machine_id: MachineId, reason: str, at_monotonic: float, *, is_correction: bool) -> None:
+        """A run failed; ``is_correction``: one that was to put the sites right."""
         self.ended_at[machine_id] = at_monotonic
         before = self.troubles.get(machine_id)
-        self.troubles[machine_id] = Trouble(before.count + 1 if before else 1, at_monotonic, reason)
+        count = before.count + 1 if before and before.is_correction == is_correction else 1
+        self.troubles[machine_id] = Trouble(count, at_monotonic, reason, is_correction)

@@ -32,6 +32,8 @@ _SWEEP_SECONDS = 7 * _COLLECT_SECONDS
 """The same where nothing is known to wait: killed captures leave data that only a collection finds."""
 _FIRST_BACKOFF_SECONDS = 15.0
 _LONGEST_BACKOFF_SECONDS = 900.0
+_LONGEST_BACKOFF_OF_CORRECTION_SECONDS = 60.0
+"""A machine may run twice until that succeeds."""
 
 
 class Act(StrEnum):
@@ -89,7 +91,13 @@ def _unfinished(facts: Facts, _: Sites) -> Decision | None:
 
 
 def _wrong(facts: MachineFacts, _: Sites) -> Decision | None:
-    return _do(facts, Act.RECONCILE, facts.wrong) if facts.wrong else None
+    """A sync that failed holds up no correction."""
+    if not facts.wrong:
+        return None
+    delay = _backoff(facts) if facts.is_correction_failing else 0.0
+    if delay > 0:
+        return _wait(facts, f"{facts.wrong} That failed ({facts.failure}), and is tried again.", delay)
+    return _do(facts, Act.RECONCILE, facts.wrong)
 
 
 def _paused(facts: MachineFacts, _: Sites) -> Decision | None:
@@ -165,7 +173,10 @@ def backoff_seconds(failure_count: int) -> float:
 
 
 def _backoff(facts: Facts) -> float:
-    return max(backoff_seconds(facts.failure_count) - facts.since_failure_seconds, 0.0)
+    delay = backoff_seconds(facts.failure_count)
+    if isinstance(facts, MachineFacts) and facts.is_correction_failing:
+        delay = min(delay, _LONGEST_BACKOFF_OF_CORRECTION_SECONDS)
+    return max(delay - facts.since_failure_seconds, 0.0)
 
 
 def _sync(facts: MachineFacts, reason: str) -> Decision:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from threading import Event, Thread
 
 from twinhull.manager import clockwatch, failures
@@ -30,10 +31,11 @@ from twinhull.manager.wants import Ears
 from twinhull.manager.watching import SiteWatch
 from twinhull.manager.welcoming import Tell, Welcome
 from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, TwinhullError
-from twinhull.model.machine import MachineId, PointId, SiteName
+from twinhull.model.machine import MachineId, PointId, RunId, SiteName
 from twinhull.model.units import format_duration
 from twinhull.repository import Point
 
+_RUNS_LOOKED_AT = 8
 _CAUTION_SECONDS = 3600.0
 """After the clock jumped, no point is removed for so long."""
 
@@ -173,15 +175,16 @@ class Server:
     def _carry_out(self, decision: Decision, unfinished: RunRecord | None) -> None:
         machine = decision.machine
         clock = self.manager.ports.clock
-        began = clock.monotonic()
+        began, met_before = clock.monotonic(), self._met_busy(machine.machine_id)
         try:
             run = self._run(decision, unfinished)
-        except MachineBusy:
-            # Somebody else was quicker; the next cycle sees what came of it.
-            return
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and not tried again at once
+            if isinstance(error, MachineBusy) and self._met_busy(machine.machine_id) == met_before:
+                # Somebody else was quicker, and no run was begun; the next cycle sees what came of it.
+                return
             reason = str(failures.encode(error)["message"])
-            self._known.failed(machine.machine_id, reason, clock.monotonic())
+            is_correction = decision.act is Act.RECONCILE
+            self._known.failed(machine.machine_id, reason, clock.monotonic(), is_correction=is_correction)
             self.tell("failed", {"machine": machine.name, "act": decision.act.value, "reason": reason})
             return
         finally:
@@ -194,6 +197,11 @@ class Server:
         self.tell(
             "done", {"machine": machine.name, "run": run.run_id, "point": run.result.get("point_id"), "reason": reason}
         )
+
+    def _met_busy(self, machine_id: MachineId) -> set[tuple[RunId, datetime | None]]:
+        """The machine's latest runs that found it held on its host, by another manager."""
+        runs = self.manager.catalog.runs(machine_id=machine_id, last=_RUNS_LOOKED_AT)
+        return {(run.run_id, run.ended_at) for run in runs if run.error_kind == MachineBusy.__name__}
 
     def _run(self, decision: Decision, unfinished: RunRecord | None) -> RunRecord:
         dispatcher, desk = self.manager.dispatcher, self.manager.desk
