@@ -114,11 +114,28 @@ def test_machines_come_before_the_repository_and_share_its_room() -> None:
     assert decide(Snapshot((due,), SITES, busy), Limits(run_count=1))[0].act is Act.WAIT
 
 
-def test_a_silent_site_is_waited_for_and_named() -> None:
-    sites = {**SITES, THERE: SiteFacts(is_reachable=False, reason="no route")}
-    assert only(replace(WELL, age_seconds=None), sites) == (Act.WAIT, "there does not answer: no route")
+def test_a_silent_source_is_waited_for_and_named() -> None:
+    sites = {**SITES, HERE: SiteFacts(is_reachable=False, reason="no route")}
+    assert only(replace(WELL, age_seconds=None), sites) == (Act.WAIT, "here does not answer: no route")
     # What is put right, or gone on with, may need only the other side: the run itself says whether it can.
     assert only(replace(WELL, wrong="It runs twice."), sites)[0] is Act.RECONCILE
+
+
+def test_while_only_the_target_is_silent_points_are_made_without_it() -> None:
+    sites = {**SITES, THERE: SiteFacts(is_reachable=False, reason="no route")}
+    behind = "Only points are made, and the replica falls behind: there does not answer: no route"
+    for due in ({"age_seconds": None}, {"age_seconds": 721.0}, {"failure_count": 1, "since_failure_seconds": 16.0}):
+        decision = decide(Snapshot((replace(WELL, **due),), sites), Limits())[0]
+        assert (decision.act, decision.is_capture_only) == (Act.SYNC, True)
+        assert decision.reason.endswith(behind)
+    assert not decide(Snapshot((replace(WELL, age_seconds=721.0),), SITES), Limits())[0].is_capture_only
+    for young in (WELL, replace(WELL, behind="There is no replica on there.")):
+        assert only(young, sites) == (Act.WAIT, f"The latest point is 60 s old; within the RPO of 15 min 0 s. {behind}")
+    # Whether the silent target has taken the machine is not known: its source may be no source any more.
+    unsure = replace(WELL, age_seconds=721.0, is_source_known=False)
+    assert only(unsure, sites) == (Act.WAIT, "there does not answer: no route")
+    both = {site: SiteFacts(is_reachable=False, reason="no route") for site in SITES}
+    assert only(replace(WELL, age_seconds=721.0), both) == (Act.WAIT, "here does not answer: no route")
 
 
 def test_no_more_runs_at_once_than_allowed_and_the_most_urgent_first() -> None:
@@ -215,7 +232,7 @@ class Fleet:
         assert len(decisions) == self.count
         for decision in decisions:
             if decision.act is Act.SYNC:
-                assert not is_silent
+                assert decision.is_capture_only is is_silent
                 self.busy[int(decision.machine.name)] = self.now + self.sync_seconds
                 self.sync_count += 1
         self.most_at_once = max(self.most_at_once, len(self.busy))

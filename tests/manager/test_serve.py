@@ -17,6 +17,7 @@ from twinhull.manager.orders import Desk, FailoverOptions, SyncOptions
 from twinhull.manager.records import Plan, RunRecord, RunState
 from twinhull.manager.serve import Server
 from twinhull.manager.state import write_private
+from twinhull.manager.status import Health
 from twinhull.manager.wants import Ears
 from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, SiteError, StateError
 from twinhull.model.machine import PlanName, PowerState, SiteName
@@ -76,16 +77,63 @@ def test_every_machine_gets_its_first_point_and_the_next_one_in_time(
         assert all(report.health.value == "protected" for report in manager.status().reports)
 
 
-def test_a_silent_site_is_told_and_its_return_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_source_is_told_and_its_return_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setup = make_setup(tmp_path, monkeypatch)
-    setup.world.host("there").is_reachable = False
+    setup.world.host("here").is_reachable = False
     with serving(setup) as (manager, heard):
-        heard.wait_for(lambda: any("there does not answer" in str(facts["reason"]) for facts in heard.words("wait")))
+        heard.wait_for(lambda: any("here does not answer" in str(facts["reason"]) for facts in heard.words("wait")))
         assert not heard.words("sync")
-        setup.world.host("there").return_()
+        setup.world.host("here").return_()
         setup.world.ports.clock.sleep(16)
         heard.wait_for(lambda: len(heard.words("done")) == 1)
         assert len(manager.repository.points()) == 1
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["from the beginning", "after a sync"])
+def test_points_are_made_while_the_target_is_silent_and_the_replica_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_new: bool
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch, rpo_seconds=100)
+    there, clock = setup.world.host("there"), setup.world.ports.clock
+    if not is_new:
+        with setup.manager() as manager:
+            manager.dispatcher.carry_out(manager.desk.sync(manager.names.machine("m0"), SyncOptions()), Ears())
+        clock.sleep(101)
+    there.isolate()
+    with serving(setup) as (manager, heard):
+        for count in (1, 2):
+            heard.wait_for(lambda count=count: len(heard.words("done")) == count)  # type: ignore[misc]
+            clock.sleep(101)
+        heard.wait_for(lambda: len(heard.words("done")) == 3)
+        assert all("there does not answer" in str(facts["reason"]) for facts in heard.words("sync"))
+        report = manager.status().reports[0]
+        assert report.health is Health.UNKNOWN
+        assert "The replica there falls behind; the latest point is" in report.reason
+        there.return_()
+        report = manager.status().reports[0]
+        assert (report.health, "the next" in report.reason) == (Health.UNPROTECTED if is_new else Health.LATE, True)
+        clock.sleep(16)
+        heard.wait_for(lambda: len(heard.words("done")) == 4)
+        assert ("no replica on there" if is_new else "replica on there is not") in str(
+            heard.words("sync")[-1]["reason"]
+        )
+        assert there.standings[machine_id(0)].point_id == manager.repository.points()[-1].id
+        assert manager.status().reports[0].health is Health.PROTECTED
+
+
+def test_nothing_is_captured_of_a_side_that_may_have_lost_its_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch, rpo_seconds=100)
+    with setup.manager() as manager:
+        named = manager.names.machine("m0")
+        manager.dispatcher.carry_out(manager.desk.sync(named, SyncOptions()), Ears())
+        manager.dispatcher.carry_out(manager.desk.failover(named, FailoverOptions()), Ears())
+    setup.world.host("there").isolate()
+    setup.world.ports.clock.sleep(101)
+    with serving(setup) as (_, heard):
+        heard.wait_for(lambda: any("there does not answer" in str(facts["reason"]) for facts in heard.words("wait")))
+        assert not heard.words("sync")
 
 
 def test_a_machine_that_fails_is_tried_again_later_with_the_reason(

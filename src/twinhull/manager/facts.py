@@ -26,7 +26,8 @@ class MachineFacts:
     ``is_correction_failing`` whether it is putting the sites right that failed,
     ``unfinished`` the id of a run that nobody works on, ``at_work`` what somebody does right now, ``wrong`` what the
     sites' standings say must be put right, ``behind`` why the replica is not at the latest point,
-    ``uncompared_seconds`` how long its trackers have been trusted on end.
+    ``uncompared_seconds`` how long its trackers have been trusted on end. ``is_source_known`` says whether the
+    machine is known to be the source's, also while the target is silent.
     """
 
     machine: Named
@@ -47,6 +48,7 @@ class MachineFacts:
     behind: str = ""
     uncompared_seconds: float = 0.0
     full_compare_seconds: float = 0.0
+    is_source_known: bool = True
 
     @property
     def sites(self) -> tuple[SiteName, SiteName]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from twinhull.cluster.epochs import corrections
+from twinhull.cluster.epochs import FIRST_EPOCH, corrections, current_epoch, primary
 from twinhull.cluster.situation import Situation
 from twinhull.manager.ages import Aged, observe
 from twinhull.manager.clockwatch import Reading
@@ -94,6 +94,7 @@ class Known:
             behind=self._behind(machine_id, situation, other_site(plan, source), aged),
             uncompared_seconds=lore.uncompared_seconds,
             full_compare_seconds=plan.full_compare_seconds,
+            is_source_known=_is_primary(situation, source),
         )
 
     def _wrong(self, machine_id: MachineId, situation: Situation) -> str:
@@ -147,3 +148,12 @@ class Known:
         before = self.troubles.get(machine_id)
         count = before.count + 1 if before and before.is_correction == is_correction else 1
         self.troubles[machine_id] = Trouble(count, at_monotonic, reason, is_correction)
+
+
+def _is_primary(situation: Situation, source: SiteName) -> bool:
+    """Whether the machine is the site's, whatever a silent site may hold: it is so there, or never had an epoch."""
+    holder = primary(situation)
+    if holder:
+        return holder.site == source
+    is_free = all(side.standing is None for side in situation.sides)
+    return is_free and current_epoch(situation) <= FIRST_EPOCH

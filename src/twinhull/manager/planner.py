@@ -4,7 +4,8 @@ In the order in which they win, each with its reason::
 
     resume      a run was left unfinished: first things first
     reconcile   a side runs, or could start, that must not
-    sync        the next point is due; everything is compared where trackers were trusted for long enough
+    sync        the next point is due; everything is compared where trackers were trusted for long enough. While the
+                target is silent only the point is made: the replica follows when the target answers
     collect     space of removed points is due to be given back
     wait        nothing of that, and why
 
@@ -50,7 +51,8 @@ class Act(StrEnum):
 class Decision:
     """For one machine, or the repository. ``due_in_seconds`` is for those that wait for their time.
 
-    ``compare_reason`` says why a sync compares everything; empty where it need not.
+    ``compare_reason`` says why a sync compares everything; empty where it need not. ``is_capture_only``: a sync makes
+    the point, and leaves the replica as it is.
     """
 
     machine: Named
@@ -59,6 +61,7 @@ class Decision:
     reason: str
     due_in_seconds: float | None = None
     compare_reason: str = ""
+    is_capture_only: bool = False
 
 
 def decide(snapshot: Snapshot, limits: Limits) -> list[Decision]:
@@ -105,7 +108,9 @@ def _paused(facts: MachineFacts, _: Sites) -> Decision | None:
 
 
 def _silent(facts: MachineFacts, sites: Sites) -> Decision | None:
-    silent = next((site for site in facts.sites if not sites[site].is_reachable), None)
+    """A point needs the source alone, where it is known that the machine is not the silent target's by now."""
+    needed = (facts.source,) if facts.is_source_known else facts.sites
+    silent = next((site for site in needed if not sites[site].is_reachable), None)
     return _wait(facts, f"{silent} does not answer: {sites[silent].reason}") if silent else None
 
 
@@ -116,21 +121,23 @@ def _failed(facts: Facts, _: Sites) -> Decision | None:
     return _wait(facts, f"The latest run failed ({facts.failure_count} in a row): {facts.failure}", delay)
 
 
-def _again(facts: MachineFacts, _: Sites) -> Decision | None:
-    """A young point is no comfort while the replica is not at it."""
+def _again(facts: MachineFacts, sites: Sites) -> Decision | None:
+    """A young point is no comfort while the replica is not at it, and could be."""
     if facts.failure_count:
-        return _sync(facts, f"The latest run failed: {facts.failure} It is time to try again.")
-    return _sync(facts, facts.behind) if facts.behind else None
+        return _sync(facts, sites, f"The latest run failed: {facts.failure} It is time to try again.")
+    is_due = facts.behind and sites[facts.target].is_reachable
+    return _sync(facts, sites, facts.behind) if is_due else None
 
 
-def _sync_or_wait(facts: MachineFacts, _: Sites) -> Decision | None:
+def _sync_or_wait(facts: MachineFacts, sites: Sites) -> Decision | None:
     if facts.age_seconds is None:
-        return _sync(facts, "There is no point yet.")
+        return _sync(facts, sites, "There is no point yet.")
     due_in = due_seconds(facts.rpo_seconds, facts.typical_seconds) - facts.age_seconds
     age, rpo = format_duration(facts.age_seconds), format_duration(facts.rpo_seconds)
     if due_in <= 0:
-        return _sync(facts, f"The latest point is {age} old, and the RPO is {rpo}.")
-    return _wait(facts, f"The latest point is {age} old; within the RPO of {rpo}.", due_in)
+        return _sync(facts, sites, f"The latest point is {age} old, and the RPO is {rpo}.")
+    told = f"The latest point is {age} old; within the RPO of {rpo}."
+    return _wait(facts, " ".join([told, *_falling_behind(facts, sites)]), due_in)
 
 
 _RULES = (_at_work, _unfinished, _wrong, _paused, _silent, _failed, _again, _sync_or_wait)
@@ -179,10 +186,19 @@ def _backoff(facts: Facts) -> float:
     return max(delay - facts.since_failure_seconds, 0.0)
 
 
-def _sync(facts: MachineFacts, reason: str) -> Decision:
+def _sync(facts: MachineFacts, sites: Sites, reason: str) -> Decision:
     due = comparison_due(facts.uncompared_seconds, facts.full_compare_seconds)
-    told = f"{reason} Everything is compared this time: {due}." if due else reason
-    return Decision(facts.machine, facts.plan, Act.SYNC, told, compare_reason=due)
+    behind = _falling_behind(facts, sites)
+    told = " ".join([reason, *([f"Everything is compared this time: {due}."] if due else []), *behind])
+    return Decision(facts.machine, facts.plan, Act.SYNC, told, compare_reason=due, is_capture_only=bool(behind))
+
+
+def _falling_behind(facts: MachineFacts, sites: Sites) -> list[str]:
+    """Why only points are made, if so."""
+    target = sites[facts.target]
+    if target.is_reachable:
+        return []
+    return [f"Only points are made, and the replica falls behind: {facts.target} does not answer: {target.reason}"]
 
 
 def _do(facts: Facts, act: Act, reason: str) -> Decision:

@@ -211,7 +211,7 @@ class Server:
             return dispatcher.carry_out(desk.reconcile(decision.machine), Ears(), is_waiting=False)
         if decision.act is Act.COLLECT:
             return dispatcher.carry_out(desk.collect(), Ears(), is_waiting=False)
-        options = SyncOptions(compare_reason=decision.compare_reason)
+        options = SyncOptions(compare_reason=decision.compare_reason, is_capture_only=decision.is_capture_only)
         return dispatcher.carry_out(desk.sync(decision.machine, options), Ears(), is_waiting=False)
 
     def _mind_the_clock(self, before: Reading) -> Reading:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ from twinhull.cluster.situation import Side, Situation
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.names import Named
 from twinhull.manager.overview import Overview
-from twinhull.manager.records import LatestPoint, Plan
+from twinhull.manager.records import LatestPoint, Plan, RunRecord
 from twinhull.model.machine import MachineId, Role, SiteName, Standing
 from twinhull.model.units import format_duration
 
@@ -52,15 +52,19 @@ def report(
     latest: LatestPoint | None,
     now: datetime,
     *,
-    obstacles: Sequence[str],
+    last_sync: RunRecord | None,
 ) -> MachineReport:
-    """The machine as its plan's two sites tell it; ``obstacles`` are what its last sync found."""
+    """The machine as its plan's two sites tell it; ``last_sync`` is the latest one that ended well."""
     situation = overview.situation(machine.machine_id, (plan.source, plan.target))
     holder = primary(situation)
     runs_on = holder.site if holder else _unsynced_home(situation, plan)
     replica = next((side for side in situation.sides if side.site != (runs_on or plan.source)), None)
     lag = max((now - latest.captured_at).total_seconds(), 0.0) if latest else None
     health, reason = _judge(plan, situation, latest, replica, lag)
+    if health is Health.PROTECTED and latest and replica and _is_left_behind(last_sync, replica, latest):
+        reason = f"The replica on {replica.site} is not at the latest point: the latest sync made only that, and the "
+        health, reason = Health.LATE, f"{reason}next one brings the replica there."
+    obstacles = _obstacles(last_sync)
     if health is Health.PROTECTED and obstacles:
         health, reason = Health.UNPROTECTED, f"The replica would not start, found the last sync: {' '.join(obstacles)}"
     return MachineReport(
@@ -87,16 +91,28 @@ def reports(
 ) -> list[MachineReport]:
     """All planned machines, by plan and boot order."""
     return [
-        report(name[machine_id], plan, overview, latest.get(machine_id), now, obstacles=_obstacles(catalog, machine_id))
+        report(
+            name[machine_id],
+            plan,
+            overview,
+            latest.get(machine_id),
+            now,
+            last_sync=catalog.latest_sync(machine_id),
+        )
         for plan in catalog.plans()
         for machine_id in plan.machines
     ]
 
 
-def _obstacles(catalog: Catalog, machine_id: MachineId) -> list[str]:
-    sync = catalog.latest_sync(machine_id)
-    found = sync.result.get("obstacles") if sync else None
+def _obstacles(last_sync: RunRecord | None) -> list[str]:
+    found = last_sync.result.get("obstacles") if last_sync else None
     return [str(obstacle) for obstacle in found] if isinstance(found, list) else []
+
+
+def _is_left_behind(last_sync: RunRecord | None, replica: Side, latest: LatestPoint) -> bool:
+    """Not while a sync is on its way from the point to the replica: every one is there for a moment."""
+    is_left = last_sync is not None and not last_sync.request.get("target")
+    return is_left and replica.standing is not None and replica.standing.point_id != latest.point_id
 
 
 def _unsynced_home(situation: Situation, plan: Plan) -> SiteName | None:
@@ -118,10 +134,17 @@ def _judge(
     if latest is None or lag is None:
         return Health.UNPROTECTED, "There is no restore point yet." + (f" {silent.reason}" if silent else "")
     if silent:
-        return Health.UNKNOWN, f"{silent.site} does not answer: {silent.reason}"
+        return Health.UNKNOWN, f"{silent.site} does not answer: {silent.reason}{_while_silent(silent, replica, lag)}"
     if plan.is_paused:
         return Health.PAUSED, f"The plan is paused; the latest point is {format_duration(lag)} old."
     return _judge_replica(plan, replica.standing if replica else None, lag)
+
+
+def _while_silent(silent: Side, replica: Side | None, lag: float) -> str:
+    """What becomes of a replica that cannot be brought on."""
+    if replica is None or silent.site != replica.site:
+        return ""
+    return f" The replica there falls behind; the latest point is {format_duration(lag)} old."
 
 
 def _judge_replica(plan: Plan, standing: Standing | None, lag: float) -> tuple[Health, str]:
