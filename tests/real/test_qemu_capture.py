@@ -21,7 +21,7 @@ from lab.qemu_host import QemuHost
 from tests.real.conftest import Guest, MakeGuest, settings_of
 from tests.real.disks import checksum, copy
 from twinhull.blocks.memory import MemoryDisk
-from twinhull.model.errors import DataError, MachineBusy, SiteFull
+from twinhull.model.errors import DataError, MachineBusy, SiteError, SiteFull
 from twinhull.model.extents import total_bytes
 from twinhull.model.machine import Consistency, DiskKey, PowerState
 from twinhull.model.ports import system_ports
@@ -259,6 +259,34 @@ def test_an_agent_that_hangs_costs_the_consistency_and_not_the_capture(
         assert capture.consistency is Consistency.CRASH
         assert any("does not answer" in reason for reason in capture.reasons)
     assert client.write("alive", 1)
+
+
+def test_a_forgotten_freeze_is_thawed_unless_the_machine_was_started_since(
+    local_site: QemuSite, make_guest: MakeGuest
+) -> None:
+    guest = make_guest("once-frozen")
+    client = guest.boot()
+    guest.wait_agent(local_site)
+    client.shell("kill -STOP $(pidof qemu-ga)")
+    mark = Path(local_site.settings.directory) / "run" / f"{guest.machine_id}.lock.freeze"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+    def left() -> list[Leftover]:
+        return list(local_site.leftovers(guest.machine_id, ()))
+
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    for may_be_frozen in ("", f"{boot} {guest.domain.ID()}\n"):
+        mark.write_text(may_be_frozen)
+        assert [leftover.kind for leftover in left()] == ["frozen guest"]
+        with pytest.raises(SiteError, match="thawing machine"):
+            local_site.clean(left()[0])
+        assert mark.exists()
+    for started_since in (f"{boot} {guest.domain.ID() + 1}\n", f"another-boot {guest.domain.ID()}\n"):
+        mark.write_text(started_since)
+        assert [leftover.kind for leftover in left()] == ["note of a freeze before the machine's last start"]
+        with local_site.capture(request(guest, "f1")) as capture:
+            assert "note of a freeze before the machine's last start" in capture.reasons[0]
+        assert left() == []
 
 
 def test_a_second_capture_of_one_machine_is_refused(qemu_site: QemuSite, make_guest: MakeGuest) -> None:

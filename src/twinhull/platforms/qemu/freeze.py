@@ -38,6 +38,14 @@ def _agent(domain: libvirt.virDomain, command: str, seconds: int) -> int:
     return result if isinstance(result, int) else 0
 
 
+def thaw(domain: libvirt.virDomain) -> int:
+    """Thaw a guest's file systems and return how many; raises libvirtError, also where the agent does not answer.
+
+    libvirt's own thaw waits for its agent without an end.
+    """
+    return _agent(domain, "guest-fsfreeze-thaw", THAW_COMMAND_SECONDS)
+
+
 @contextmanager
 def frozen(domain: libvirt.virDomain, definition: Definition, power: PowerState, keeper: Keeper) -> Iterator[Frozen]:
     """Freeze for the length of the context. What does not work is a reason, never an error; the thaw is made sure."""
@@ -70,7 +78,7 @@ def _freeze(domain: libvirt.virDomain, keeper: Keeper, state: Frozen) -> None:
     except libvirt.libvirtError as error:
         state.reasons.append(f"The guest agent does not answer ({error}): the capture is crash-consistent.")
         return
-    keeper.arm()
+    keeper.arm(domain.ID())
     state.is_frozen = True
     try:
         count = _agent(domain, "guest-fsfreeze-freeze", FREEZE_SECONDS)
@@ -88,7 +96,7 @@ def _thaw(domain: libvirt.virDomain, keeper: Keeper, state: Frozen) -> None:
     if not state.is_frozen:
         return
     try:
-        count = _agent(domain, "guest-fsfreeze-thaw", THAW_COMMAND_SECONDS)
+        count = thaw(domain)
     except libvirt.libvirtError as error:
         state.consistency = Consistency.CRASH
         state.reasons.append(f"The thaw was not confirmed ({error}); the keeper on the host goes on thawing.")

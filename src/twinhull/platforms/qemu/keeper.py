@@ -23,33 +23,39 @@ THAW_SECONDS = 20
 ANSWER_SECONDS = 15.0
 """How long the keeper may take to answer; shorter than ``THAW_SECONDS``, because the guest may be frozen meanwhile."""
 
+THAW_TRIES = 600
+"""How often the keeper tries to thaw, at least a second apart. What it could not thaw stays noted as frozen."""
+
 RELEASE_SECONDS = 5.0
 
 _SHELL = """
 export LC_ALL=C
 umask 022
-lock=$1 uri=$2 machine=$3 seconds=$4
+lock=$1 uri=$2 machine=$3 seconds=$4 tries=$5
 mkdir -p -- "$(dirname -- "$lock")"
 exec 9>>"$lock"
 flock -w 0.5 9 || { echo busy; exit 1; }
 thaw() {
-  thaw_guest; rm -f -- "$lock.freeze"
+  thaw_guest && rm -f -- "$lock.freeze"
 }
 thaw_guest() {
   i=0
-  while [ $i -lt 600 ]; do
+  while [ $i -lt "$tries" ]; do
     timeout 30 virsh -q -c "$uri" domfsthaw "$machine" && return
     # An embedded libvirt needs a moment after its opening until it has found its guests and their agents.
     timeout 30 virsh -q -c "$uri" "event --domain $machine --event lifecycle --timeout 3; domfsthaw $machine" && return
     [ "$(timeout 30 virsh -q -c "$uri" domstate "$machine")" = "shut off" ] && return
     i=$((i + 1)); sleep 1
   done
+  return 1
 }
 command -v virsh >/dev/null && echo held || echo "held without virsh"
 timer=
-while read -r word; do
+while read -r word start; do
   case $word in
-    freezing) : >"$lock.freeze"; (sleep "$seconds"; thaw) 9>&- </dev/null >/dev/null 2>&1 & timer=$!; echo armed;;
+    freezing)
+      echo "$(cat /proc/sys/kernel/random/boot_id) $start" >"$lock.freeze"
+      (sleep "$seconds"; thaw) 9>&- </dev/null >/dev/null 2>&1 & timer=$!; echo armed;;
     thawed) kill $timer 2>/dev/null; timer=; rm -f -- "$lock.freeze"; echo disarmed;;
   esac
 done
@@ -64,9 +70,12 @@ class Keeper:
         self.can_thaw = can_thaw
         self._process = process
 
-    def arm(self) -> None:
-        """A freeze comes: from now on the guest is thawed whatever happens to us."""
-        self._say("freezing", "armed")
+    def arm(self, start: int) -> None:
+        """A freeze comes: from now on the guest is thawed whatever happens to us.
+
+        ``start`` is libvirt's number of the machine while it runs, another one after each start.
+        """
+        self._say(f"freezing {start}", "armed")
 
     def disarm(self) -> None:
         """The guest is thawed."""
@@ -105,7 +114,8 @@ def keeping(place: Place, machine_id: MachineId) -> Iterator[Keeper]:
         MachineBusy: somebody holds it already.
     """
     lock, uri = place.capture_lock(machine_id), place.connection.uri_on_host
-    process = place.host.start(["sh", "-c", _SHELL, "twinhull-keeper", lock, uri, machine_id, str(THAW_SECONDS)])
+    limits = [str(THAW_SECONDS), str(THAW_TRIES)]
+    process = place.host.start(["sh", "-c", _SHELL, "twinhull-keeper", lock, uri, machine_id, *limits])
     try:
         heard = first_word(place.host, process, ANSWER_SECONDS, "whether a machine's lock could be taken")
         if heard == "busy":
@@ -120,6 +130,21 @@ def keeping(place: Place, machine_id: MachineId) -> Iterator[Keeper]:
         yield Keeper(process, can_thaw=heard == "held")
     finally:
         _release(process)
+
+
+def has_started_since_freeze(place: Place, machine_id: MachineId, start: int) -> bool:
+    """Whether a machine, now in its start of that number, was frozen in another one: a guest that boots is not frozen.
+
+    Where the mark does not say, it was not, for all that is known.
+    """
+    answer = check(
+        place.host, ["sh", "-c", _FROZEN_WHEN, "twinhull-frozen", f"{place.capture_lock(machine_id)}.freeze"]
+    )
+    then, _, now = answer.decode().partition("\n")
+    return bool(then) and then != f"{now.strip()} {start}"
+
+
+_FROZEN_WHEN = 'head -n 1 -- "$1" 2>/dev/null | grep . || echo; cat /proc/sys/kernel/random/boot_id'
 
 
 def forget_freeze(place: Place, machine_id: MachineId) -> None:

@@ -12,7 +12,8 @@ from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.finding import definition_of, find, power
 from twinhull.platforms.libvirt.holding import SCRATCH, Traces, remove_scratch, traces
 from twinhull.platforms.libvirt.place import Place
-from twinhull.platforms.qemu.keeper import forget_freeze
+from twinhull.platforms.qemu.freeze import thaw
+from twinhull.platforms.qemu.keeper import forget_freeze, has_started_since_freeze
 from twinhull.platforms.qemu.room import is_held_up, let_go_on
 from twinhull.platforms.qemu.running import backup_socket, end_backup
 from twinhull.platforms.qemu.trackers import Trackers
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 BACKUP_JOB = "backup job"
 HOLDING_UP = "backup job for which its machine stood still"
 FROZEN = "frozen guest"
+ONCE_FROZEN = "note of a freeze before the machine's last start"
 TRACKER = "tracker"
 
 
@@ -58,8 +60,15 @@ class Leftovers:
             kind = HOLDING_UP if is_held_up(self._place, domain) else BACKUP_JOB
             found.append(Leftover(kind, machine_id, machine_id))
         if machine_id in seen.frozen:
-            found.append(Leftover(FROZEN, machine_id, machine_id))
+            kind = FROZEN if self._may_be_frozen(domain, machine_id) else ONCE_FROZEN
+            found.append(Leftover(kind, machine_id, machine_id))
         return found
+
+    def _may_be_frozen(self, domain: libvirt.virDomain, machine_id: MachineId) -> bool:
+        """Whether it is the guest that a noted freeze froze: one that was started since cannot be asked to thaw."""
+        if power(self._place, domain).is_off:
+            return False
+        return not has_started_since_freeze(self._place, machine_id, domain.ID())
 
     def _trackers_of(self, machine_id: MachineId, kept: Sequence[str]) -> list[Leftover]:
         try:
@@ -84,10 +93,10 @@ class Leftovers:
         if leftover.kind in (BACKUP_JOB, HOLDING_UP):
             end_backup(domain, self._place.site, self._place.clock)
             let_go_on(self._place, domain)
-        elif leftover.kind == FROZEN:
-            if not power(self._place, domain).is_off:
+        elif leftover.kind in (FROZEN, ONCE_FROZEN):
+            if self._may_be_frozen(domain, machine_id):
                 with told(self._place.site, f"thawing machine {machine_id}"):
-                    domain.fsThaw()
+                    thaw(domain)
             forget_freeze(self._place, machine_id)
         elif leftover.kind == TRACKER:
             definition = definition_of(self._place, domain)
