@@ -31,7 +31,9 @@ from twinhull.model.ports import system_ports
 from twinhull.model.units import MIB
 from twinhull.platforms.conformance import Verdict, run_conformance
 from twinhull.platforms.contract import Capability, SiteSettings
+from twinhull.platforms.qemu.canary import canary_id
 from twinhull.platforms.qemu.site import QemuPlatform, QemuSite
+from twinhull.platforms.standings import StandingFiles
 
 pytestmark = pytest.mark.real
 
@@ -209,6 +211,38 @@ def test_a_libvirtd_that_asks_no_hooks_is_found_out(local_site: QemuSite, qemu_h
         qemu_host.start_libvirtd()
     assert local_site.capabilities()[Capability.GUARD].is_supported
     assert not [status for status in local_site.machines() if "canary" in status.spec.name]
+
+
+def test_what_a_killed_check_of_the_guard_leaves_goes_by_itself_or_with_the_next_one(
+    local_site: QemuSite, qemu_host: QemuHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is killed while its canary is up: on a host that asks no hooks, before it takes anything away."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    checker = QemuPlatform().open(settings_of(qemu_host, qemu_host.uri), system_ports())
+    hook = next((qemu_host.hooks / "qemu.d").glob("twinhull-guard-*"))
+    content = hook.read_bytes()
+    hook.write_text("#!/bin/sh\n")
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(libvirt.virDomain, "destroy", killed)
+            patch.setattr(StandingFiles, "remove", lambda *_: None)
+            with pytest.raises(KeyboardInterrupt):
+                checker.capabilities()
+    finally:
+        hook.write_bytes(content)
+    canary = canary_id(checker._place)
+    assert local_site.power(canary) is PowerState.PAUSED
+    assert local_site.standing(canary)
+    checker.close()
+    deadline = time.monotonic() + 20
+    while any(status.spec.machine_id == canary for status in local_site.machines()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert local_site.capabilities()[Capability.GUARD].is_supported
+    assert local_site.standing(canary) is None
 
 
 def test_what_is_not_there_is_said(qemu_site: QemuSite, make_guest: MakeGuest) -> None:

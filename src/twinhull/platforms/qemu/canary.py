@@ -3,9 +3,14 @@
 A libvirtd that found no hook when it started asks none, whatever lies in its directory now; so that a guard is in place
 proves nothing. A tiny machine without disks, which by its standing may not start, is started paused, and must be
 refused.
+
+What a check that is killed leaves does not stay: libvirt ends the canary with the connection that started it,
+and its standing has the same name at each check of a site, so that the next one takes it away.
 """
 
 from __future__ import annotations
+
+import uuid
 
 import libvirt
 
@@ -19,24 +24,30 @@ _XML = """\
 <os><type arch='x86_64'>hvm</type></os></domain>"""
 
 
-def is_guarded(place: Place, standings: StandingFiles, uuid: str) -> bool:
+def canary_id(place: Place) -> MachineId:
+    """The canary's UUID: one for each site, whoever checks it."""
+    return MachineId(str(uuid.uuid5(uuid.NAMESPACE_URL, f"twinhull-canary:{place.site}:{place.directory}")))
+
+
+def is_guarded(place: Place, standings: StandingFiles) -> bool:
     """Whether a machine that may not start is refused by libvirt itself; leaves nothing behind.
 
     Raises:
         SiteError: the canary could not be started for another reason.
     """
-    canary = MachineId(uuid)
+    canary = canary_id(place)
     standings.write(Standing(canary, Role.REPLICA, epoch=1))
     try:
-        return _is_refused(place, _XML.format(short=uuid[:8], uuid=uuid))
+        return _is_refused(place, _XML.format(short=canary[:8], uuid=canary))
     finally:
         standings.remove(canary)
 
 
 def _is_refused(place: Place, xml: str) -> bool:
+    flags = libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY
     with told(place.site, "trying its guard"):
         try:
-            domain = place.connection.get().createXML(xml, libvirt.VIR_DOMAIN_START_PAUSED)
+            domain = place.connection.get().createXML(xml, flags)
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_HOOK_SCRIPT_FAILED:
                 return True

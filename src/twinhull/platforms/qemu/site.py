@@ -52,13 +52,12 @@ class QemuSite(LibvirtSite):
         self._leftovers = Leftovers(self._place, trackers)
         self._captures = QemuCaptures(self._place, self._machines, trackers, self._leftovers)
         self._replicas = QemuReplicas(self._place, self._standings, self._domain_type)
-        self._randomness = ports.randomness
 
     def _guard_support(self) -> Support:
         """Whether libvirt itself refuses what may not start; tried, because a file in place proves nothing."""
         if self._connection.is_embedded:
             return Support(is_supported=False, reason=_NO_HOOKS)
-        is_refused = is_guarded(self._place, self._standings, self._randomness.uuid())
+        is_refused = is_guarded(self._place, self._standings)
         return Support(is_supported=is_refused, reason="" if is_refused else _RESTART)
 
     def capabilities(self) -> Mapping[Capability, Support]:
