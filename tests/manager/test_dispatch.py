@@ -24,7 +24,7 @@ from twinhull.manager.wants import Ears, Want
 from twinhull.model.errors import MachineBusy, NotFound, RunCancelled, RunUnfinished
 from twinhull.model.machine import MachineId, Role, RunId
 from twinhull.model.ports import Ports, SystemClock, SystemProcesses, SystemRandomness
-from twinhull.repository import Point, Repository
+from twinhull.repository import Point, Repository, RetentionRules
 from twinhull.repository.catalog import Catalog as PointCatalog
 
 MACHINE = machine_id(0)
@@ -296,6 +296,23 @@ def test_a_killed_restore_is_gone_on_with_by_the_same_command_and_holds_up_no_sy
         assert not manager.catalog.unfinished_runs()
         names = [machine.spec.name for machine in setup.world.host("there").machines.values()]
         assert sorted(names) == ["again", "m0"]
+
+
+def test_the_point_of_a_replica_that_is_left_behind_stays_until_it_follows(setup: Setup) -> None:
+    with setup.manager() as manager:
+        plan = manager.catalog.plans()[0]
+        manager.catalog.remove_plan(plan.name)
+        manager.catalog.add_plan(replace(plan, retention=RetentionRules(keep_last=2)))
+        named, alone = manager.names.machine("m0"), SyncOptions(is_capture_only=True)
+        manager.dispatcher.carry_out(sync(manager), Ears())
+        for _ in range(4):
+            setup.world.host("here").machines[MACHINE].write("vda", 0, b"once more")
+            run = manager.dispatcher.carry_out(manager.desk.sync(named, alone), Ears())
+        assert [point.sequence for point in manager.repository.points(MACHINE)] == [1, 3, 4, 5]
+        assert run.result["removed_points"] == [f"{MACHINE}/00000002"]
+        run = manager.dispatcher.carry_out(sync(manager), Ears())
+        assert run.result["replica_read_bytes"] == 0
+        assert [point.sequence for point in manager.repository.points(MACHINE)] == [4, 5, 6]
 
 
 def test_a_sync_lists_the_points_of_its_machine_once(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:

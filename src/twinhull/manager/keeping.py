@@ -6,10 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from twinhull.manager.catalog import Catalog
-from twinhull.manager.records import LatestPoint
+from twinhull.manager.records import LatestPoint, Plan, RunState
 from twinhull.model.machine import MachineId
 from twinhull.model.steps import Facts, JsonValue
-from twinhull.repository import Point, Repository, RepositoryDamaged, RepositoryVersionTooNew
+from twinhull.repository import Point, Repository, RepositoryDamaged, RepositoryVersionTooNew, Verdict
+
+_BRINGING = ("sync", "failover", "failback")
+_RUNS_LOOKED_AT = 1000
+"""That many points made without the replica, and a full comparison is the smaller harm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +28,41 @@ class Keeper:
         """Remember the machine's latest point."""
         self.catalog.see_point(LatestPoint(point.machine_id, point.id, point.captured_at))
 
-    def after_sync(self, machine_id: MachineId, _: Facts) -> Facts:
+    def after_sync(self, machine_id: MachineId, facts: Facts) -> Facts:
         """Facts: ``removed_points``, and ``retention``, a sentence.
 
-        No point is removed while one cannot be read: it is not known then which ones are the latest.
+        No point is removed while one cannot be read: it is not known then which ones are the latest. Where the replica
+        was left as it is, its point stays: without it, the way to the next one would be a full comparison.
         """
         plan = self.catalog.plan_of(machine_id)
         if not plan:
             return {}
         jump = self.jump()
+        kept = None if facts.get("target") else self._last_brought(machine_id)
         try:
-            verdicts = self.repository.retain(machine_id, plan.retention, clock_jumped=bool(jump))
+            verdicts = self._retain(machine_id, plan, kept, has_jumped=bool(jump))
         except (RepositoryDamaged, RepositoryVersionTooNew) as error:
             return {"removed_points": [], "retention": f"No point was removed: {error.message}"}
-        removed: list[JsonValue] = [str(verdict.point.id) for verdict in verdicts if not verdict.stays]
+        removed: list[JsonValue] = [
+            point_id for each in verdicts if not each.stays and (point_id := each.point.id) != kept
+        ]
         return {"removed_points": removed, "retention": _tell(len(removed), len(verdicts), jump)}
+
+    def _retain(self, machine_id: MachineId, plan: Plan, kept: str | None, *, has_jumped: bool) -> list[Verdict]:
+        if not kept:
+            return self.repository.retain(machine_id, plan.retention, clock_jumped=has_jumped)
+        verdicts = self.repository.retain(machine_id, plan.retention, is_dry_run=True, clock_jumped=has_jumped)
+        for verdict in verdicts:
+            if not verdict.stays and verdict.point.id != kept:
+                self.repository.remove_point(verdict.point.id, verdict.reason)
+        return verdicts
+
+    def _last_brought(self, machine_id: MachineId) -> str | None:
+        """The point that the replica was brought to, as far as the latest runs tell."""
+        for run in self.catalog.runs(machine_id=machine_id, last=_RUNS_LOOKED_AT):
+            if run.state is RunState.DONE and run.kind in _BRINGING and run.request.get("target"):
+                return str(run.result.get("point_id"))
+        return None
 
 
 def _tell(removed_count: int, point_count: int, jump: str) -> str:
