@@ -11,6 +11,7 @@ from twinhull.blocks.disk import Disk
 from twinhull.blocks.nbd import NbdAddress, NbdDisk
 from twinhull.model.extents import Extent
 from twinhull.model.machine import Consistency, DiskKey, MachineSpec
+from twinhull.model.units import KIB
 from twinhull.platforms.contract import CaptureWindow
 
 
@@ -56,13 +57,21 @@ class OpenedCapture:
         self.is_kept = True
 
 
+TRACKER_GRAIN_BYTES = 64 * KIB
+"""The grain of the trackers that QEMU makes, unless an image's clusters are smaller."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrackerAnswer:
-    """For one disk: the bitmap to ask for changes and how much it calls changed, or why there is none."""
+    """For one disk: the bitmap to ask for changes and how much it calls changed, or why there is none.
+
+    ``grain_bytes`` is what it counts a single changed byte as.
+    """
 
     bitmap: str | None = None
     reason: str = ""
     changed_bytes: int = 0
+    grain_bytes: int = TRACKER_GRAIN_BYTES
 
 
 NO_TRACKER_YET = "No earlier capture left a tracker for this disk."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,11 @@ COPIED_GRAIN_BYTES = MIB
 """A running machine's changes are copied widened to this grain, which is the largest chunk that can be read of them."""
 
 
+def copied_at_most(changed_bytes: int, grain_bytes: int, size_bytes: int) -> int:
+    """How much is copied of changes that a tracker counts in its own grain, if each lies alone in one of ours."""
+    return min(changed_bytes * max(COPIED_GRAIN_BYTES // grain_bytes, 1), size_bytes)
+
+
 class CopiedDisk:
     """A disk of which only what has changed (widened) was copied; reading anything else is an error, never zeros."""
 
@@ -23,11 +29,12 @@ class CopiedDisk:
         self._disk = disk
         self.size_bytes = disk.size_bytes
         self._copied = list(aligned(changed, COPIED_GRAIN_BYTES, disk.size_bytes))
+        self._starts = [copied.offset_bytes for copied in self._copied]
 
     def extents(self, offset_bytes: int, length_bytes: int) -> Iterator[Extent]:
         """Zero or data where it was copied; data, for all that is known, elsewhere."""
         position = offset_bytes
-        for copied in intersection([Extent(offset_bytes, length_bytes)], self._copied):
+        for copied in self._copied_of(Extent(offset_bytes, length_bytes)):
             if copied.offset_bytes > position:
                 yield Extent(position, copied.offset_bytes - position)
             yield from self._disk.extents(copied.offset_bytes, copied.length_bytes)
@@ -38,13 +45,19 @@ class CopiedDisk:
     def read(self, offset_bytes: int, length_bytes: int) -> bytes:
         """The bytes of the range; raises DataError where they were not copied."""
         wanted = Extent(offset_bytes, length_bytes)
-        if total_bytes(intersection([wanted], self._copied)) < length_bytes:
+        if total_bytes(self._copied_of(wanted)) < length_bytes:
             raise DataError(
                 f"Bytes {offset_bytes} to {wanted.end_bytes} have not changed since the last capture and were not"
                 f" copied from the running machine (changes are copied by {format_bytes(COPIED_GRAIN_BYTES)}).",
                 hint="A repository with larger chunks needs a capture without a tracker, or of the stopped machine.",
             )
         return self._disk.read(offset_bytes, length_bytes)
+
+    def _copied_of(self, wanted: Extent) -> Iterator[Extent]:
+        """What of a range was copied; a busy disk has very many copied ranges, and each read asks."""
+        first = max(bisect_right(self._starts, wanted.offset_bytes) - 1, 0)
+        behind = bisect_left(self._starts, wanted.end_bytes, first)
+        return intersection([wanted], self._copied[first:behind])
 
     def write(self, offset_bytes: int, data: bytes) -> None:
         """Refused by the server: a captured disk is read-only."""

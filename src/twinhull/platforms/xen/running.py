@@ -32,13 +32,14 @@ from twinhull.platforms.libvirt.images import PREFIX, exact_sizes, tracker_name
 from twinhull.platforms.libvirt.opened import (
     CANNOT_TRACK,
     NO_TRACKER_YET,
+    TRACKER_GRAIN_BYTES,
     OpenedCapture,
     OpenedDisk,
     TrackerAnswer,
     lost,
 )
 from twinhull.platforms.libvirt.place import Place
-from twinhull.platforms.xen.copied import COPIED_GRAIN_BYTES, PartlyCopied
+from twinhull.platforms.xen.copied import COPIED_GRAIN_BYTES, PartlyCopied, copied_at_most
 from twinhull.platforms.xen.leftovers import Leftovers
 from twinhull.platforms.xen.machines import look
 from twinhull.platforms.xen.monitor import COPY, Monitors, end_all
@@ -173,7 +174,7 @@ class RunningCaptures:
             free = int(done.stdout)
             raise SiteFull(
                 f"{scratch} on {self._place.host.name} has {format_bytes(free)} free; the capture of the running"
-                f" machine wants {format_bytes(wanted)} for its temporary images. Nothing was begun.",
+                f" machine may want up to {format_bytes(wanted)} for its temporary images. Nothing was begun.",
                 hint="Free space there, give the site another directory, or capture the machine while it is off.",
             )
         if not done.is_ok:
@@ -229,6 +230,7 @@ def _plans(
         node = _node_of(nodes, image, machine.definition.name)
         answer = _answer(node, image, request.since.get(image.key))
         actual_bytes = node.get("image", {}).get("actual-size", sizes[image.key])
+        changed_bytes = copied_at_most(answer.changed_bytes, answer.grain_bytes, sizes[image.key])
         plans.append(
             _Plan(
                 index=index,
@@ -239,7 +241,7 @@ def _plans(
                 is_persistent=image.format == "qcow2" and not is_hvm,
                 since=answer.bitmap,
                 reason=answer.reason,
-                room_bytes=_SPARE_BYTES + (2 * answer.changed_bytes if answer.bitmap else actual_bytes),
+                room_bytes=_SPARE_BYTES + (changed_bytes if answer.bitmap else actual_bytes),
                 image=f"{scratch}/{index}.qcow2",
             )
         )
@@ -269,5 +271,6 @@ def _answer(node: Mapping[str, Any], image: ImageFile, since: str | None) -> Tra
         return TrackerAnswer(reason=NO_TRACKER_YET)
     for bitmap in node.get("dirty-bitmaps", []):
         if bitmap.get("name") == since and bitmap.get("recording") and not bitmap.get("inconsistent"):
-            return TrackerAnswer(since, changed_bytes=int(bitmap.get("count", 0)))
+            counted, grain = int(bitmap.get("count", 0)), int(bitmap.get("granularity", TRACKER_GRAIN_BYTES))
+            return TrackerAnswer(since, changed_bytes=counted, grain_bytes=grain)
     return TrackerAnswer(reason=lost(since) if image.format == "qcow2" else CANNOT_TRACK)
