@@ -114,6 +114,17 @@ def test_a_machine_starts_answers_and_stops(qemu_site: QemuSite, make_guest: Mak
     assert qemu_site.set_autostart(guest.machine_id, is_on=False) is True
 
 
+def test_an_agent_that_hangs_keeps_no_machine_from_being_stopped(local_site: QemuSite, make_guest: MakeGuest) -> None:
+    guest = make_guest("unheard")
+    client = guest.boot()
+    guest.wait_agent(local_site)
+    client.shell("kill -STOP $(pidof qemu-ga)")
+    started = time.monotonic()
+    local_site.stop(guest.machine_id, 2)
+    assert local_site.power(guest.machine_id) is PowerState.OFF
+    assert time.monotonic() - started < 20
+
+
 def test_a_killed_qemu_counts_as_crashed(local_site: QemuSite, make_guest: MakeGuest, qemu_host: QemuHost) -> None:
     guest = make_guest("crashing")
     local_site.start(guest.machine_id, 1)

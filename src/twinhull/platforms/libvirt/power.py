@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import libvirt
+import libvirt_qemu
 
 from twinhull.model.errors import StaleEpoch
 from twinhull.model.machine import MachineId
@@ -14,6 +16,8 @@ from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.standings import StandingFiles, check_may_start
 
 POLL_SECONDS = 0.2
+
+AGENT_PING_SECONDS = 2
 
 
 def start(place: Place, standings: StandingFiles, machine_id: MachineId, epoch: int) -> None:
@@ -60,6 +64,9 @@ def stop(place: Place, machine_id: MachineId, grace_seconds: float, requests: Se
 def _ask_to_shut_down(domain: libvirt.virDomain, requests: Sequence[int]) -> None:
     for flag in requests:
         try:
+            if flag == libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT:
+                # To an agent that hangs, libvirt's own request waits for far longer than any grace.
+                libvirt_qemu.qemuAgentCommand(domain, json.dumps({"execute": "guest-ping"}), AGENT_PING_SECONDS, 0)
             domain.shutdownFlags(flag)
         except libvirt.libvirtError:
             continue
