@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from twinhull.blocks import heartbeat
 from twinhull.model.machine import MachineId
 from twinhull.model.ports import system_ports
 from twinhull.platforms.hosts import LocalHost
@@ -49,3 +50,28 @@ def test_a_guest_that_could_not_be_thawed_stays_noted(place: Place, tmp_path: Pa
     (tmp_path / "virsh-can").touch()
     assert not _leave_frozen(place).exists()
     assert not keeper.has_started_since_freeze(place, MACHINE, 8)
+
+
+def test_a_manager_that_falls_silent_loses_the_lock_and_one_that_beats_keeps_it(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "virsh-can").touch()
+    monkeypatch.setattr(heartbeat, "SILENCE_SECONDS", 3)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.1)
+
+    def is_free() -> bool:
+        return place.host.run(["flock", "-n", place.capture_lock(MACHINE), "true"]).is_ok
+
+    with keeper.keeping(place, MACHINE) as kept:
+        since = time.monotonic()
+        while time.monotonic() - since < 6:
+            kept.arm(7)
+            kept.disarm()
+        assert not is_free()
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 1000.0)
+    with keeper.keeping(place, MACHINE) as kept:
+        kept.arm(7)
+        deadline = time.monotonic() + 30
+        while not is_free():
+            assert time.monotonic() < deadline
+        assert not Path(f"{place.capture_lock(MACHINE)}.freeze").exists(), "the guest is thawed"

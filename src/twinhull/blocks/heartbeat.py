@@ -18,21 +18,29 @@ BEAT_SECONDS = 15.0
 SILENCE_SECONDS = 90
 """After so long without a byte the other end is taken to be gone; longer than ssh takes to give a connection up."""
 
-_BEAT = b"."
+BEAT = b"."
+
+_NO_LOCKS = "6>&- 7>&- 8>&- 9>&-"
+"""What listens for the shell has none of the locks that the shell holds: it may outlive it."""
 
 
 def until_silent() -> str:
     """Shell commands that end when their input does, or when nothing has come for ``SILENCE_SECONDS``."""
-    return f'while [ -n "$(timeout {SILENCE_SECONDS} head -c 1)" ]; do :; done\n'
+    return f'while [ -n "$(timeout {SILENCE_SECONDS} head -c 1 {_NO_LOCKS})" ]; do :; done\n'
+
+
+def next_line() -> str:
+    """A shell command that gives the next line of its input and takes no more; nothing where the other end is gone."""
+    return f"timeout {SILENCE_SECONDS} sed -u q {_NO_LOCKS}"
 
 
 @contextmanager
-def beating(process: Process) -> Iterator[None]:
-    """Send beats into a program's standard input for the length of the context; nothing else writes to it meanwhile."""
+def beating(process: Process, beat: bytes = BEAT) -> Iterator[None]:
+    """Send beats into a program's standard input for the length of the context."""
     if process.stdin is None:
         raise ValueError(f"process {process.pid} was started without pipes")
     end = Event()
-    thread = Thread(target=_beat, args=(process.stdin, end), name="heartbeat", daemon=True)
+    thread = Thread(target=_beat, args=(process.stdin, beat, end), name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
@@ -41,10 +49,10 @@ def beating(process: Process) -> Iterator[None]:
         thread.join()
 
 
-def _beat(pipe: IO[bytes], end: Event) -> None:
+def _beat(pipe: IO[bytes], beat: bytes, end: Event) -> None:
     while not end.wait(BEAT_SECONDS):
         try:
-            pipe.write(_BEAT)
+            pipe.write(beat)
             pipe.flush()
         except OSError:  # it has ended; whoever waits for it is told why
             return

@@ -1,8 +1,8 @@
 """The keeper: a small shell on the site's host that holds a machine's lock and thaws its guest if we do not.
 
 It lives as long as the pipe between it and us (through ssh, where the host is another machine). When the pipe closes
-while a freeze is under way, because we were killed or the network went, it thaws the guest at once; when we hang, it
-thaws after ``THAW_SECONDS``. It goes on trying until the guest is thawed or off. Its lock also tells whether what
+while a freeze is under way, because we were killed or the network went, or when it brings no beat for long (see
+:mod:`twinhull.blocks.heartbeat`), it thaws the guest at once; when we hang, it thaws after ``THAW_SECONDS``. It goes on trying until the guest is thawed or off. Its lock also tells whether what
 carries our label on a machine belongs to somebody alive.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from twinhull.blocks.heartbeat import beating, next_line
 from twinhull.model.errors import MachineBusy, SiteError
 from twinhull.model.machine import MachineId
 from twinhull.model.ports import Process, read_line
@@ -51,10 +52,11 @@ thaw_guest() {
 }
 command -v virsh >/dev/null && echo held || echo "held without virsh"
 timer=
-while read -r word start; do
-  case $word in
+while words=$(@NEXT_LINE@) && [ -n "$words" ]; do
+  set -- $words
+  case $1 in
     freezing)
-      echo "$(cat /proc/sys/kernel/random/boot_id) $start" >"$lock.freeze"
+      echo "$(cat /proc/sys/kernel/random/boot_id) $2" >"$lock.freeze"
       (sleep "$seconds"; thaw) 9>&- </dev/null >/dev/null 2>&1 & timer=$!; echo armed;;
     thawed) kill $timer 2>/dev/null; timer=; rm -f -- "$lock.freeze"; echo disarmed;;
   esac
@@ -115,7 +117,8 @@ def keeping(place: Place, machine_id: MachineId) -> Iterator[Keeper]:
     """
     lock, uri = place.capture_lock(machine_id), place.connection.uri_on_host
     limits = [str(THAW_SECONDS), str(THAW_TRIES)]
-    process = place.host.start(["sh", "-c", _SHELL, "twinhull-keeper", lock, uri, machine_id, *limits])
+    shell = _SHELL.replace("@NEXT_LINE@", next_line())
+    process = place.host.start(["sh", "-c", shell, "twinhull-keeper", lock, uri, machine_id, *limits])
     try:
         heard = first_word(place.host, process, ANSWER_SECONDS, "whether a machine's lock could be taken")
         if heard == "busy":
@@ -127,7 +130,8 @@ def keeping(place: Place, machine_id: MachineId) -> Iterator[Keeper]:
             raise SiteError(
                 f"The lock {lock} on {place.host.name} could not be taken ({heard or 'no reason was given'})."
             )
-        yield Keeper(process, can_thaw=heard == "held")
+        with beating(process, b"beat\n"):
+            yield Keeper(process, can_thaw=heard == "held")
     finally:
         _release(process)
 
