@@ -2,8 +2,9 @@
 
 It lives as long as the pipe between it and us (through ssh, where the host is another machine). When the pipe closes
 while a freeze is under way, because we were killed or the network went, or when it brings no beat for long (see
-:mod:`twinhull.blocks.heartbeat`), it thaws the guest at once; when we hang, it thaws after ``THAW_SECONDS``. It goes on trying until the guest is thawed or off. Its lock also tells whether what
-carries our label on a machine belongs to somebody alive.
+:mod:`twinhull.blocks.heartbeat`), it thaws the guest at once; when we hang, it thaws after ``THAW_SECONDS``. It goes on
+trying until the guest is thawed or off. Its lock also tells whether what carries our label on a machine belongs to
+somebody alive.
 """
 
 from __future__ import annotations
