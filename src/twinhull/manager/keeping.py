@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from twinhull.manager.catalog import Catalog
-from twinhull.manager.records import LatestPoint, Plan, RunState
-from twinhull.model.machine import MachineId
+from twinhull.manager.records import LatestPoint, RunState
+from twinhull.model.machine import MachineId, PointId
 from twinhull.model.steps import Facts, JsonValue
-from twinhull.repository import Point, Repository, RepositoryDamaged, RepositoryVersionTooNew, Verdict
+from twinhull.repository import Point, Repository, RepositoryDamaged, RepositoryVersionTooNew
 
 _BRINGING = ("sync", "failover", "failback")
 _RUNS_LOOKED_AT = 1000
@@ -40,28 +40,17 @@ class Keeper:
         jump = self.jump()
         kept = None if facts.get("target") else self._last_brought(machine_id)
         try:
-            verdicts = self._retain(machine_id, plan, kept, has_jumped=bool(jump))
+            verdicts = self.repository.retain(machine_id, plan.retention, replica_at=kept, clock_jumped=bool(jump))
         except (RepositoryDamaged, RepositoryVersionTooNew) as error:
             return {"removed_points": [], "retention": f"No point was removed: {error.message}"}
-        removed: list[JsonValue] = [
-            point_id for each in verdicts if not each.stays and (point_id := each.point.id) != kept
-        ]
+        removed: list[JsonValue] = [str(verdict.point.id) for verdict in verdicts if not verdict.stays]
         return {"removed_points": removed, "retention": _tell(len(removed), len(verdicts), jump)}
 
-    def _retain(self, machine_id: MachineId, plan: Plan, kept: str | None, *, has_jumped: bool) -> list[Verdict]:
-        if not kept:
-            return self.repository.retain(machine_id, plan.retention, clock_jumped=has_jumped)
-        verdicts = self.repository.retain(machine_id, plan.retention, is_dry_run=True, clock_jumped=has_jumped)
-        for verdict in verdicts:
-            if not verdict.stays and verdict.point.id != kept:
-                self.repository.remove_point(verdict.point.id, verdict.reason)
-        return verdicts
-
-    def _last_brought(self, machine_id: MachineId) -> str | None:
+    def _last_brought(self, machine_id: MachineId) -> PointId | None:
         """The point that the replica was brought to, as far as the latest runs tell."""
         for run in self.catalog.runs(machine_id=machine_id, last=_RUNS_LOOKED_AT):
             if run.state is RunState.DONE and run.kind in _BRINGING and run.request.get("target"):
-                return str(run.result.get("point_id"))
+                return PointId(str(run.result.get("point_id")))
         return None
 
 

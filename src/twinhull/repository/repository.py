@@ -267,14 +267,22 @@ class Repository:
             index.close()
 
     def retain(
-        self, machine_id: MachineId, rules: RetentionRules, *, is_dry_run: bool = False, clock_jumped: bool = False
+        self,
+        machine_id: MachineId,
+        rules: RetentionRules,
+        *,
+        replica_at: PointId | None = None,
+        is_dry_run: bool = False,
+        clock_jumped: bool = False,
     ) -> list[Verdict]:
         """Remove the points of a machine that the rules let go; each verdict has its reason.
 
-        ``clock_jumped``: the caller's run saw the clock jump, so nothing goes. Raises RepositoryDamaged where a point
-        cannot be read: it is not known then which ones are the latest, and nothing is removed.
+        ``replica_at`` is the point of a replica that was left behind, which stays. ``clock_jumped``: the caller's run
+        saw the clock jump, so nothing goes. Raises RepositoryDamaged where a point cannot be read: it is not known then
+        which ones are the latest, and nothing is removed.
         """
-        verdicts = decide(self.points(machine_id), rules, self.held_points(), clock_jumped=clock_jumped)
+        points, held = self.points(machine_id), self.held_points()
+        verdicts = decide(points, rules, held, replica_at=replica_at, clock_jumped=clock_jumped)
         for verdict in verdicts:
             if not verdict.stays and not is_dry_run:
                 self.remove_point(verdict.point.id, verdict.reason)

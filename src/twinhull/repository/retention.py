@@ -67,10 +67,16 @@ class Verdict:
 
 
 def decide(
-    points: Sequence[Point], rules: RetentionRules, held: Collection[PointId] = (), *, clock_jumped: bool = False
+    points: Sequence[Point],
+    rules: RetentionRules,
+    held: Collection[PointId] = (),
+    *,
+    replica_at: PointId | None = None,
+    clock_jumped: bool = False,
 ) -> list[Verdict]:
     """A verdict for each of one machine's points, latest first.
 
+    ``replica_at`` is the point of a replica that was left behind: it goes on from there, or has to be compared in full.
     ``clock_jumped`` says that this run saw the clock jump: then nothing goes.
     """
     ordered = sorted(points, key=lambda point: point.sequence, reverse=True)
@@ -79,6 +85,8 @@ def decide(
     reasons: dict[PointId, list[str]] = {point.id: [] for point in ordered}
     for point_id, reason in _kept(ordered, rules, held, clock_jumped=clock_jumped):
         reasons[point_id].append(reason)
+    if replica_at in reasons:
+        reasons[replica_at].append("the replica is at it")
     return [
         Verdict(point, bool(why), f"stays: {'; '.join(why)}" if why else "goes: no rule keeps it")
         for point in ordered
