@@ -29,6 +29,7 @@ from twinhull.model.errors import (
 from twinhull.model.machine import MachineId, PointId, PowerState, Role, SiteName, Standing
 from twinhull.model.ports import system_ports
 from twinhull.model.units import MIB
+from twinhull.platforms import guard
 from twinhull.platforms.conformance import Verdict, run_conformance
 from twinhull.platforms.contract import Capability, SiteSettings
 from twinhull.platforms.qemu.canary import canary_id
@@ -233,7 +234,7 @@ def test_what_a_killed_check_of_the_guard_leaves_goes_by_itself_or_with_the_next
         raise KeyboardInterrupt
 
     checker = QemuPlatform().open(settings_of(qemu_host, qemu_host.uri), system_ports())
-    hook = next((qemu_host.hooks / "qemu.d").glob("twinhull-guard-*"))
+    hook = Path(guard.path(str(qemu_host.hooks), "qemu", checker.settings.directory))
     content = hook.read_bytes()
     hook.write_text("#!/bin/sh\n")
     try:
