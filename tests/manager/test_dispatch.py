@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -48,10 +51,21 @@ def interrupting(manager: Manager, step: str, busy: MachineId = MACHINE) -> Call
 
     def on_step(name: str) -> None:
         if name == step:
+            deadline = time.monotonic() + 10
+            while not _is_waited_for():
+                assert time.monotonic() < deadline
             os.kill(os.getpid(), signal.SIGINT)
             assert manager.dispatcher.active[busy].leash.is_cancelled.wait(10)
 
     return on_step
+
+
+def _is_waited_for() -> bool:
+    """Whether the main thread waits for a run by now: before that, Ctrl-C would end the tests."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame and frame.f_code.co_name != "_wait_quietly":
+        frame = frame.f_back
+    return frame is not None
 
 
 def test_ctrl_c_undoes_the_run_and_says_so(setup: Setup) -> None:
