@@ -8,7 +8,7 @@ from threading import Event
 import pytest
 
 from tests.recovery.scenarios import is_on, synced
-from tests.story import WEB, A, B, check_as_found, check_epochs, check_promises
+from tests.story import WEB, A, B, Story, check_as_found, check_epochs, check_promises
 from twinhull.model.errors import SiteError, StillRunning
 from twinhull.model.machine import Role
 from twinhull.platforms.simulated import SimulatedSite
@@ -50,6 +50,13 @@ def test_an_unplanned_failover_does_not_wait_for_a_host_that_hangs(
     check_promises(story, may_be_split=True)
 
 
+def check_left_at_home(story: Story, hint: str | None) -> None:
+    assert "Switch the host of a off" in (hint or "")
+    assert is_on(story, A)
+    assert story.world.host(A).standings[WEB].role is Role.PRIMARY
+    check_promises(story)
+
+
 def test_a_machine_that_is_seen_to_run_on_a_host_that_does_not_stop_it_is_not_taken_over(
     monkeypatch: pytest.MonkeyPatch, hung: Event
 ) -> None:
@@ -57,10 +64,7 @@ def test_a_machine_that_is_seen_to_run_on_a_host_that_does_not_stop_it_is_not_ta
     hang(monkeypatch, "stop", hung)
     with pytest.raises(StillRunning, match="running on a still") as told:
         story.run(FAILOVER, story.failover_request(A, B, is_planned=False))
-    assert "Switch the host of a off" in (told.value.hint or "")
-    assert is_on(story, A)
-    assert story.world.host(A).standings[WEB].role is Role.PRIMARY
-    check_promises(story)
+    check_left_at_home(story, told.value.hint)
 
 
 def test_a_machine_that_cannot_be_stopped_is_not_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,9 +77,6 @@ def test_a_machine_that_cannot_be_stopped_is_not_taken_over(monkeypatch: pytest.
         patch.setattr(SimulatedSite, "stop", refuse)
         with pytest.raises(SiteError, match="may still run on a") as told:
             story.run(FAILOVER, story.failover_request(A, B, is_planned=False))
-    assert "Switch the host of a off" in (told.value.hint or "")
-    assert is_on(story, A)
-    assert story.world.host(A).standings[WEB].role is Role.PRIMARY
-    check_promises(story)
+    check_left_at_home(story, told.value.hint)
     check_as_found(story)
     check_epochs(story)

@@ -129,14 +129,12 @@ def _side_corrections(side: Side, standing: Standing, epoch: int, claim: str) ->
             Deed.STOP,
             f"The machine runs on {side.site}, where it is {role} (epoch {standing.epoch} of {epoch}): it is switched "
             "off there, so that at most one side runs.",
-            None if is_stale else _spoiled(standing),
+            spoiled(standing) if standing.role is Role.REPLICA else None,
         )
 
 
-def _spoiled(standing: Standing) -> Standing | None:
-    """What is written of a replica that ran: its disks are at no known point any more."""
-    if standing.role is not Role.REPLICA:
-        return None
+def spoiled(standing: Standing) -> Standing:
+    """What is written of a side whose guest ran where nothing counted its changes: its disks are at no known point."""
     return replace(standing, point_id=None, is_dirty=True, applying_point_id=None, trackers={})
 
 

@@ -15,9 +15,7 @@ from twinhull.model.errors import TwinhullError
 from twinhull.model.machine import MachineId, MachineStatus, SiteName, Standing
 from twinhull.model.ports import Clock
 from twinhull.platforms.contract import SiteSettings
-
-PATIENCE_SECONDS = 60.0
-"""A site that has not answered for so long counts as silent."""
+from twinhull.replication.patience import PATIENCE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

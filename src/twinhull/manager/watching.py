@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.facts import SiteFacts
-from twinhull.manager.overview import PATIENCE_SECONDS, Lookout, Overview, SiteView
+from twinhull.manager.overview import Lookout, Overview, SiteView
 from twinhull.model.machine import SiteName
 from twinhull.model.ports import Clock
+from twinhull.replication.patience import PATIENCE_SECONDS
 
 _MOST_SITES = 64
 

@@ -5,7 +5,8 @@ step  name                  do                                                  
 ====  ====================  ========================================================  ================================
 1     look                  is the site its primary? is the point its own?            nothing was changed
 2     stop                  stop it                                                   start it, if it ran
-3     capture the present   so that nothing is lost: a point of what is there now     nothing: a point is whole
+3     capture the present   so that nothing is lost: a point of what is there now,    nothing: a point is whole
+                            but for disks that an earlier one left between points
 4     put back              apply the wanted point's differences to the disks         apply the present point again
 5     arm trackers          the next sync starts from the wanted point                cleaned by the next sync
 6     start                 start it, if it ran                                       stop it, so that 4 can be undone
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from twinhull.cluster.epochs import FIRST_EPOCH, current_claim, current_epoch, require_primary
+from twinhull.cluster.epochs import FIRST_EPOCH, current_claim, current_epoch, require_primary, spoiled
 from twinhull.model.codec import spec_from_json
 from twinhull.model.errors import NotFound, ReplicaDirty, UsageError
 from twinhull.model.machine import MachineSpec, PointId, Role, SiteName, Standing
@@ -183,7 +184,7 @@ def _stop_again(context: Context, facts: Facts) -> None:
     site.stop(request.machine_id, request.grace_seconds)
     held = site.standing(request.machine_id)
     if held and held.role is Role.PRIMARY:
-        site.write_standing(replace(held, point_id=None, is_dirty=True, applying_point_id=None, trackers={}))
+        site.write_standing(spoiled(held))
 
 
 ROLLBACK: Action[Context] = Action(
