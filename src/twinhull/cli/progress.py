@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from twinhull.manager.wants import Ears
-    from twinhull.replication.context import Progress
+    from twinhull.model.progress import Progress
 
 
 @contextmanager

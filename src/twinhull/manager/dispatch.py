@@ -24,7 +24,8 @@ from twinhull.manager.wants import Ears, Want, unfinished_before
 from twinhull.model.errors import MachineBusy, RunUnfinished, StaleEpoch, TwinhullError
 from twinhull.model.machine import MachineId, RunId
 from twinhull.model.ports import Ports
-from twinhull.replication.context import Context, Progress
+from twinhull.model.progress import Progress
+from twinhull.replication.context import Context
 from twinhull.repository import Repository
 
 _BUSY_PATIENCE_SECONDS = 0.5

@@ -10,16 +10,12 @@ from twinhull.manager.names import Named
 from twinhull.manager.records import RunRecord
 from twinhull.manager.state import READING_KINDS
 from twinhull.model.machine import RunId
+from twinhull.model.progress import OnProgress, nobody_listens
 from twinhull.model.steps import JsonValue
-from twinhull.replication.context import Progress
 from twinhull.replication.requests import Request
 
 
 def _ignore_text(_: str) -> None:
-    """Nobody listens."""
-
-
-def _ignore_progress(_: Progress) -> None:
     """Nobody listens."""
 
 
@@ -30,7 +26,7 @@ class Ears:
     on_message: Callable[[str], None] = _ignore_text
     on_step: Callable[[str], None] = _ignore_text
     on_reason: Callable[[str], None] = _ignore_text
-    on_progress: Callable[[Progress], None] = _ignore_progress
+    on_progress: OnProgress = nobody_listens
 
 
 @dataclass(frozen=True, slots=True)

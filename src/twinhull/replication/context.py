@@ -11,31 +11,15 @@ from typing import Self
 
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.model.ports import Ports
+from twinhull.model.progress import OnProgress, nobody_listens
 from twinhull.model.steps import Facts, JsonValue
 from twinhull.platforms.contract import Site
 from twinhull.repository import Point, PointDocument, Repository, RepositoryError, Writer
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a phase is. ``phase`` is a word (``read``, ``apply``, ``verify``); ``subject`` is a disk's key.
-
-    ``done_bytes`` of ``total_bytes`` (None while it is not known).
-    """
-
-    phase: str
-    subject: str
-    done_bytes: int
-    total_bytes: int | None = None
-
-
 def tell_damage(point_id: PointId, error: RepositoryError) -> str:
     """The reason of whoever goes on without a point whose document cannot be read."""
     return f"The point {point_id} cannot be read, and is passed over: {error.message}"
-
-
-def _no_progress(_: Progress) -> None:
-    """Nobody listens."""
 
 
 def _no_reason(_: str) -> None:
@@ -101,7 +85,7 @@ class Context:
     repository: Repository
     sites: Callable[[SiteName], Site]
     ports: Ports
-    on_progress: Callable[[Progress], None] = field(default=_no_progress)
+    on_progress: OnProgress = field(default=nobody_listens)
     on_reason: Callable[[str], None] = field(default=_no_reason)
     on_point: Callable[[Point], None] = field(default=_no_point)
     retain: Callable[[MachineId, Facts], Facts] | None = None

@@ -18,10 +18,11 @@ from twinhull.blocks.workers import Handles, Stream, in_order
 from twinhull.model.errors import DataError
 from twinhull.model.extents import Extent, aligned, intersection, pieces, total_bytes
 from twinhull.model.machine import DiskKey
+from twinhull.model.progress import Progress
 from twinhull.platforms.contract import CapturedDisk
 from twinhull.replication.bases import COMPARED, TRACKED
 from twinhull.replication.compare import Difference, compare
-from twinhull.replication.context import Context, Progress
+from twinhull.replication.context import Context
 from twinhull.replication.places import WINDOW_BYTES, chunk_states, piece_bytes, spans, windows
 from twinhull.repository import DiskRoot, DiskWriter, Writer
 
