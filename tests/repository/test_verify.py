@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from twinhull.model.progress import Progress
 from twinhull.repository import ChunkLost, MemoryStore, Repository, StoreError
 
 from .misbehaving import FailingStore
@@ -130,6 +131,66 @@ def test_samples_add_up_to_everything_before_they_repeat() -> None:
         assert report.is_good
         assert 0 < report.packs_read < len(packs)
     assert set(store.packs_read[: len(packs)]) == packs
+
+
+class _Enough(Exception):
+    """Somebody tells the verification to stop."""
+
+
+def test_a_verification_that_is_ended_stops_soon_and_the_next_one_reads_the_rest() -> None:
+    store = _ReadsNoted()
+    repository = made(store)
+    for number in range(20):
+        capture(repository, noise(number, 8 * CHUNK))
+    packs = _packs(store.inner)
+    heard: list[Progress] = []
+
+    def listen(progress: Progress) -> None:
+        heard.append(progress)
+        if len(heard) == 3:
+            raise _Enough
+
+    with pytest.raises(_Enough):
+        opened(store).verify(read_data=True, on_progress=listen)
+    assert len(store.packs_read) < len(packs), "what waited in the queue was not read"
+    size = {name: len(store.inner.objects[name]) for name in packs}
+    noted = sorted(packs)[:3]
+    assert [progress.done_bytes for progress in heard] == [sum(size[name] for name in noted[:n]) for n in (1, 2, 3)]
+    assert {progress.total_bytes for progress in heard} == {sum(size.values())}
+    rest = packs - set(noted)
+    del store.packs_read[:]
+    opened(store).verify(read_data=True, sample=(sum(size[name] for name in rest) - 0.5) / sum(size.values()))
+    assert set(store.packs_read) == rest
+
+
+def test_a_damaged_pack_is_read_by_every_sample_until_it_is_repaired(store: MemoryStore) -> None:
+    repository = made(store)
+    for number in range(10):
+        capture(repository, noise(number, 8 * CHUNK))
+    assert repository.verify(read_data=True).is_good
+    largest = max(_packs(store), key=lambda name: len(store.objects[name]))
+    good = store.objects[largest]
+    _flip(store, largest, 2000)
+    assert not repository.verify(read_data=True).is_good
+    for _ in range(3):
+        assert {found.object_name for found in repository.verify(read_data=True, sample=0.01).findings} == {largest}
+    store.objects[largest] = good
+    assert repository.verify(read_data=True, sample=0.01).is_good
+
+
+def test_the_walk_of_the_trees_is_told_and_can_be_ended(store: MemoryStore, repository: Repository) -> None:
+    capture(repository, ONE)
+    capture(repository, TWO, machine_id=DATABASE)
+    heard: list[Progress] = []
+    repository.verify(on_progress=heard.append)
+    assert {(progress.phase, progress.done_bytes) for progress in heard} == {("check", 0), ("check", len(ONE))}
+    assert {progress.total_bytes for progress in heard} == {len(ONE) + len(TWO)}
+
+    def enough(_: Progress) -> None:
+        raise _Enough
+
+    with pytest.raises(_Enough):
+        repository.verify(on_progress=enough)
 
 
 class _Unwilling(FailingStore[MemoryStore]):

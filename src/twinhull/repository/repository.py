@@ -10,6 +10,7 @@ from typing import Self
 from twinhull.model.extents import Extent
 from twinhull.model.machine import MachineId, PointId
 from twinhull.model.ports import Ports, system_ports
+from twinhull.model.progress import OnProgress, nobody_listens
 from twinhull.repository.catalog import Catalog, OnDamage, Removal, object_name
 from twinhull.repository.chunks import Chunks
 from twinhull.repository.collect import GRACE_SECONDS, Collector, CollectReport
@@ -26,7 +27,7 @@ from twinhull.repository.retention import RetentionRules, Verdict, decide
 from twinhull.repository.stopping import Check, never
 from twinhull.repository.store.cached import CachedStore
 from twinhull.repository.store.contract import Store
-from twinhull.repository.verify import OnPack, Verifier, VerifyReport
+from twinhull.repository.verify import Verifier, VerifyReport
 from twinhull.repository.writer import Writer, WriterContext
 
 DEFAULT_LEVEL = 1
@@ -242,12 +243,14 @@ class Repository:
         """The points that are held."""
         return self._catalog.held()
 
-    def verify(self, *, read_data: bool = False, sample: float = 1.0, on_pack: OnPack | None = None) -> VerifyReport:
+    def verify(
+        self, *, read_data: bool = False, sample: float = 1.0, on_progress: OnProgress = nobody_listens
+    ) -> VerifyReport:
         """Look whether everything is there, and with ``read_data`` whether it is what was written.
 
-        ``sample`` is the share of the stored bytes to read: packs that were never read come first, then those read
-        longest ago, so that samples add up to everything. Findings are in the report; only the store's own failures
-        are raised.
+        ``sample`` is the share of the stored bytes to read: packs that were never found good come first, then those
+        found so longest ago, so that samples add up to everything. What was read is noted, also where ``on_progress``
+        ends the work. Findings are in the report; only the store's own failures are raised.
         """
         self._renewal.require_known()
         # Nothing that is known already, in memory or nearby, says anything of what the store holds now.
@@ -262,7 +265,7 @@ class Repository:
             self.chunk_size_bytes,
         )
         try:
-            return verifier.verify(read_data=read_data, sample=sample, on_pack=on_pack)
+            return verifier.verify(read_data=read_data, sample=sample, on_progress=on_progress)
         finally:
             index.close()
 

@@ -1,20 +1,23 @@
 """Is everything there, and is it what was written?
 
 Without reading data: every document, index, the listing of the packs, and every tree. With it: every byte of every
-pack, or of a sample that prefers packs never read, then those read longest ago, so that samples add up to everything.
+pack, or of a sample that prefers packs never found good, then those found so longest ago, so that samples add up to
+everything, and damage is met again until it is repaired.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from twinhull.blocks.workers import Stream, in_order
 from twinhull.model.machine import PointId
 from twinhull.model.ports import Randomness
+from twinhull.model.progress import OnProgress, Progress
 from twinhull.repository.catalog import Catalog
 from twinhull.repository.chunks import Chunks
 from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
@@ -46,10 +49,6 @@ _DOCUMENTS = (
     ObjectKind.VERIFICATION,
     ObjectKind.ROTATION,
 )
-
-OnPack = Callable[[int, int], None]
-"""Told after each pack: how many were read, and how many there are to read."""
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -106,7 +105,7 @@ class Verifier:
     randomness: Randomness
     chunk_size_bytes: int
 
-    def verify(self, *, read_data: bool, sample: float = 1.0, on_pack: OnPack | None = None) -> VerifyReport:
+    def verify(self, *, read_data: bool, sample: float, on_progress: OnProgress) -> VerifyReport:
         """See ``Repository.verify``."""
         bad = _Bad()
         points = self._points(bad)  # before the index, which then has everything they name
@@ -118,9 +117,8 @@ class Verifier:
         sizes = self._packs(bad)
         self._check_listing(sizes, bad)
         chosen = self._chosen(sizes, sample) if read_data else []
-        self._read_packs(chosen, bad, on_pack)
-        self._check_trees(points, bad)
-        reasons = self._note(chosen, sizes) if chosen else ()
+        reasons = self._read_packs(chosen, sizes, bad, on_progress)
+        self._check_trees(points, bad, on_progress)
         return VerifyReport(
             point_count=len(points),
             pack_count=len(sizes),
@@ -177,15 +175,25 @@ class Verifier:
     def _named_packs(self) -> set[PackInfo]:
         return {pack for table in self.index.tables for pack in table.packs}
 
-    def _read_packs(self, names: Sequence[str], bad: _Bad, on_pack: OnPack | None) -> None:
-        with ThreadPoolExecutor(os.cpu_count() or 1, "twinhull-verify") as threads:
-            for count, (name, found) in enumerate(zip(names, threads.map(self._read_pack, names), strict=True), 1):
-                for place, problem in found:
-                    bad.add(name, problem)
-                    if place:
-                        self._blame(place, bad)
-                if on_pack:
-                    on_pack(count, len(names))
+    def _read_packs(
+        self, names: Sequence[str], sizes: Mapping[str, int], bad: _Bad, on_progress: OnProgress
+    ) -> tuple[str, ...]:
+        """Read them and note those that are good, also where it is ended before the last one; why that failed."""
+        good: list[str] = []
+        done, total = 0, sum(sizes[name] for name in names)
+        try:
+            with closing(in_order(_each(names), self._read_pack, os.cpu_count() or 1)) as results:
+                for name, found in zip(names, results, strict=True):
+                    for place, problem in found:
+                        bad.add(name, problem)
+                        if place:
+                            self._blame(place, bad)
+                    good += [] if found else [name]
+                    done += sizes[name]
+                    on_progress(Progress("read", "packs", done, total))
+        finally:
+            reasons = self._note(good, sizes) if good else ()
+        return reasons
 
     def _read_pack(self, name: str) -> list[tuple[Place | None, str]]:
         """The chunks of a pack that are not what was written."""
@@ -236,14 +244,20 @@ class Verifier:
             bad.add(name, "The object is named as nothing of a repository is.")
         return self.catalog.all_points(on_damage=bad.add)
 
-    def _check_trees(self, points: Sequence[Point], bad: _Bad) -> None:
+    def _check_trees(self, points: Sequence[Point], bad: _Bad, on_progress: OnProgress) -> None:
+        """Progress is told in bytes of disks, whatever was stored of them."""
         marks = Marks(self.index)
+        done, total = 0, sum(disk.root.size_bytes for point in points for disk in point.document.disks)
 
         def missing(chunk_id: ChunkId, problem: str) -> None:
             bad.chunks.setdefault(chunk_id, (f"chunk {chunk_id.hex()}", problem))
 
+        def check() -> None:
+            on_progress(Progress("check", "trees", done, total))
+
         for point in points:
-            mark_disks(self.chunks, marks, self._disks(point), missing)
+            mark_disks(self.chunks, marks, self._disks(point), missing, check=check)
+            done += sum(disk.root.size_bytes for disk in point.document.disks)
 
     def _disks(self, point: Point) -> list[tuple[DiskRoot, Shape]]:
         return [(disk.root, Shape(disk.root.size_bytes, self.chunk_size_bytes)) for disk in point.document.disks]
@@ -262,7 +276,7 @@ class Verifier:
             yield Finding(name, problem, tuple(sorted(victims[chunk_id])))
 
     def _chosen(self, sizes: dict[str, int], sample: float) -> list[str]:
-        """The packs to read: never read ones first, then those read longest ago, until the sample is full."""
+        """The packs to read: never good ones first, then those good longest ago, until the sample is full."""
         read_in = self._notes()[1]
         order = sorted(sizes, key=lambda name: (read_in.get(name, 0), name))
         room = sum(sizes.values()) * sample
@@ -275,7 +289,7 @@ class Verifier:
         return chosen
 
     def _notes(self) -> tuple[int, dict[str, int]]:
-        """The number of the last verification that read data, and in which each pack was read last, if known."""
+        """The number of the last verification that read data, and in which each pack was last good, if known."""
         names = numbered(self.store, "verification-")
         last = int(names[-1].rpartition("-")[2]) if names else 0
         for name in reversed(names):
@@ -286,11 +300,11 @@ class Verifier:
                 continue
         return last, {}
 
-    def _note(self, read: Sequence[str], sizes: dict[str, int]) -> tuple[str, ...]:
-        """Note what was read, so that the next sample reads something else."""
+    def _note(self, good: Sequence[str], sizes: Mapping[str, int]) -> tuple[str, ...]:
+        """Note what was read and found good, so that the next sample reads something else."""
         last, read_in = self._notes()
         number = last + 1
-        read_in = {name: run for name, run in read_in.items() if name in sizes} | dict.fromkeys(read, number)
+        read_in = {name: run for name, run in read_in.items() if name in sizes} | dict.fromkeys(good, number)
         content = json.dumps({name.removeprefix("pack-"): run for name, run in read_in.items()}).encode()
         name = f"verification-{number:08d}"
         salt = self.randomness.token(SALT_BYTES)
@@ -301,3 +315,7 @@ class Verifier:
         except StoreError as error:
             return (f"What was read could not be noted, and may be read again soon: {error.message}",)
         return ()
+
+
+def _each(names: Sequence[str]) -> Stream[str]:
+    yield from names
