@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.cli.conftest import DB, WEB, Shell
 from twinhull.model.units import MIB
+from twinhull.repository.envelope import ObjectKind
 
 if TYPE_CHECKING:
     import pytest
@@ -140,27 +141,39 @@ def test_points_are_listed_compared_verified_and_taken_back(planned: Shell) -> N
     assert [point["id"] for point in removed] == [points[0]["id"]]
     would = planned.ok("repository", "collect", "--dry-run").out
     assert "1 removed points wait and can be taken back; the first may go in 7 d 0 h." in would
-    assert planned.ok("runs", "list", "repository", "--json").json["runs"] == []
     collected = planned.ok("repository", "collect", "--json").json["runs"][0]["result"]
     assert (collected["freed_bytes"], collected["points_gone"]) == (0, [])
-    assert [run["kind"] for run in planned.ok("runs", "list", "repository", "--json").json["runs"]] == ["collect"]
     assert planned.ok("repository", "verify", "--json").json["is_good"]
+    kinds = [run["kind"] for run in planned.ok("runs", "list", "repository", "--json").json["runs"]]
+    assert kinds == ["verify", "collect", "verify"]
     planned.ok("points", "take-back", points[0]["id"])
     assert len(planned.ok("points", "list", "--json").json["points"]) == 2
 
 
 def test_a_damaged_repository_is_told_by_the_exit_code(planned: Shell, tmp_path: Path) -> None:
     planned.ok("sync", "web1")
-    pack = max((tmp_path / "points").rglob("pack-*"), key=lambda path: path.stat().st_size)
+    pack = next(path for path in (tmp_path / "points").rglob("pack-*") if path.read_bytes()[10] == ObjectKind.DATA_PACK)
     content = bytearray(pack.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[60] ^= 1
     pack.chmod(0o600)
     pack.write_bytes(content)
-    answer = planned("repository", "verify", "--json")
+    assert planned.ok("repository", "verify", "--json").json["read_bytes"] == 0
+    assert "never verified" in planned.ok("status").out
+    answer = planned("repository", "verify", "--read-data", "--json")
     assert answer.code == 34
     assert not answer.json["is_good"]
-    assert answer.json["lost_points"]
-    assert planned("repository", "verify").code == 34
+    (lost,) = answer.json["lost_points"]
+    assert planned("repository", "verify", "--sample", "1").code == 34
+    status = planned.ok("status")
+    assert "repository: DAMAGED" in status.out
+    assert f"cannot be restored whole: {lost}" in status.out
+    told = planned.ok("status", "--json").json["verification"]
+    assert (told["is_good"], told["lost_points"], told["problem_count"]) == (False, [lost], len(told["problems"]))
+    assert pack.name in planned.ok("runs", "show", told["run_id"]).out
+    planned("repository", "repair", "--site", "here")
+    planned.ok("repository", "verify", "--read-data")
+    assert "nothing damaged" in planned.ok("status").out
+    assert planned("repository", "verify", "--read-data", "--sample", "3").code == 2
 
 
 def test_a_point_is_restored_to_a_file_and_to_a_site(planned: Shell, tmp_path: Path) -> None:

@@ -80,19 +80,27 @@ def test_a_sync_compares_everything_after_a_week_of_trackers() -> None:
 @pytest.mark.parametrize(
     ("facts", "act", "reason"),
     [
-        (RepositoryFacts(DAY_SECONDS + 1, 3, 1024), Act.COLLECT, "3 removed points and 1.0 KiB wait"),
-        (RepositoryFacts(DAY_SECONDS + 1, 0, 1024), Act.COLLECT, "0 removed points and 1.0 KiB wait"),
-        (RepositoryFacts(DAY_SECONDS - 1, 3), Act.WAIT, "; it is looked at in 1.00 s."),
+        (RepositoryFacts(DAY_SECONDS + 1, 0, 3, 1024), Act.COLLECT, "3 removed points and 1.0 KiB wait"),
+        (RepositoryFacts(DAY_SECONDS + 1, 0, 0, 1024), Act.COLLECT, "0 removed points and 1.0 KiB wait"),
+        (RepositoryFacts(DAY_SECONDS - 1, 0, 3), Act.WAIT, "; it is looked at in 1.00 s."),
         (RepositoryFacts(DAY_SECONDS + 1), Act.WAIT, "Nothing is known to wait"),
         (
             RepositoryFacts(7 * DAY_SECONDS + 1),
             Act.COLLECT,
             "what killed captures may have left; it was not looked at for 7 d",
         ),
-        (RepositoryFacts(9 * DAY_SECONDS, 3, jump="the clock leapt."), Act.WAIT, "for now: the clock leapt."),
-        (RepositoryFacts(9 * DAY_SECONDS, 3, at_work="collect c1"), Act.WAIT, "collect c1 is at work."),
+        (RepositoryFacts(9 * DAY_SECONDS, 0, 3, jump="the clock leapt."), Act.WAIT, "for now: the clock leapt."),
+        (
+            RepositoryFacts(9 * DAY_SECONDS, 3 * DAY_SECONDS, 3, jump="the clock leapt."),
+            Act.VERIFY,
+            "Nothing of what is stored was verified for 3 d",
+        ),
+        (RepositoryFacts(9 * DAY_SECONDS, 9 * DAY_SECONDS), Act.COLLECT, "it was not looked at for 9 d"),
+        (RepositoryFacts(DAY_SECONDS, DAY_SECONDS + 1), Act.VERIFY, "was verified for 24 h"),
+        (RepositoryFacts(DAY_SECONDS, DAY_SECONDS - 1), Act.WAIT, "it is looked at in 6 d"),
+        (RepositoryFacts(9 * DAY_SECONDS, 0, 3, at_work="collect c1"), Act.WAIT, "collect c1 is at work."),
         (RepositoryFacts(0, unfinished="collect-1"), Act.RESUME, "collect-1 was left unfinished."),
-        (RepositoryFacts(9 * DAY_SECONDS, 3, failure_count=1, failure="no room."), Act.WAIT, "no room."),
+        (RepositoryFacts(9 * DAY_SECONDS, 0, 3, failure_count=1, failure="no room."), Act.WAIT, "no room."),
     ],
 )
 def test_the_repository_is_collected_once_a_day_where_something_waits(
@@ -103,8 +111,13 @@ def test_the_repository_is_collected_once_a_day_where_something_waits(
     assert reason in decision.reason
 
 
+def test_the_repository_is_looked_at_when_the_first_of_both_is_due() -> None:
+    waiting = RepositoryFacts(DAY_SECONDS - 100, DAY_SECONDS - 30, 1)
+    assert decide(Snapshot((), SITES, waiting), Limits())[0].due_in_seconds == 30
+
+
 def test_machines_come_before_the_repository_and_share_its_room() -> None:
-    due, waiting = replace(WELL, age_seconds=None), RepositoryFacts(2 * DAY_SECONDS, 1)
+    due, waiting = replace(WELL, age_seconds=None), RepositoryFacts(2 * DAY_SECONDS, 0, 1)
     decisions = decide(Snapshot((due,), SITES, waiting), Limits(run_count=1))
     assert [(decision.machine.name, decision.act) for decision in decisions] == [
         ("web1", Act.SYNC),

@@ -18,7 +18,7 @@ from twinhull.manager.records import Plan, RunRecord, RunState
 from twinhull.manager.serve import Server
 from twinhull.manager.state import write_private
 from twinhull.manager.status import Health
-from twinhull.manager.wants import Ears
+from twinhull.manager.wants import Ears, Want
 from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, SiteError, StateError
 from twinhull.model.machine import PlanName, PowerState, SiteName
 from twinhull.platforms.contract import SiteSettings
@@ -203,15 +203,54 @@ def test_removed_points_are_collected_once_a_day_as_a_run(tmp_path: Path, monkey
             clock.sleep(86_401)
             heard.wait_for(lambda day=day: _collected(manager, day))  # type: ignore[misc]
         assert "removed points and" in str(heard.words("collect")[0]["reason"])
-        runs = manager.catalog.runs(machine_id=REPOSITORY.machine_id)
-        assert {(run.kind, run.state, run.origin) for run in runs} == {("collect", RunState.DONE, "serve")}
+        runs = manager.catalog.done(REPOSITORY.machine_id, "collect", last=100)
+        assert {run.origin for run in runs} == {"serve"}
         assert [point for run in runs for point in run.result["points_gone"]] == [removed.id]  # type: ignore[union-attr]
         assert not manager.repository.removed_points()
 
 
 def _collected(manager: Manager, count: int) -> bool:
-    runs = manager.catalog.runs(machine_id=REPOSITORY.machine_id)
-    return len(runs) == count and all(run.state is RunState.DONE for run in runs)
+    return len(manager.catalog.done(REPOSITORY.machine_id, "collect", last=100)) == count
+
+
+def test_a_share_of_what_is_stored_is_verified_each_day_and_damage_is_told_until_it_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch, rpo_seconds=1_000_000)
+    clock = setup.world.ports.clock
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: bool(heard.words("done")))
+        clock.sleep(86_401)
+        heard.wait_for(lambda: _verified(manager, 1))
+        assert "was verified for" in str(heard.words("verify")[0]["reason"])
+        assert not heard.words("damaged")
+        largest = max((tmp_path / "points").rglob("pack-*"), key=lambda path: path.stat().st_size)
+        good = largest.read_bytes()
+        rewrite(largest, good[:60] + bytes([good[60] ^ 1]) + good[61:])
+        carry_out(manager, manager.desk.verify(is_reading=True))
+        for day in (1, 2):
+            clock.sleep(86_401)
+            heard.wait_for(lambda day=day: _verified(manager, 2 + day))  # type: ignore[misc]
+            heard.wait_for(lambda day=day: len(heard.words("damaged")) >= 2 * day)  # type: ignore[misc]
+        assert {largest.name in str(facts["reason"]) or "point" in facts for facts in heard.words("damaged")} == {True}
+        assert manager.status().verified.verdict.lost_points  # type: ignore[union-attr]
+        rewrite(largest, good)
+        clock.sleep(86_401)
+        heard.wait_for(lambda: _verified(manager, 5))
+        assert manager.status().verified.verdict.is_good  # type: ignore[union-attr]
+
+
+def _verified(manager: Manager, count: int) -> bool:
+    return len(manager.catalog.done(REPOSITORY.machine_id, "verify", last=100)) == count
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    path.chmod(0o600)
+    path.write_bytes(content)
+
+
+def carry_out(manager: Manager, want: Want) -> None:
+    manager.dispatcher.carry_out(want, Ears())
 
 
 def test_nothing_is_collected_while_the_clock_is_not_to_be_believed(

@@ -150,9 +150,13 @@ def verify(context: typer.Context, *, point: PointArgument, is_json: JsonFlag = 
 
     'twinhull repository verify' does so for all that is stored.
     """
+    from twinhull.manager.verifying import verify_point  # noqa: PLC0415 - loaded when called
+
     door = door_of(context)
     with door.manager() as manager:
-        verdict = manager.verify(point)
+        found = manager.point(point)
+        with watching(door.screen) as ears:
+            verdict = verify_point(manager.repository, found, ears.on_progress)
     door.screen.judge(verdict.shape(), verdict.lines(), verdict.damage())
 
 

@@ -10,6 +10,7 @@ import typer
 
 from twinhull.cli import copying, keys
 from twinhull.cli import repair as repairing
+from twinhull.cli import verify as verifying
 from twinhull.cli.door import Door, door_of
 from twinhull.cli.options import DryRunFlag, JsonFlag, commands, examples
 from twinhull.cli.outcomes import Manner, carry_out
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 app = commands()
 APPS = {"repository": app}
 
-UrlArgument = Annotated[str, typer.Argument(metavar="URL", help="A directory, or file:///path.")]
+UrlArgument = Annotated[str, typer.Argument(metavar="URL", help="A directory, file:///path or s3://bucket/prefix.")]
 ForgetFlag = Annotated[
     bool,
     typer.Option(
@@ -107,15 +108,6 @@ def show(context: typer.Context, *, is_json: JsonFlag = False) -> None:
     )
 
 
-@app.command(epilog=examples("twinhull repository verify", "twinhull repository verify --json"))
-def verify(context: typer.Context, *, is_json: JsonFlag = False) -> None:
-    """Read everything, and check every byte against what was written; exit code 34 where something is damaged."""
-    door = door_of(context)
-    with door.manager() as manager:
-        verdict = manager.verify(None)
-    door.screen.judge(verdict.shape(), verdict.lines(), verdict.damage())
-
-
 @app.command(epilog=examples("twinhull repository collect", "twinhull repository collect --dry-run"))
 def collect(context: typer.Context, *, is_dry_run: DryRunFlag = False, is_json: JsonFlag = False) -> None:
     """Give back the space of removed points, once their time to be taken back is over. Syncs may go on meanwhile.
@@ -128,6 +120,7 @@ def collect(context: typer.Context, *, is_dry_run: DryRunFlag = False, is_json: 
 
 
 app.add_typer(keys.app, name="keys")
+app.command(epilog=verifying.EXAMPLES)(verifying.verify)
 app.command(epilog=copying.EXAMPLES)(copying.copy)
 app.command(epilog=repairing.EXAMPLES)(repairing.repair)
 

@@ -10,6 +10,7 @@ from twinhull.manager import rows
 from twinhull.manager.overview import SiteView
 from twinhull.manager.records import LatestPoint, Plan, RunRecord, StepRecord
 from twinhull.manager.status import MachineReport
+from twinhull.manager.verifying import Verified
 from twinhull.model.codec import spec_to_json, standing_to_json
 from twinhull.model.machine import MachineStatus, Standing
 from twinhull.model.steps import JsonValue
@@ -126,6 +127,13 @@ def report(found: MachineReport) -> Shape:
         "replica": _side(found.replica) if found.replica else None,
         "sites": [_side(side) for side in found.situation.sides],
     }
+
+
+def verification(found: Verified | None) -> Shape | None:
+    """The repository's latest verification."""
+    return (
+        {"run_id": found.run.run_id, "ended_at": _time(found.run.ended_at), **found.verdict.shape()} if found else None
+    )
 
 
 def _side(side: Side) -> Shape:

@@ -11,12 +11,16 @@ from twinhull.cli.door import Door, door_of
 from twinhull.cli.options import JsonFlag, commands, examples
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import Role
-from twinhull.model.units import format_duration, parse_duration
+from twinhull.model.units import format_bytes, format_duration, parse_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
     from twinhull.cluster.situation import Side
     from twinhull.manager.manager import Manager, Status
     from twinhull.manager.status import MachineReport
+    from twinhull.manager.verifying import Verified
 
 app = commands()
 APPS = {"status": app}
@@ -62,6 +66,7 @@ def _show(door: Door, manager: Manager, found: Status) -> None:
         document = {
             "machines": [shapes.report(report) for report in found.reports],
             "sites": [shapes.site_view(view) for view in found.overview.sites.values()],
+            "verification": shapes.verification(found.verified),
             "damaged_points": [{"id": point_id, "reason": reason} for point_id, reason in found.damages.found.items()],
             "unfinished_runs": [
                 shapes.run(run, is_at_work=manager.is_at_work(run)) for run in manager.catalog.unfinished_runs()
@@ -79,9 +84,29 @@ def _show(door: Door, manager: Manager, found: Status) -> None:
             door.screen.line(f"{report.machine.name}: {report.reason}")
         for reason in found.damages.of(report.machine.machine_id):
             door.screen.line(f"{report.machine.name}: {reason}")
+    for line in _soundness(found.verified, manager.ports.clock.now()) if manager.vault.is_known() else ():
+        door.screen.line(line)
     for run in manager.catalog.unfinished_runs():
         state = "is at work" if manager.is_at_work(run) else "was left unfinished: twinhull runs resume"
         door.screen.line(f"{run.machine_name}: {run.run_id} {state}")
+
+
+def _soundness(verified: Verified | None, now: datetime) -> Iterator[str]:
+    """What is known of the repository's soundness, for people."""
+    if not verified or not verified.run.ended_at:
+        yield "repository: never verified. 'twinhull serve' reads a part each day, or now: twinhull repository verify"
+        return
+    verdict = verified.verdict
+    age = format_duration(max((now - verified.run.ended_at).total_seconds(), 0.0))
+    read = format_bytes(verdict.read_bytes)
+    if verdict.is_good:
+        yield f"repository: verified {age} ago ({read} read), nothing damaged."
+        return
+    run_id = verified.run.run_id
+    yield f"repository: DAMAGED, {verdict.problem_count} findings {age} ago: twinhull runs show {run_id}"
+    yield "  'twinhull repository repair' brings back what lies elsewhere; the next verification reads it again."
+    for point_id in verdict.lost_points:
+        yield f"  cannot be restored whole: {point_id}"
 
 
 def _row(report: MachineReport) -> list[str]:

@@ -236,12 +236,16 @@ class Catalog:
             query = query.where(tables.runs.c.machine_id == machine_id)
         return self._read(RunRecord, query.limit(last))
 
-    def latest_sync(self, machine_id: MachineId) -> RunRecord | None:
-        """The machine's latest sync that has ended well."""
+    def latest_done(self, machine_id: MachineId, kind: str) -> RunRecord | None:
+        """The latest run of that kind that has ended well."""
+        return next(iter(self.done(machine_id, kind, last=1)), None)
+
+    def done(self, machine_id: MachineId, kind: str, *, last: int) -> tuple[RunRecord, ...]:
+        """The latest runs of that kind that have ended well, the latest first."""
         runs = tables.runs.c
-        is_wanted = (runs.machine_id == machine_id, runs.kind == "sync", runs.state == RunState.DONE.value)
+        is_wanted = (runs.machine_id == machine_id, runs.kind == kind, runs.state == RunState.DONE.value)
         query = sa.select(tables.runs).where(*is_wanted).order_by(_WRITTEN.desc())
-        return next(iter(self._read(RunRecord, query.limit(1))), None)
+        return self._read(RunRecord, query.limit(last))
 
     def unfinished_runs(self, machine_id: MachineId | None = None) -> tuple[RunRecord, ...]:
         """Runs with something left to do, the earliest first; whether somebody works on one says its machine's lock."""

@@ -58,14 +58,16 @@ class MachineFacts:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryFacts:
-    """All that is known of the repository's space.
+    """All that is known of the repository's space and soundness.
 
-    ``since_collect_seconds`` is how long ago it was last collected (or first looked at), ``removed_count`` how many
-    removed points may wait, ``waiting_bytes`` what the last collection left waiting, ``jump`` how the wall clock has
-    jumped. The others as of a machine.
+    ``since_collect_seconds`` is how long ago it was last collected (or first looked at), ``since_verify_seconds`` how
+    long ago stored bytes of it were last verified (the same), ``removed_count`` how many removed points may wait,
+    ``waiting_bytes`` what the last collection left waiting, ``jump`` how the wall clock has jumped. The others as of a
+    machine.
     """
 
     since_collect_seconds: float
+    since_verify_seconds: float = 0.0
     removed_count: int = 0
     waiting_bytes: int = 0
     jump: str = ""

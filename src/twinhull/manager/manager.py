@@ -23,7 +23,7 @@ from twinhull.manager.sites import SitePool, platform
 from twinhull.manager.state import StateDirectory
 from twinhull.manager.status import MachineReport, reports
 from twinhull.manager.vault import Vault
-from twinhull.manager.verifying import Verdict, verify_all, verify_point
+from twinhull.manager.verifying import Verified, latest_verified
 from twinhull.model.errors import AlreadyExists, NotFound, SiteError
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.model.ports import Ports
@@ -43,12 +43,14 @@ if TYPE_CHECKING:
 class Status:
     """What all sites said at one moment, and what it means for each planned machine.
 
-    ``damages`` are the planned machines' points that cannot be read.
+    ``damages`` are the planned machines' points that cannot be read, ``verified`` what the repository's latest
+    verification found.
     """
 
     overview: Overview
     reports: list[MachineReport]
     damages: Damages
+    verified: Verified | None
 
 
 class Manager:
@@ -143,9 +145,10 @@ class Manager:
         from twinhull.manager.dispatch import Dispatcher  # noqa: PLC0415
         from twinhull.manager.removing import PRUNE, REMOVE  # noqa: PLC0415
         from twinhull.manager.runs import Engine  # noqa: PLC0415
+        from twinhull.manager.verifying import VERIFY  # noqa: PLC0415
         from twinhull.recovery.actions import ACTIONS  # noqa: PLC0415
 
-        actions = {**ACTIONS, **{each.kind: each for each in (COLLECT, PRUNE, REMOVE)}}
+        actions = {**ACTIONS, **{each.kind: each for each in (COLLECT, PRUNE, REMOVE, VERIFY)}}
         engine = Engine(self.state, actions, self.journal, self.ports)
         self._closing.callback(engine.close)
         return Dispatcher(
@@ -243,7 +246,8 @@ class Manager:
         damages = Damages()
         latest = self.latest_points(damages)
         found = reports(self.catalog, overview, names, latest, self.ports.clock.now())
-        return Status(overview, found, damages)
+        verified = latest_verified(self.catalog, self.repository.id) if self.vault.is_known() else None
+        return Status(overview, found, damages, verified)
 
     def latest_points(self, damages: Damages) -> dict[MachineId, LatestPoint]:
         """Each planned machine's latest point, from the repository where it can be opened, else as last seen."""
@@ -277,10 +281,6 @@ class Manager:
             if len(owners) != 1:
                 raise
             return owners.pop()
-
-    def verify(self, word: str | None) -> Verdict:
-        """Read one point, or all of the repository."""
-        return verify_point(self.repository, self.point(word)) if word else verify_all(self.repository)
 
     def is_at_work(self, run: RunRecord) -> bool:
         """Whether some process holds the run's lock now, and so works on it, if it is unfinished."""

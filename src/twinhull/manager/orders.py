@@ -13,6 +13,7 @@ from twinhull.manager.damages import Damages, point_by_name
 from twinhull.manager.names import REPOSITORY, Named
 from twinhull.manager.overview import Lookout
 from twinhull.manager.records import Plan, RunRecord
+from twinhull.manager.verifying import VERIFY, VerifyRequest
 from twinhull.manager.wants import Want, same_request
 from twinhull.model.errors import NotFound, SiteUnreachable, UsageError
 from twinhull.model.machine import PointId, RunId, SiteName
@@ -200,6 +201,14 @@ class Desk:
             lambda run_id: CollectRequest(run_id, REPOSITORY.machine_id),
             lambda run: run.kind == COLLECT.kind,
         )
+
+    def verify(self, *, is_reading: bool, sample: float = 1.0) -> Want:
+        """Look whether all of the repository is there, and whether what is read of it is what was written."""
+
+        def make(run_id: RunId) -> Request:
+            return VerifyRequest(run_id, REPOSITORY.machine_id, self.repository().id, is_reading, sample)
+
+        return Want(VERIFY.kind, REPOSITORY, make, lambda run: same_request(run, make(RunId(run.run_id))))
 
     def _point_id(self, machine: Named, text: str) -> PointId:
         return point_by_name(self.repository(), machine.machine_id, text).id

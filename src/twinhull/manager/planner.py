@@ -7,6 +7,7 @@ In the order in which they win, each with its reason::
     sync        the next point is due; everything is compared where trackers were trusted for long enough. While the
                 target is silent only the point is made: the replica follows when the target answers
     collect     space of removed points is due to be given back
+    verify      a share of what is stored is due to be read
     wait        nothing of that, and why
 
 Ages come from the monotonic clock since the point was first seen (see :mod:`twinhull.manager.ages`), so a wall clock
@@ -31,6 +32,8 @@ _COLLECT_SECONDS = 86_400.0
 """How long removed points and unused data wait between two collections, at the least."""
 _SWEEP_SECONDS = 7 * _COLLECT_SECONDS
 """The same where nothing is known to wait: killed captures leave data that only a collection finds."""
+_VERIFY_SECONDS = 86_400.0
+"""How long after something stored was verified the next share of it is."""
 _FIRST_BACKOFF_SECONDS = 15.0
 _LONGEST_BACKOFF_SECONDS = 900.0
 _LONGEST_BACKOFF_OF_CORRECTION_SECONDS = 60.0
@@ -44,6 +47,7 @@ class Act(StrEnum):
     RECONCILE = "reconcile"
     SYNC = "sync"
     COLLECT = "collect"
+    VERIFY = "verify"
     WAIT = "wait"
 
 
@@ -146,18 +150,24 @@ _RULES = (_at_work, _unfinished, _wrong, _paused, _silent, _failed, _again, _syn
 def _wish_of_repository(facts: RepositoryFacts) -> Decision:
     """As ``_wish``: what a machine and the repository have in common comes first."""
     common = (rule(facts, {}) for rule in (_at_work, _unfinished, _failed))
-    return next((verdict for verdict in common if verdict), None) or _collect_or_wait(facts)
+    return next((verdict for verdict in common if verdict), None) or _tend(facts)
 
 
-def _collect_or_wait(facts: RepositoryFacts) -> Decision:
+def _tend(facts: RepositoryFacts) -> Decision:
+    """Space first: a store that is full takes no point."""
+    has_waiting = bool(facts.removed_count or facts.waiting_bytes)
+    collect_in = (_COLLECT_SECONDS if has_waiting else _SWEEP_SECONDS) - facts.since_collect_seconds
+    verify_in = _VERIFY_SECONDS - facts.since_verify_seconds
+    if collect_in <= 0 and not facts.jump:
+        since = format_duration(facts.since_collect_seconds)
+        return _do(facts, Act.COLLECT, f"{_waiting(facts)}; it was not looked at for {since}.")
+    if verify_in <= 0:
+        since = format_duration(facts.since_verify_seconds)
+        return _do(facts, Act.VERIFY, f"Nothing of what is stored was verified for {since}.")
     if facts.jump:
         return _wait(facts, f"Nothing is collected for now: {facts.jump}")
-    has_waiting = bool(facts.removed_count or facts.waiting_bytes)
-    due_in = (_COLLECT_SECONDS if has_waiting else _SWEEP_SECONDS) - facts.since_collect_seconds
-    if due_in > 0:
-        return _wait(facts, f"{_waiting(facts)}; it is looked at in {format_duration(due_in)}.", due_in)
-    since = format_duration(facts.since_collect_seconds)
-    return _do(facts, Act.COLLECT, f"{_waiting(facts)}; it was not looked at for {since}.")
+    told = f"{_waiting(facts)}; it is looked at in {format_duration(collect_in)}."
+    return _wait(facts, told, min(collect_in, verify_in))
 
 
 def _waiting(facts: RepositoryFacts) -> str:

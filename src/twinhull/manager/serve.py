@@ -26,7 +26,8 @@ from twinhull.manager.names import REPOSITORY
 from twinhull.manager.orders import SyncOptions
 from twinhull.manager.planner import Act, Decision, decide
 from twinhull.manager.records import LatestPoint, RunRecord
-from twinhull.manager.space import Space
+from twinhull.manager.tending import Tending
+from twinhull.manager.verifying import DAILY_SHARE, VERIFY, Verdict
 from twinhull.manager.wants import Ears
 from twinhull.manager.watching import SiteWatch
 from twinhull.manager.welcoming import Tell, Welcome
@@ -56,7 +57,7 @@ class Server:
     look_seconds: float = 15.0
     grace_seconds: float = 60.0
     _known: Known = field(init=False)
-    _space: Space = field(init=False)
+    _tending: Tending = field(init=False)
     _watch: SiteWatch = field(init=False)
     _welcome: Welcome = field(init=False)
     _told: dict[MachineId, tuple[Act, str]] = field(default_factory=dict)
@@ -72,7 +73,7 @@ class Server:
         self._welcome = Welcome(manager, self.tell, lambda: self._known.ages)
         self._watch = SiteWatch(manager.catalog, manager.lookout, manager.ports.clock, self.look_seconds, self._welcome)
         self._known = Known(manager, self._is_busy, self._watch.seen_at)
-        self._space = Space(manager, self._known)
+        self._tending = Tending(manager, self._known)
 
     def serve(self) -> None:
         """Until ``stop``; raises AlreadyServing, what keeps the repository from being opened, and RunUnfinished."""
@@ -129,9 +130,9 @@ class Server:
             for facts in self._known.machines(overview, unfinished, now)
             if {facts.source, facts.target} <= self._watch.facts().keys()
         )
-        space = self._space.facts(unfinished.get(REPOSITORY.machine_id), now)
+        repository = self._tending.facts(unfinished.get(REPOSITORY.machine_id), now)
         self._tell_damages()
-        for decision in decide(Snapshot(machines, self._watch.facts(), space), self.limits):
+        for decision in decide(Snapshot(machines, self._watch.facts(), repository), self.limits):
             self._tell_decision(decision)
             if decision.act is not Act.WAIT:
                 self._begin(decision, unfinished.get(decision.machine.machine_id))
@@ -161,6 +162,14 @@ class Server:
             if point_id not in self._told_damages:
                 self._told_damages.add(point_id)
                 self.tell("damaged", {"point": point_id, "reason": reason})
+
+    def _tell_verdict(self, run: RunRecord) -> None:
+        """What a verification found, if that is damage."""
+        verdict = Verdict.of(run.result) if run.kind == VERIFY.kind else Verdict()
+        for line in verdict.problems:
+            self.tell("damaged", {"run": run.run_id, "reason": line})
+        for point_id in verdict.lost_points:
+            self.tell("damaged", {"point": point_id, "reason": "It cannot be restored whole."})
 
     def _is_busy(self, machine_id: MachineId) -> bool:
         thread = self._threads.get(machine_id)
@@ -192,7 +201,8 @@ class Server:
             self._stale_sites.update((plan.source, plan.target) if plan else ())
         now = clock.monotonic()
         self._known.went_well(machine.machine_id, now - began, now, is_sync=run.kind == "sync")
-        self._space.note(run)
+        self._tending.note(run)
+        self._tell_verdict(run)
         reason = "; ".join(run.reasons) or f"{decision.act} ended well"
         self.tell(
             "done", {"machine": machine.name, "run": run.run_id, "point": run.result.get("point_id"), "reason": reason}
@@ -211,6 +221,9 @@ class Server:
             return dispatcher.carry_out(desk.reconcile(decision.machine), Ears(), is_waiting=False)
         if decision.act is Act.COLLECT:
             return dispatcher.carry_out(desk.collect(), Ears(), is_waiting=False)
+        if decision.act is Act.VERIFY:
+            want = desk.verify(is_reading=True, sample=DAILY_SHARE)
+            return dispatcher.carry_out(want, Ears(), is_waiting=False)
         options = SyncOptions(compare_reason=decision.compare_reason, is_capture_only=decision.is_capture_only)
         return dispatcher.carry_out(desk.sync(decision.machine, options), Ears(), is_waiting=False)
 

@@ -11,7 +11,7 @@ from twinhull.model.errors import StateError, UsageError
 from twinhull.model.machine import MachineId, RunId
 
 STATE_VARIABLE = "TWINHULL_STATE"
-READING_KINDS = ("restore", "remove")
+READING_KINDS = ("restore", "remove", "verify")
 """Runs that change nothing of the machine that they are of: they wait for nobody, and nobody waits for them."""
 _ROOT_DIRECTORY = Path("/var/lib/twinhull-manager")
 

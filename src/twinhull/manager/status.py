@@ -97,7 +97,7 @@ def reports(
             overview,
             latest.get(machine_id),
             now,
-            last_sync=catalog.latest_sync(machine_id),
+            last_sync=catalog.latest_done(machine_id, "sync"),
         )
         for plan in catalog.plans()
         for machine_id in plan.machines

@@ -1,44 +1,108 @@
-"""Reading points whole: does every byte match what was written?"""
+"""Does every byte match what was written? The action ``verify`` for the repository, and the reading of one point.
+
+It changes nothing but the note on what was found good; it can be stopped anywhere, and the next one reads the rest.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from twinhull.manager.catalog import Catalog
+from twinhull.manager.names import REPOSITORY
+from twinhull.manager.records import RunRecord
+from twinhull.model.errors import RunCancelled, UsageError
 from twinhull.model.extents import pieces
+from twinhull.model.progress import OnProgress, Progress
+from twinhull.model.steps import Action, Facts, JsonValue, Step
 from twinhull.model.units import MIB, format_bytes
+from twinhull.replication.context import Context
+from twinhull.replication.requests import Request
 from twinhull.repository import Point, ReadAheadDisk, Repository, VerifyReport
 from twinhull.repository.errors import RepositoryDamaged, RepositoryError
 
 _PIECE_BYTES = 8 * MIB
+DAILY_SHARE = 1 / 30
+"""What ``serve`` reads of the stored bytes each day: all of them in a month."""
+_LOOKED_BACK = 100
+"""So many verifications are looked through for one of this repository."""
+_PROBLEMS_KEPT = 100
+"""So many are written down with the run; a repository that has lost a disk has a million."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyRequest(Request):
+    """Verify the repository; its ``machine_id`` is that of :data:`twinhull.manager.names.REPOSITORY`.
+
+    ``is_reading``: the stored bytes, too, or the share ``sample`` of them.
+    """
+
+    repository_id: str
+    is_reading: bool = True
+    sample: float = 1.0
 
 
 @dataclass
 class Verdict:
-    """What was read, and what was wrong with it."""
+    """What was read, and what was wrong with it; of ``problem_count`` problems the first ones are told."""
 
     point_count: int = 0
     read_bytes: int = 0
     problems: list[str] = field(default_factory=list)
     lost_points: list[str] = field(default_factory=list)
+    problem_count: int = 0
+
+    @classmethod
+    def of(cls, facts: Facts) -> Verdict:
+        """The verdict in the facts of a ``verify`` that is done."""
+        return cls(**{name: facts[name] for name in cls.__dataclass_fields__})  # type: ignore[arg-type]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing was wrong."""
+        return not self.problem_count
 
     def lines(self) -> list[str]:
         """For people."""
-        good = f"{self.point_count} points, {format_bytes(self.read_bytes)} read"
-        return [*self.problems, f"{good}: {'damaged' if self.problems else 'all as they were written'}."]
+        read = f", {format_bytes(self.read_bytes)} read" if self.read_bytes else ", no data read"
+        more = self.problem_count - len(self.problems)
+        return [
+            *self.problems,
+            *([f"… and {more} more."] if more else []),
+            *(f"cannot be restored whole: {point_id}" for point_id in self.lost_points),
+            f"{self.point_count} points{read}: {'all as they were written' if self.is_good else 'damaged'}.",
+        ]
 
     def shape(self) -> dict[str, object]:
         """As data."""
         return {
-            "is_good": not self.problems,
+            "is_good": self.is_good,
             "point_count": self.point_count,
             "read_bytes": self.read_bytes,
+            "problem_count": self.problem_count,
             "problems": self.problems,
             "lost_points": self.lost_points,
         }
 
     def damage(self) -> RepositoryDamaged | None:
         """The error that tells of the damage, if there is any."""
-        return _damage(len(self.problems))
+        return _damage(self.problem_count)
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The latest verification that says how a repository's stored bytes are, and what it found."""
+
+    run: RunRecord
+    verdict: Verdict
+
+
+def latest_verified(catalog: Catalog, repository_id: str) -> Verified | None:
+    """The latest one of this repository, by whatever process, that has read stored bytes or found damage without."""
+    for run in catalog.done(REPOSITORY.machine_id, VERIFY.kind, last=_LOOKED_BACK):
+        request, verdict = VerifyRequest.of(run.request), Verdict.of(run.result)
+        if request.repository_id == repository_id and (request.is_reading or not verdict.is_good):
+            return Verified(run, verdict)
+    return None
 
 
 def damage_of(report: VerifyReport) -> RepositoryDamaged | None:
@@ -46,18 +110,7 @@ def damage_of(report: VerifyReport) -> RepositoryDamaged | None:
     return _damage(len(report.findings))
 
 
-def verify_all(repository: Repository) -> Verdict:
-    """Every object of the repository."""
-    report = repository.verify(read_data=True)
-    return Verdict(
-        point_count=report.point_count,
-        read_bytes=report.bytes_read,
-        problems=[f"{finding.object_name}: {finding.problem}" for finding in report.findings],
-        lost_points=[str(point_id) for point_id in report.lost_points],
-    )
-
-
-def verify_point(repository: Repository, point: Point) -> Verdict:
+def verify_point(repository: Repository, point: Point, on_progress: OnProgress) -> Verdict:
     """Every disk of one point, from its first byte to its last."""
     verdict = Verdict(point_count=1)
     for disk in point.document.disks:
@@ -66,19 +119,52 @@ def verify_point(repository: Repository, point: Point) -> Verdict:
             data = (extent for extent in opened.extents(0, opened.size_bytes) if not extent.is_zero)
             for piece in pieces(data, _PIECE_BYTES):
                 verdict.read_bytes += len(opened.read(piece.offset_bytes, piece.length_bytes))
+                on_progress(Progress("read", disk.key, piece.offset_bytes + piece.length_bytes, opened.size_bytes))
         except RepositoryError as error:
             verdict.problems.append(f"{point.id} disk {disk.key}: {error.message}")
+            verdict.problem_count += 1
             verdict.lost_points = [str(point.id)]
         finally:
             opened.close()
     return verdict
 
 
+def _verify(context: Context, facts: Facts) -> Facts:
+    request = VerifyRequest.of(facts)
+    if request.repository_id != context.repository.id:
+        raise UsageError(
+            f"The run {request.run_id} is of another repository than {context.repository.store.url}.",
+            hint="Name that one with --repository, or give the run up: twinhull runs abandon",
+        )
+    try:
+        report = context.repository.verify(
+            read_data=request.is_reading, sample=request.sample, on_progress=context.on_progress
+        )
+    except RunCancelled:
+        raise RunCancelled(
+            "The verification was stopped on demand. What it had read and found good is noted.",
+            hint="'twinhull repository verify --sample' reads the rest first; damaged packs are read each time.",
+        ) from None
+    problems: list[JsonValue] = [f"{finding.object_name}: {finding.problem}" for finding in report.findings]
+    return {
+        "point_count": report.point_count,
+        "read_bytes": report.bytes_read,
+        "problem_count": len(problems),
+        "problems": problems[:_PROBLEMS_KEPT],
+        "lost_points": [str(point_id) for point_id in report.lost_points],
+        "reasons": [*report.reasons, *([damage.message] if (damage := damage_of(report)) else [])],
+    }
+
+
 def _damage(count: int) -> RepositoryDamaged | None:
     if not count:
         return None
+    things = "1 thing in the repository is" if count == 1 else f"{count} things in the repository are"
     return RepositoryDamaged(
-        f"{count} things in the repository are not as they were written.",
+        f"{things} not as written.",
         hint="Points that are not named can be restored. 'twinhull repository repair' brings back what lies elsewhere; "
         "'twinhull sync --full-compare' makes a new whole point.",
     )
+
+
+VERIFY: Action[Context] = Action("verify", (Step("verify", _verify),))

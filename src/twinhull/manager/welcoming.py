@@ -10,9 +10,9 @@ from twinhull.manager import failures
 from twinhull.manager.locks import Lock
 from twinhull.manager.manager import Manager
 from twinhull.manager.overview import SiteView
-from twinhull.manager.state import READING_KINDS
 from twinhull.model.machine import MachineId, SiteName
 from twinhull.platforms.contract import Leftover
+from twinhull.recovery.restore import RESTORE
 
 Tell = Callable[[str, dict[str, object]], None]
 """Hears of everything that happens: a word for what it is, and its facts, a reason always among them."""
@@ -68,7 +68,7 @@ class Welcome:
     @contextmanager
     def _alone(self, leftover: Leftover) -> Iterator[bool]:
         """Whether no run, of any process, works on the leftover's machine or restores to a new one; nor begins to."""
-        is_nobodys = not any(run.kind in READING_KINDS for run in self.manager.catalog.unfinished_runs())
+        is_nobodys = not any(run.kind == RESTORE.kind for run in self.manager.catalog.unfinished_runs())
         with ExitStack() as locks:
             for machine_id in [leftover.machine_id] if leftover.machine_id else list(self.machines()):
                 lock = locks.enter_context(Lock(self.manager.state.machine_lock(machine_id)))
