@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import count
 from random import Random
 from threading import Lock
 from typing import Generic, TypeVar
 
+from twinhull.model.progress import OnProgress, Progress
 from twinhull.repository import ObjectInfo, Store, StoreError, StoreFull
 
 MAX_DELAY_SECONDS = 0.01
@@ -17,6 +19,21 @@ MAX_DELAY_SECONDS = 0.01
 
 class CrashedError(BaseException):
     """The process is gone: nothing may catch this and go on."""
+
+
+class EndedError(Exception):
+    """What a listener ends work with."""
+
+
+def ending_at(call: int) -> OnProgress:
+    """A listener that ends the work at that call, counted from 0."""
+    heard = count()
+
+    def on_progress(_: Progress) -> None:
+        if next(heard) >= call:
+            raise EndedError
+
+    return on_progress
 
 
 Change = Callable[[], None]

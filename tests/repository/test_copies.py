@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from itertools import groupby
+from pathlib import Path
 
 import pytest
 
-from twinhull.repository import CopyVerdict, MemoryStore, Repository, copy_points
+from twinhull.model.progress import Progress
+from twinhull.repository import (
+    CopyVerdict,
+    MemoryStore,
+    ReadOnlyStore,
+    Repository,
+    Store,
+    copy_points,
+    open_store,
+    packs,
+)
 
 from . import copies
-from .copies import TWO, filled
-from .world import CHUNK, capture, content_of, document, noise, opened, write_disk
+from .copies import OTHER, TWO, filled
+from .misbehaving import EndedError, ending_at
+from .world import CHUNK, DATABASE, WEB, capture, content_of, document, made, noise, opened, ports, write_disk
 
 
 @pytest.fixture
@@ -146,3 +160,103 @@ def test_a_copy_that_cannot_read_a_point_of_its_own_takes_the_others(first: Repo
     assert _sent(verdicts) == [third.id]
     assert verdicts[0].is_damaged
     assert "cannot read it" in verdicts[0].reason
+
+
+Elsewhere = Callable[[str], Store]
+
+
+@pytest.fixture(params=["directory", "bucket"])
+def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Elsewhere:
+    """Where second copies really lie."""
+    if request.param == "directory":
+        return lambda name: open_store(str(tmp_path / name))
+    endpoint = request.getfixturevalue("s3_endpoint")
+    return lambda name: open_store(f"s3://twinhull/{tmp_path.name}/{name}?endpoint={endpoint}")
+
+
+def _stored(store: Store) -> set[str]:
+    return {info.name for kind in ("pack", "index", "point", "hold") for info in store.list(f"{kind}-")}
+
+
+def test_a_copy_says_how_far_it_is(first: Repository, elsewhere: Elsewhere) -> None:
+    told: list[Progress] = []
+    second = made(elsewhere("second"), ports(seed="second"))
+    verdicts = copy_points(first, second, on_progress=told.append)
+    points = {subject: list(heard) for subject, heard in groupby(told, key=lambda progress: progress.subject)}
+    assert list(points) == [verdict.point_id for verdict in verdicts]
+    assert {progress.phase for progress in told} == {"copy"}
+    for verdict, heard in zip(verdicts, points.values(), strict=True):
+        assert heard[0].total_bytes is None, "it can be ended before the trees are compared"
+        assert [progress.done_bytes for progress in heard] == sorted(progress.done_bytes for progress in heard)
+        assert heard[-1].done_bytes == heard[-1].total_bytes == verdict.differing_bytes
+    data = 90 * CHUNK + CHUNK // 2
+    assert [verdict.differing_bytes for verdict in verdicts] == [data, CHUNK + 2 * CHUNK + CHUNK // 2, len(OTHER)]
+    told.clear()
+    copy_points(first, second, on_progress=told.append)
+    assert told == []
+
+
+def test_a_copy_that_its_listener_ends_anywhere_is_finished_by_the_next(
+    first: Repository, elsewhere: Elsewhere
+) -> None:
+    good = _contents(first)
+    for cut in range(100):
+        store = elsewhere(f"second-{cut}")
+        second = made(store, ports(seed=f"second {cut}"))
+        try:
+            copy_points(first, second, on_progress=ending_at(cut))
+        except EndedError:
+            held = _contents(opened(store))
+            assert held.items() <= good.items()
+            verdicts = copy_points(first, opened(store, seed="again"))
+            assert {verdict.point_id for verdict in verdicts if not verdict.is_copied} == held.keys()
+            assert _contents(opened(store)) == good
+        else:
+            break
+    assert cut == 8, "twice for each run of changed chunks, and once before them"
+
+
+def test_what_was_stored_of_a_point_that_was_not_finished_is_not_sent_again(
+    store: MemoryStore, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packs, "TARGET_PACK_BYTES", 1024 * CHUNK)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)  # what is read ahead goes by it
+    first = made(store)
+    capture(first, noise("large", 4096 * CHUNK))
+    second = made(elsewhere("second"), ports(seed="second"))
+    with pytest.raises(EndedError):
+        copy_points(first, second, on_progress=ending_at(4))
+    assert not second.points()
+    sent = sum(info.size_bytes for info in second.store.list("pack-"))
+    assert sent >= 1024 * CHUNK
+    again = opened(second.store, seed="again")
+    copy_points(first, again)
+    assert sum(info.size_bytes for info in again.store.list("pack-")) < 4200 * CHUNK
+    assert _contents(again) == _contents(first)
+
+
+def test_a_dry_run_says_what_would_be_copied_and_writes_nothing(first: Repository, elsewhere: Elsewhere) -> None:
+    second = made(elsewhere("second"), ports(seed="second"))
+    copy_points(first, second, WEB)
+    newest = capture(first, TWO + noise("three", 3 * CHUNK))
+    first.hold_point(newest.id, "before the upgrade")
+    second.remove_point(first.points(WEB)[0].id)
+    before = _stored(second.store)
+    foretold = copy_points(first, opened(ReadOnlyStore(second.store)), is_dry_run=True)
+    assert _stored(second.store) == before
+    happened = copy_points(first, second)
+    assert _sent(foretold) == _sent(happened) == [newest.id, first.points(DATABASE)[0].id]
+    assert [each.differing_bytes for each in foretold] == [each.differing_bytes for each in happened]
+    removed, there, grown, other = (verdict.reason for verdict in foretold)
+    assert removed == "The target has removed it."
+    assert there == "The target has it already."
+    assert "Would be copied: the target does not have it. About 14.0 KiB differ from the point before it." in grown
+    assert "It would be held there, as it is here: before the upgrade" in grown
+    assert other == "Would be copied: the target does not have it. It holds about 80.0 KiB of data."
+
+
+def test_a_dry_run_tells_of_a_tree_that_is_damaged(store: MemoryStore, first: Repository) -> None:
+    for info in list(store.list("pack-")):
+        store.delete(info.name)
+    verdicts = copy_points(opened(store), copies.second(), is_dry_run=True)
+    assert [(verdict.is_copied, verdict.is_damaged) for verdict in verdicts] == [(False, True)] * 3

@@ -5,15 +5,18 @@ Only what the target lacks is written: each point is built on the one before it,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from twinhull.model.errors import NotFound
-from twinhull.model.extents import Extent, aligned, pieces
+from twinhull.model.extents import Extent, aligned, pieces, total_bytes
 from twinhull.model.machine import MachineId, PointId
+from twinhull.model.progress import OnProgress, nobody_listens
+from twinhull.model.units import format_bytes
 from twinhull.repository.errors import ChunkLost, PointConflict, RepositoryDamaged, RepositoryError
 from twinhull.repository.points import DiskRoot, Point, PointDisk, PointDocument
 from twinhull.repository.repository import Repository
+from twinhull.repository.telling import Teller
 from twinhull.repository.writer import Writer
 
 PIECE_BYTES = 4 * 1024 * 1024
@@ -21,37 +24,54 @@ PIECE_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class CopyVerdict:
-    """What became of one point, and the sentence that says it. ``is_damaged`` where damage, here or there, is why."""
+    """What became of one point, or in a dry run would, and the sentence that says it.
+
+    ``is_damaged`` where damage, here or there, is why. ``differing_bytes`` is what was read of a copied point: what
+    differs from the one before, and all of its data where there is none.
+    """
 
     point_id: PointId
     is_copied: bool
     reason: str
     is_damaged: bool = False
+    differing_bytes: int = 0
 
 
 def copy_points(
-    source: Repository, target: Repository, machine_id: MachineId | None = None, *, is_again: bool = False
+    source: Repository,
+    target: Repository,
+    machine_id: MachineId | None = None,
+    *,
+    is_again: bool = False,
+    is_dry_run: bool = False,
+    on_progress: OnProgress = nobody_listens,
 ) -> list[CopyVerdict]:
     """Copy the points (of one machine) that the target never had, oldest first, and the holds; ids stay what they are.
 
     The target lets points go by itself: one that is older than the newest that it has or had of a machine is not sent,
     unless ``is_again``, and never one whose removal it still remembers. What it holds it holds until it is released
-    there. A point that was begun and not finished is not there, and the next call copies it. A damaged point keeps no
-    other from being copied.
+    there. A damaged point keeps no other from being copied. A dry run writes nothing, and reads documents and trees
+    only: it does not notice that data is damaged.
+
+    ``on_progress`` is told of the phase "copy" of each point that is sent. What it raises ends the work: a point that
+    was begun and not finished is not there, those before it stay, and the next call copies the rest; content that was
+    stored already is not sent again.
     """
     verdicts: list[CopyVerdict] = []
     points = source.points(machine_id, lambda point_id, error: verdicts.append(_damaged(point_id, error)))
-    wanted = _Wanted.of(target, {point.machine_id for point in points}, is_again=is_again)
+    machine_ids = {point.machine_id for point in points}
+    wanted = _Wanted.of(target, machine_id, machine_ids, is_again=is_again)
     to_hold = source.held_points() - target.held_points()
+    way = _Way(source, target, on_progress, is_dry_run=is_dry_run)
     last: tuple[Point, Point] | None = None
     for point in points:
         verdict = wanted.verdict(point)
         twin = wanted.there.get(point.id)
         if not verdict:
             base = last if last and last[0].machine_id == point.machine_id else None
-            twin, verdict = _copied(source, target, point, base)
+            twin, verdict = way.send(point, base)
         if twin and is_same_capture(point, twin):
-            verdict = _held(source, target, verdict) if point.id in to_hold else verdict
+            verdict = way.hold(verdict) if point.id in to_hold else verdict
             last = point, twin
         verdicts.append(verdict)
     return verdicts
@@ -68,10 +88,12 @@ class _Wanted:
     """The highest number that the target has or had of each machine."""
 
     @classmethod
-    def of(cls, target: Repository, machine_ids: Collection[MachineId], *, is_again: bool) -> _Wanted:
+    def of(
+        cls, target: Repository, only: MachineId | None, machine_ids: Collection[MachineId], *, is_again: bool
+    ) -> _Wanted:
         removed = target.removed_ids()
         unreadable: dict[PointId, RepositoryError] = {}
-        there = {point.id: point for point in target.points(on_damage=unreadable.__setitem__)}
+        there = {point.id: point for point in target.points(only, unreadable.__setitem__)}
         newest = {} if is_again else {each: target.next_sequence(each) - 1 for each in machine_ids}
         return cls(there, unreadable, removed, newest)
 
@@ -97,30 +119,85 @@ def is_same_capture(one: Point, other: Point) -> bool:
     return one.sequence == other.sequence and _without_roots(one.document) == _without_roots(other.document)
 
 
-def write_from(
-    source: Repository, root: DiskRoot, changes: Iterator[Extent], target: Writer, base: DiskRoot | None
-) -> DiskRoot:
-    """Write a disk of another repository: its changed ranges, over a base that the target has."""
-    disk = target.disk(root.size_bytes, base)
-    reader = source.reader()
-    for piece in pieces(aligned(changes, target.chunk_size_bytes, root.size_bytes), PIECE_BYTES):
-        disk.write(piece.offset_bytes, reader.read(root, piece.offset_bytes, piece.length_bytes))
-    return disk.finish()
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A disk of a point that is sent: over which disk of the target it is written, and where it differs from that."""
+
+    disk: PointDisk
+    base: DiskRoot | None
+    changes: Sequence[Extent]
 
 
-def _held(source: Repository, target: Repository, verdict: CopyVerdict) -> CopyVerdict:
-    """Hold in the target what is held in the source; the verdict that tells of it."""
-    try:
-        reason = source.hold_reason(verdict.point_id)
-    except RepositoryDamaged:
-        reason = "held where it was copied from"
-    if reason is None:  # released in this moment
-        return verdict
-    try:
-        target.hold_point(verdict.point_id, reason)
-    except NotFound as error:  # removed there in this moment
-        return replace(verdict, reason=f"{verdict.reason} It could not be held: {error.message}")
-    return replace(verdict, reason=f"{verdict.reason} It is held there now, as it is here: {reason}")
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """From one repository to the other; in a dry run nothing goes it."""
+
+    source: Repository
+    target: Repository
+    on_progress: OnProgress
+    is_dry_run: bool
+
+    def send(self, point: Point, base: tuple[Point, Point] | None) -> tuple[Point | None, CopyVerdict]:
+        """Write a point over the one before, and tell what became of it; what is there then."""
+        teller = Teller(self.on_progress, "copy", point.id)
+        teller.tell()
+        try:
+            parts = [self._part(disk, base) for disk in point.document.disks]
+        except ChunkLost as error:
+            return None, _damaged(point.id, error)
+        teller.total_bytes = sum(total_bytes(part.changes) for part in parts)
+        if self.is_dry_run:
+            return point, _foretold(point, teller.total_bytes, is_first=base is None)
+        return self._written(point, parts, teller)
+
+    def hold(self, verdict: CopyVerdict) -> CopyVerdict:
+        """Hold in the target what is held in the source; the verdict that tells of it."""
+        try:
+            reason = self.source.hold_reason(verdict.point_id)
+        except RepositoryDamaged:
+            reason = "held where it was copied from"
+        if reason is None:  # released in this moment
+            return verdict
+        if self.is_dry_run:
+            return replace(verdict, reason=f"{verdict.reason} It would be held there, as it is here: {reason}")
+        try:
+            self.target.hold_point(verdict.point_id, reason)
+        except NotFound as error:  # removed there in this moment
+            return replace(verdict, reason=f"{verdict.reason} It could not be held: {error.message}")
+        return replace(verdict, reason=f"{verdict.reason} It is held there now, as it is here: {reason}")
+
+    def _part(self, disk: PointDisk, base: tuple[Point, Point] | None) -> _Part:
+        ours, theirs = (base[0].disk(disk.key), base[1].disk(disk.key)) if base else (None, None)
+        changes = self.source.diff(ours.root if ours and theirs else None, disk.root)
+        wide = list(aligned(changes, self.target.chunk_size_bytes, disk.root.size_bytes))
+        return _Part(disk, theirs.root if ours and theirs else None, wide)
+
+    def _written(self, point: Point, parts: Sequence[_Part], teller: Teller) -> tuple[Point | None, CopyVerdict]:
+        with self.target.writer() as writer:
+            try:
+                disks = tuple(replace(part.disk, root=self._write(part, writer, teller)) for part in parts)
+                copied = writer.publish(replace(point.document, disks=disks), as_sequence=point.sequence)
+            except ChunkLost as error:
+                return None, _damaged(point.id, error)
+            except PointConflict as error:
+                return None, _left(point, error.message)
+            reason = f"Copied: {writer.stats.bytes_stored} bytes were added to the target."
+            return copied, CopyVerdict(point.id, is_copied=True, reason=reason, differing_bytes=teller.done_bytes)
+
+    def _write(self, part: _Part, writer: Writer, teller: Teller) -> DiskRoot:
+        root, reader = part.disk.root, self.source.reader()
+        disk = writer.disk(root.size_bytes, part.base)
+        for piece in pieces(part.changes, PIECE_BYTES):
+            disk.write(piece.offset_bytes, reader.read(root, piece.offset_bytes, piece.length_bytes))
+            teller.add(piece.length_bytes)
+        return disk.finish()
+
+
+def _foretold(point: Point, differing_bytes: int, *, is_first: bool) -> CopyVerdict:
+    size = format_bytes(differing_bytes)
+    much = f"It holds about {size} of data." if is_first else f"About {size} differ from the point before it."
+    reason = f"Would be copied: the target does not have it. {much}"
+    return CopyVerdict(point.id, is_copied=True, reason=reason, differing_bytes=differing_bytes)
 
 
 def _left(point: Point, reason: str) -> CopyVerdict:
@@ -129,27 +206,6 @@ def _left(point: Point, reason: str) -> CopyVerdict:
 
 def _damaged(point_id: PointId, error: RepositoryError) -> CopyVerdict:
     return CopyVerdict(point_id, is_copied=False, reason=error.message, is_damaged=True)
-
-
-def _copied(
-    source: Repository, target: Repository, point: Point, base: tuple[Point, Point] | None
-) -> tuple[Point | None, CopyVerdict]:
-    with target.writer() as writer:
-        try:
-            disks = tuple(_copied_disk(source, writer, disk, base) for disk in point.document.disks)
-            copied = writer.publish(replace(point.document, disks=disks), as_sequence=point.sequence)
-        except ChunkLost as error:
-            return None, _damaged(point.id, error)
-        except PointConflict as error:
-            return None, _left(point, error.message)
-        reason = f"Copied: {writer.stats.bytes_stored} bytes were added to the target."
-        return copied, CopyVerdict(point.id, is_copied=True, reason=reason)
-
-
-def _copied_disk(source: Repository, writer: Writer, disk: PointDisk, base: tuple[Point, Point] | None) -> PointDisk:
-    ours, theirs = (base[0].disk(disk.key), base[1].disk(disk.key)) if base else (None, None)
-    changes = source.diff(ours.root if ours and theirs else None, disk.root)
-    return replace(disk, root=write_from(source, disk.root, changes, writer, theirs.root if ours and theirs else None))
 
 
 def _without_roots(document: PointDocument) -> PointDocument:
