@@ -52,7 +52,7 @@ def test_a_chunk_that_is_not_what_its_id_says_is_not_stored() -> None:
     chunk_id = repository.chunk_id(noise("meant", CHUNK))
     assert chunk_id
     writer = repository.writer()
-    writer.keep(ChunkKind.DATA, chunk_id, noise("what bad memory made of it", CHUNK))
+    writer.keep(ChunkKind.DATA, {chunk_id: noise("what bad memory made of it", CHUNK)})
     with pytest.raises(RepositoryDamaged, match="bad memory"):
         writer.flush()
     with pytest.raises(RepositoryDamaged, match="bad memory"):

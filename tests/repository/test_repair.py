@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
 
 import pytest
 
@@ -10,22 +12,31 @@ from twinhull.blocks.memory import MemoryDisk
 from twinhull.model.errors import DataError
 from twinhull.model.extents import Extent
 from twinhull.model.machine import DiskKey
+from twinhull.model.progress import Progress
 from twinhull.repository import (
     ChunkLost,
     DiskHealer,
+    Healer,
     MemoryStore,
+    ObjectInfo,
+    ReadOnlyStore,
     Repository,
     RepositoryHealer,
+    Store,
     copy_points,
+    diagnose,
+    open_store,
     packs,
     repair,
 )
 from twinhull.repository.collection_state import latest_state
+from twinhull.repository.ids import ChunkKind
+from twinhull.repository.index_table import Place, payload_of
 from twinhull.repository.packs import pack_name
 
 from . import copies
 from .copies import ONE, OTHER, TWO, filled
-from .misbehaving import CrashedError, FailingStore, Fault, crash_after, crash_before
+from .misbehaving import CrashedError, EndedError, FailingStore, Fault, crash_after, crash_before, ending_at
 from .world import CHUNK, DATABASE, WEB, content_of, document, made, noise, opened, ports, write_disk
 
 Harm = Callable[[MemoryStore, str], None]
@@ -267,3 +278,159 @@ def test_a_copy_that_a_collection_may_be_about_to_delete_is_none_to_rely_on(stor
     for name in condemned:
         store.delete(name)
     assert content_of(opened(store), point) == OTHER
+
+
+def _rotten(target: Store, store: MemoryStore) -> Store:
+    """The same objects elsewhere, with a third of the way into each pack a flipped bit."""
+    for name, content in store.objects.items():
+        target.create(name, [content])
+    for info in list(target.list("pack-")):
+        data = bytearray(target.read(info.name))
+        data[len(data) // 3] ^= 1
+        target.delete(info.name)
+        target.create(info.name, [bytes(data)])
+    return target
+
+
+def test_a_repair_says_how_far_it_is(store: MemoryStore, first: Repository, tmp_path: Path) -> None:
+    damaged = opened(_rotten(open_store(str(tmp_path)), store))
+    told: list[Progress] = []
+    report = repair(damaged, [_disk(ONE), _disk(TWO), _disk(OTHER, DATABASE)], on_progress=told.append)
+    assert report.after.is_good
+    heard = [(key, list(each)) for key, each in groupby(told, key=lambda each: (each.phase, each.subject))]
+    assert [" ".join(key) for key, _ in heard] == [
+        "read packs",
+        "check trees",
+        "mend damaged packs",
+        *(f"mend {point_id}" for point_id in report.repaired),
+        "read packs again",
+        "check trees again",
+    ]
+    for (phase, _), progress in heard:
+        done = [each.done_bytes for each in progress]
+        assert done == sorted(done)
+        assert phase == "check" or done[-1] == progress[-1].total_bytes
+    disks = {heard[number][1][-1].total_bytes for number in (3, 4, 5)}
+    assert disks == {3 * len(each) for each in (ONE, TWO, OTHER)}, "once for each healer"
+
+
+def test_a_repair_that_its_listener_ends_anywhere_is_finished_by_the_next(
+    store: MemoryStore, first: Repository, tmp_path: Path
+) -> None:
+    good = _contents(first)
+    healers = [_disk(ONE), _disk(TWO), _disk(OTHER, DATABASE)]
+    cut = 0
+    while True:
+        damaged = opened(_rotten(open_store(str(tmp_path / f"{cut}")), store), seed="damaged")
+        readable = dict(_readable(damaged))
+        try:
+            repair(damaged, healers, on_progress=ending_at(cut))
+        except EndedError:
+            assert readable.items() <= dict(_readable(opened(damaged.store))).items()
+            assert repair(opened(damaged.store, seed="again"), healers).lost == ()
+            assert _contents(opened(damaged.store)) == good
+            cut += 1 if cut < 20 else 10
+        else:
+            break
+    assert cut > 20
+
+
+def _payload_sizes(repository: Repository) -> list[int]:
+    """How many data chunks each payload holds."""
+    places = {place for table in repository.index.tables for place in table.places()}
+    data: list[Place] = [place for place in places if place.pack.kind is ChunkKind.DATA]
+    data.sort(key=payload_of)
+    return sorted(len(list(shared)) for _, shared in groupby(data, key=payload_of))
+
+
+@pytest.mark.usefixtures("ten_chunks_a_payload")
+@pytest.mark.parametrize("harm", [_cut_in_half, _lose])
+def test_neighbours_that_are_brought_back_are_stored_together(store: MemoryStore, harm: Harm) -> None:
+    first = filled(store)
+    second = copies.second()
+    copy_points(first, second)
+    before = _payload_sizes(opened(store))
+    assert before.count(10) == 11
+    _harm_all(store, harm)
+    assert repair(opened(store), [RepositoryHealer(second)]).after.is_good
+    after = _payload_sizes(opened(store))
+    assert sum(after) == sum(before)
+    assert len(after) <= len(before) + 3, "a payload of which one chunk was known already may come in two"
+
+
+@pytest.mark.usefixtures("ten_chunks_a_payload")
+def test_what_a_damaged_pack_still_holds_is_kept_together(store: MemoryStore) -> None:
+    first = filled(store)
+    before = _payload_sizes(first)
+    names = {place.pack.name for table in first.index.tables for place in table.places()}
+    for name in names:
+        _flip_last(store, name)
+    report = repair(opened(store))
+    assert report.after.is_good
+    assert not names & store.objects.keys()
+    assert _payload_sizes(opened(store)) == before
+
+
+def _flip_last(store: MemoryStore, name: str) -> None:
+    store.objects[name] = store.objects[name][:-1] + b"?"
+
+
+class _CountingStore(MemoryStore):
+    listings = 0
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        self.listings += prefix.startswith("point-")
+        return super().list(prefix)
+
+
+def test_a_copy_is_asked_once_for_the_points_of_a_machine(store: MemoryStore, first: Repository) -> None:
+    counting = _CountingStore()
+    second = made(counting, ports(seed="second"))
+    copy_points(first, second)
+    _harm_all(store, _lose)
+    counting.listings = 0
+    assert repair(opened(store), [RepositoryHealer(second)]).lost == ()
+    assert counting.listings == 2, "there are two machines"
+
+
+def test_a_diagnosis_says_what_is_missing_and_who_may_have_it_and_writes_nothing(
+    store: MemoryStore, first: Repository, tmp_path: Path
+) -> None:
+    one, two, other = (point.id for point in first.points())
+    root = first.points(WEB)[0].document.disks[0].root
+    for chunk_id in list(first.reader().chunk_ids(root, 20 * CHUNK, 3 * CHUNK)):
+        place = first.index.find(chunk_id) if chunk_id else None
+        assert place
+        start = place.entry.offset_bytes
+        store.objects[place.pack.name] = _zeroed(store.objects[place.pack.name], start, place.entry.length_bytes)
+    damaged = open_store(str(tmp_path))
+    for name, content in store.objects.items():
+        damaged.create(name, [content])
+    before = sorted(path for path in tmp_path.rglob("*"))
+    second = copies.second()
+    copy_points(first, second, DATABASE)
+    told: list[Progress] = []
+    healers: list[Healer] = [RepositoryHealer(second), _disk(ONE)]
+    found = diagnose(opened(ReadOnlyStore(damaged)), healers, on_progress=told.append)
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+    assert found.found.lost_points == (one, two)
+    assert {each.healers for each in found.missing} == {("a disk",)}
+    assert {each.point_id: (each.chunk_count, each.node_count) for each in found.missing} == {
+        one: (90, 0),
+        two: (89, 0),
+    }
+    assert [progress.subject for progress in told if progress.phase == "look"][-1] == two
+    assert other not in {progress.subject for progress in told}
+    assert repair(opened(damaged), healers).lost == ()
+    assert diagnose(opened(damaged)).missing == ()
+
+
+def _zeroed(content: bytes, start: int, length: int) -> bytes:
+    return content[:start] + bytes(length) + content[start + length :]
+
+
+def test_a_diagnosis_counts_the_nodes_that_are_lost(store: MemoryStore, first: Repository) -> None:
+    _harm_all(store, _lose)
+    found = diagnose(opened(store))
+    assert len(found.missing) == 3
+    assert {(each.chunk_count, each.node_count, each.healers) for each in found.missing} == {(0, 1, ())}

@@ -110,6 +110,14 @@ class _SiteHealer:
             self.opened[point.machine_id] = self._open(point.machine_id)
         return self.opened[point.machine_id].get(key)
 
+    def has(self, point: Point, key: DiskKey) -> bool:
+        """See ``Healer.has``: the machine is not held, and its disks are not opened."""
+        try:
+            status = self.site.machine(point.machine_id)
+        except NotFound:
+            return False
+        return any(disk.key == key for disk in status.spec.disks)
+
     def _open(self, machine_id: MachineId) -> dict[DiskKey, Disk]:
         try:
             self.site.machine(machine_id)

@@ -30,6 +30,7 @@ The doors of this room (import them from here; the modules below are its own bus
     repository.verify(read_data=True, sample=0.1)                   # VerifyReport: findings, lost_points
     copy_points(repository, other)                                  # what the other one lacks: CopyVerdicts
     repair(repository, [RepositoryHealer(other), DiskHealer(…)])    # RepairReport: repaired, lost
+    diagnose(repository, [RepositoryHealer(other), DiskHealer(…)])  # Diagnosis: what that would look for, and where
     repository.change_passphrase(old, new)   repository.add_recovery_key()   # str, to be printed
     repository.rotate_keys(old, new)                                # what comes is sealed under a new key
     repository.close()                                              # or use it as a context manager
@@ -39,8 +40,9 @@ All of it may be used from several threads, one ``DiskWriter`` by one thread.
 
 from twinhull.repository.catalog import Removal
 from twinhull.repository.collect import CollectReport
-from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES
+from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, is_repository
 from twinhull.repository.copying import CopyVerdict, copy_points
+from twinhull.repository.diagnosis import Diagnosis, MissingPieces, diagnose
 from twinhull.repository.disk import PointDiskReader
 from twinhull.repository.errors import (
     ChunkLost,
@@ -85,6 +87,7 @@ __all__ = [
     "ChunkLost",
     "CollectReport",
     "CopyVerdict",
+    "Diagnosis",
     "DirectoryStore",
     "DiskExport",
     "DiskHealer",
@@ -96,6 +99,7 @@ __all__ = [
     "KeysRotated",
     "LimitedStore",
     "MemoryStore",
+    "MissingPieces",
     "ObjectInfo",
     "Point",
     "PointConflict",
@@ -127,7 +131,9 @@ __all__ = [
     "check_store",
     "copy_points",
     "decide_retention",
+    "diagnose",
     "export_disk",
+    "is_repository",
     "open_store",
     "parse_point_id",
     "repair",

@@ -40,7 +40,7 @@ def create_config(
 ) -> tuple[Config, Keys]:
     """Make an empty repository: its key first, its config last; raises AlreadyExists."""
     _check_chunk_size(chunk_size_bytes)
-    if _exists(store):
+    if is_repository(store):
         raise AlreadyExists(f"There is a repository in {store.url} already; it was left as it is.")
     config = Config(randomness.uuid(), chunk_size_bytes)
     keys = Keys([randomness.token(KEY_BYTES)])
@@ -56,6 +56,15 @@ def create_config(
     return config, keys
 
 
+def is_repository(store: Store) -> bool:
+    """Whether there is a repository in the store, whoever can open it."""
+    try:
+        store.size(CONFIG_NAME)
+    except ObjectMissing:
+        return False
+    return True
+
+
 def open_config(store: Store, passphrase: str, randomness: Randomness) -> tuple[Config, Keys]:
     """The config and keys of the repository in a store.
 
@@ -65,14 +74,6 @@ def open_config(store: Store, passphrase: str, randomness: Randomness) -> tuple[
     keys = KeyObjects(store, config.repository_id, randomness).open(passphrase)
     check_signed(store, keys, CONFIG_NAME)
     return config, keys
-
-
-def _exists(store: Store) -> bool:
-    try:
-        store.size(CONFIG_NAME)
-    except ObjectMissing:
-        return False
-    return True
 
 
 def _check_chunk_size(chunk_size_bytes: int) -> None:
@@ -100,7 +101,9 @@ def _read_config(store: Store) -> Config:
         data = store.read_range(CONFIG_NAME, 0, MAX_PLAIN_BYTES)
     except ObjectMissing:
         raise RepositoryMissing(
-            f"There is no repository in {store.url}.", hint="Check the address, or create one there."
+            f"There is no repository in {store.url}.",
+            hint="Check the address; one that was there may be on a disk that is not mounted. A new one is made by "
+            "'twinhull repository create'.",
         ) from None
     try:
         raw = json.loads(data.partition(b"\n")[0])

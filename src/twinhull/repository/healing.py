@@ -6,7 +6,7 @@ is another machine's altogether, costs time and never a wrong byte.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from twinhull.blocks.disk import Disk
@@ -28,6 +28,10 @@ class Healer(Protocol):
         """An open disk that may hold, at the same offsets, what the point's disk holds; None where there is none."""
         ...
 
+    def has(self, point: Point, key: DiskKey) -> bool:
+        """Whether there is such a disk; opens nothing, and changes nothing."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class DiskHealer:
@@ -40,14 +44,19 @@ class DiskHealer:
 
     def disk(self, point: Point, key: DiskKey) -> Disk | None:
         """See ``Healer.disk``."""
-        return self.opened if (point.machine_id, key) == (self.machine_id, self.key) else None
+        return self.opened if self.has(point, key) else None
+
+    def has(self, point: Point, key: DiskKey) -> bool:
+        """See ``Healer.has``."""
+        return (point.machine_id, key) == (self.machine_id, self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryHealer:
-    """Another repository that holds points of the same machines."""
+    """Another repository that holds points of the same machines. Those of each machine are read once."""
 
     repository: Repository
+    _points: dict[MachineId, list[Point]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -56,7 +65,15 @@ class RepositoryHealer:
 
     def disk(self, point: Point, key: DiskKey) -> Disk | None:
         """The disk in the point of the same number, or else in the nearest one."""
-        others = self.repository.points(point.machine_id, on_damage=lambda _id, _error: None)
-        others.sort(key=lambda other: abs(other.sequence - point.sequence))
+        others = sorted(self._of(point.machine_id), key=lambda other: abs(other.sequence - point.sequence))
         found = next((disk for other in others if (disk := other.disk(key))), None)
         return PointDiskReader(self.repository.reader(), found.root) if found else None
+
+    def has(self, point: Point, key: DiskKey) -> bool:
+        """See ``Healer.has``."""
+        return any(other.disk(key) for other in self._of(point.machine_id))
+
+    def _of(self, machine_id: MachineId) -> list[Point]:
+        if machine_id not in self._points:
+            self._points[machine_id] = self.repository.points(machine_id, on_damage=lambda _id, _error: None)
+        return self._points[machine_id]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -125,10 +125,14 @@ class Writer:
         self._counter.add(bytes_stored=size, publish_seconds=clock.monotonic() - started)
         return point
 
-    def keep(self, kind: ChunkKind, chunk_id: ChunkId, content: bytes) -> None:
-        """Store a chunk as it is, unless it is stored."""
-        if not self._is_stored(chunk_id) and self._packer.claim(chunk_id):
-            self._packer.add(kind, [chunk_id], encode(content, self._context.level))
+    def keep(self, kind: ChunkKind, contents: Mapping[ChunkId, bytes | memoryview]) -> None:
+        """Store chunks as they are, without those that are stored. Data chunks of one call share a payload."""
+        new = {each: content for each, content in contents.items() if not self._is_stored(each)}
+        new = {each: content for each, content in new.items() if self._packer.claim(each)}
+        together = [list(new)] if kind is ChunkKind.DATA and new else [[each] for each in new]
+        for chunk_ids in together:
+            payload = encode(b"".join(new[each] for each in chunk_ids), self._context.level)
+            self._packer.add(kind, chunk_ids, payload)
 
     def flush(self) -> None:
         """Make everything durable that was written so far; still nothing is visible."""
