@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.cli.conftest import Shell
+from tests.cli.conftest import WEB, Shell
 from twinhull.model.machine import DiskKey
 from twinhull.model.units import MIB
+from twinhull.repository import DirectoryStore
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def _damage(shell: Shell) -> None:
@@ -76,6 +83,122 @@ def test_a_damaged_point_that_is_not_copied_is_told_by_the_exit_code(planned: Sh
     assert told.code == 34
     assert "copy --again" in told.err
     assert "Copied 0 points" in told.out
+
+
+def _files(path: Path) -> dict[Path, bytes]:
+    return {each: each.read_bytes() for each in path.rglob("*") if each.is_file()}
+
+
+def test_a_dry_run_of_a_copy_says_what_would_be_sent_and_makes_nothing(planned: Shell, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    planned.ok("sync", "web1")
+    foretold = planned.ok("repository", "copy", "--to", str(second), "--create", "--dry-run")
+    assert "Would be copied: the target does not have it. It holds about 128.0 KiB of data." in foretold.out
+    assert f"1 points would be copied to {second}: about 128.0 KiB would be read." in foretold.out
+    assert not second.exists()
+    planned.ok("repository", "copy", "--to", str(second), "--create")
+    planned.web.write("vda", MIB, b"written since")
+    planned.ok("sync", "web1")
+    before = _files(second)
+    first, newest = planned.ok("repository", "copy", "--to", str(second), "--dry-run", "--json").json["points"]
+    assert (first["would_be_copied"], first["reason"]) == (False, "The target has it already.")
+    assert (newest["would_be_copied"], newest["differing_bytes"]) == (True, 128 * 1024)
+    assert _files(second) == before
+    assert planned("repository", "copy", "--to", str(second), "--create", "--dry-run").code == 4
+
+
+def test_a_copy_of_some_machines(planned: Shell, tmp_path: Path) -> None:
+    second = str(tmp_path / "second")
+    planned.ok("sync", "shop")
+    copied = planned.ok("repository", "copy", "--to", second, "--create", "-m", "web1", "-m", WEB, "--json")
+    assert [point["id"].partition("/")[0] for point in copied.json["points"]] == [WEB]
+    assert planned("repository", "copy", "--to", str(tmp_path / "third"), "--create", "-m", "nobody").code == 3
+    assert not (tmp_path / "third").exists()
+    both = planned.ok("repository", "copy", "--to", second, "-m", "web1", "-m", "db1", "--json").json["points"]
+    assert [point["is_copied"] for point in both] == [False, True]
+
+
+def test_sentences_tell_what_a_copy_and_a_repair_are_at_where_no_terminal_is(planned: Shell, tmp_path: Path) -> None:
+    second = str(tmp_path / "second")
+    planned.ok("sync", "web1")
+    copied = planned.ok("repository", "copy", "--to", second, "--create")
+    assert copied.err == f"Copying {WEB}/00000001.\n"
+    _damage(planned)
+    told = planned.ok("repository", "repair", "--from", second).err.splitlines()
+    assert told == [
+        "Checking trees.",
+        "Mending damaged packs.",
+        f"Mending {WEB}/00000001.",
+        "Reading packs again.",
+        "Checking trees again.",
+    ]
+    assert planned.ok("repository", "copy", "--to", second, "--again", "--json").err == ""
+    assert planned.ok("repository", "repair", "--json").err == ""
+
+
+def test_ctrl_c_leaves_what_was_copied_and_the_next_copy_sends_the_rest(
+    planned: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = str(tmp_path / "second")
+    planned.ok("sync", "web1")
+    planned.ok("sync", "web1")
+    create = DirectoryStore.create
+
+    def interrupted(store: DirectoryStore, name: str, parts: Sequence[bytes]) -> None:
+        if name.startswith("point-") and name.endswith("2"):
+            signal.raise_signal(signal.SIGINT)
+        create(store, name, parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectoryStore, "create", interrupted)
+        stopped = planned("repository", "copy", "--to", second, "--create")
+    assert stopped.code == 130
+    assert "The points that were copied stay; one that was begun is not there." in stopped.err
+    points = planned.ok("repository", "copy", "--to", second, "--json").json["points"]
+    assert [point["is_copied"] for point in points] == [False, True]
+    planned.ok("--repository", second, "repository", "verify", "--read-data")
+
+
+def test_ctrl_c_leaves_what_was_repaired_and_the_next_repair_goes_on(
+    planned: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = str(tmp_path / "second")
+    planned.ok("sync", "web1")
+    planned.ok("repository", "copy", "--to", second, "--create")
+    _damage(planned)
+    create = DirectoryStore.create
+
+    def interrupted(store: DirectoryStore, name: str, parts: Sequence[bytes]) -> None:
+        if name.startswith("index-"):
+            signal.raise_signal(signal.SIGINT)
+        create(store, name, parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectoryStore, "create", interrupted)
+        stopped = planned("repository", "repair", "--from", second)
+    assert stopped.code == 130
+    assert "What was stored anew stays, and nothing was given up." in stopped.err
+    assert "0 are damaged" in planned.ok("repository", "repair", "--from", second).out
+    planned.ok("points", "verify", "web1:N")
+
+
+def test_a_dry_run_of_a_repair_says_what_is_missing_and_who_would_be_asked(planned: Shell, tmp_path: Path) -> None:
+    points = tmp_path / "points"
+    planned.ok("sync", "web1")
+    _damage(planned)
+    before = _files(points)
+    found = planned("repository", "repair", "--dry-run", "--site", "there", "--site", "here")
+    assert found.code == 34
+    assert f"{WEB}/00000001 disk vda misses 0 pieces of its data and 1 pieces of its tree" in found.out
+    assert "a repair would look in the site 'there', then the site 'here'." in found.out
+    assert "1 points are damaged. Nothing was written." in found.out
+    nobody = planned("repository", "repair", "--dry-run", "--json")
+    assert (nobody.code, nobody.json["is_good"], nobody.json["lost"]) == (34, False, [f"{WEB}/00000001"])
+    assert [missing["would_look_in"] for missing in nobody.json["missing"]] == [[]]
+    assert "The pack is missing." in nobody.json["problems"][0]
+    assert _files(points) == before
+    planned.ok("repository", "repair", "--site", "there")
+    assert "0 points are damaged." in planned.ok("repository", "repair", "--dry-run").out
 
 
 def test_keys_are_rotated_and_everything_goes_on(planned: Shell, tmp_path: Path) -> None:

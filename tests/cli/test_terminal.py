@@ -144,3 +144,16 @@ def test_watching_ends_with_ctrl_c_and_that_is_no_failure(screen: Terminal) -> N
     code, shown = screen("status --watch --every 100ms", until="(UTC.*?MACHINE.*?){3}")
     assert code == 0, shown
     assert shown.count("\x1b[2J") >= 3
+
+
+def test_a_copy_and_a_repair_show_how_far_they_are(screen: Terminal, tmp_path: Path) -> None:
+    screen("sync shop-database")
+    for line, phases in (
+        (f"repository copy --to {tmp_path / 'second'} --create", ("copy 00000001",)),
+        ("repository repair", ("read packs", "read packs again")),
+    ):
+        code, shown = screen(line)
+        assert code == 0, shown
+        text = _CONTROL.sub("", shown)
+        for phase in phases:
+            assert re.search(rf"{phase} ━.*?/[\d.]+ MiB +[\d.]+ [kMG]B/s +\d+:\d\d:\d\d", text), text

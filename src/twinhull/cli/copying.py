@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinhull.cli import completing
 from twinhull.cli.door import door_of
-from twinhull.cli.options import JsonFlag, examples
+from twinhull.cli.options import DryRunFlag, JsonFlag, examples
+from twinhull.cli.phases import watching_phases
+from twinhull.model.errors import AlreadyExists
+from twinhull.model.units import format_bytes
 from twinhull.repository.errors import RepositoryDamaged
+
+if TYPE_CHECKING:
+    from twinhull.cli.screen import Screen
+    from twinhull.repository import CopyVerdict, Repository
 
 EXAMPLES = examples(
     "twinhull repository copy --to s3://vault/points --create",
     "twinhull repository copy --to /mnt/points --to-passphrase-file /root/phrase",
+    "twinhull repository copy --to /mnt/points --machine db --dry-run",
+)
+_STOPPED = (
+    "The points that were copied stay; one that was begun is not there. The next 'repository copy' to the same place, "
+    "without --create, sends the rest, and nothing twice."
 )
 
 
@@ -24,36 +38,98 @@ def copy(
     to_passphrase_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Its passphrase [as of this repository].", dir_okay=False)
     ] = None,
+    machines: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--machine",
+            "-m",
+            metavar="MACHINE",
+            help="Only this machine's points; repeatable.",
+            autocompletion=completing.machines,
+        ),
+    ] = None,
     is_creating: Annotated[bool, typer.Option("--create", help="Make it first; it must not be there yet.")] = False,
     is_again: Annotated[
         bool, typer.Option("--again", help="Send also older points that it had and let go, or that were passed over.")
     ] = False,
+    is_dry_run: DryRunFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
     """Copy every point that another repository never had to it; exit code 34 where damage kept one from being copied.
 
     It has a key of its own, and only what it lacks is sent. It keeps and removes points by itself; what is held here is
-    held there, too, until it is released there.
+    held there, too, until it is released there. Ctrl-C at any time: what was copied stays, the next call sends the
+    rest.
     """
-    from twinhull.repository import Repository, copy_points, open_store  # noqa: PLC0415 - loaded when called
+    from twinhull.repository import copy_points  # noqa: PLC0415 - loaded when called
 
     door = door_of(context)
     with door.manager() as manager:
+        machine_ids = dict.fromkeys(manager.machine_of_points(word) for word in machines or ())
         passphrase = manager.vault.passphrase_in(to_passphrase_file)
-        open_or_create = Repository.create if is_creating else Repository.open
-        with open_or_create(open_store(url), passphrase) as target:
-            verdicts = copy_points(manager.repository, target, is_again=is_again)
-    if not is_json:
-        door.screen.table(
-            ["point", "what became of it"],
+        verdicts: list[CopyVerdict] = []
+        on_stop = "Nothing was written." if is_dry_run else _STOPPED
+        with (
+            _opened(url, passphrase, is_creating=is_creating, is_dry_run=is_dry_run) as target,
+            watching_phases(door.screen, on_stop) as on_progress,
+        ):
+            for machine_id in machine_ids or (None,):
+                verdicts += copy_points(
+                    manager.repository,
+                    target,
+                    machine_id,
+                    is_again=is_again,
+                    is_dry_run=is_dry_run,
+                    on_progress=on_progress,
+                )
+    _tell(door.screen, verdicts, url, is_dry_run=is_dry_run)
+
+
+def _opened(url: str, passphrase: str, *, is_creating: bool, is_dry_run: bool) -> Repository:
+    from twinhull.repository import ReadOnlyStore, Repository, open_store  # noqa: PLC0415 - loaded when called
+
+    store = open_store(url)
+    if is_dry_run:
+        return _imagined(url, passphrase) if is_creating else Repository.open(ReadOnlyStore(store), passphrase)
+    return Repository.create(store, passphrase) if is_creating else Repository.open(store, passphrase)
+
+
+def _imagined(url: str, passphrase: str) -> Repository:
+    """What --create would make; raises AlreadyExists where it would."""
+    from twinhull.repository import KdfCost, MemoryStore, Repository, is_repository, open_store  # noqa: PLC0415 - as above
+
+    if is_repository(open_store(url)):
+        raise AlreadyExists(f"There is a repository in {url} already.", hint="Leave --create out to copy to it.")
+    return Repository.create(MemoryStore(), passphrase, cost=KdfCost(iterations=1, lanes=1, memory_kib=8))
+
+
+def _tell(screen: Screen, verdicts: Sequence[CopyVerdict], url: str, *, is_dry_run: bool) -> None:
+    if not screen.is_json:
+        screen.table(
+            ["point", "what would become of it" if is_dry_run else "what became of it"],
             [[each.point_id, each.reason] for each in verdicts],
             empty="There is no point to copy yet.",
         )
     damaged = [each.point_id for each in verdicts if each.is_damaged]
     error = RepositoryDamaged(
-        f"{len(damaged)} points were not copied, because they are damaged: {', '.join(damaged)}.",
+        f"{len(damaged)} points {'would not be' if is_dry_run else 'were not'} copied, because they are damaged: "
+        f"{', '.join(damaged)}.",
         hint="See 'twinhull repository verify', here and there. What is repaired here is sent by 'copy --again'.",
     )
-    points = [{"id": each.point_id, "is_copied": each.is_copied, "reason": each.reason} for each in verdicts]
-    count = sum(each.is_copied for each in verdicts)
-    door.screen.judge({"points": points}, [f"Copied {count} points to {url}."], error if damaged else None)
+    copied = [each for each in verdicts if each.is_copied]
+    total = format_bytes(sum(each.differing_bytes for each in copied))
+    line = f"{len(copied)} points would be copied to {url}: about {total} would be read."
+    if not is_dry_run:
+        line = f"Copied {len(copied)} points to {url}."
+    points = [_shape(each, is_dry_run=is_dry_run) for each in verdicts]
+    screen.judge({"points": points}, [line], error if damaged else None)
+
+
+def _shape(verdict: CopyVerdict, *, is_dry_run: bool) -> dict[str, object]:
+    word = "would_be_copied" if is_dry_run else "is_copied"
+    return {
+        "id": verdict.point_id,
+        word: verdict.is_copied,
+        "reason": verdict.reason,
+        "differing_bytes": verdict.differing_bytes,
+    }
