@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from twinhull.cluster.epochs import current_epoch
+from twinhull.manager.vault import nothing_stored
 from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec, NicSpec, Role, SiteName
 from twinhull.model.perform import Journal, perform
 from twinhull.model.steps import Action, JsonValue
@@ -85,6 +86,7 @@ class Story:
     workers: int = 1
     reasons: list[str] = field(default_factory=list)
     runs: int = 0
+    is_repository_away: bool = False
     _witness: Repository | None = None
 
     @classmethod
@@ -116,7 +118,8 @@ class Story:
     def context(self) -> Context:
         """What a fresh process would open."""
         store = TickingStore(self.store, self.world)
-        repository = Repository.open(store, SECRET, ports=self.world.ports)
+        ports = self.world.ports
+        repository = nothing_stored(ports) if self.is_repository_away else Repository.open(store, SECRET, ports=ports)
         platform = SimulatedPlatform(self.world)
         sites = OpenSites(
             lambda name: platform.open(SiteSettings(name, "simulated", f"simulated:{name}"), self.world.ports)

@@ -105,12 +105,42 @@ def machine_dead() -> Story:
     return story
 
 
+def repository_away(begin: Callable[[], Story]) -> Callable[[], Story]:
+    def begun() -> Story:
+        story = begin()
+        story.is_repository_away = True
+        return story
+
+    return begun
+
+
+def failed_over_as_it_is() -> Story:
+    story = repository_away(machine_dead)()
+    story.run(FAILOVER, failover_as_it_is(story))
+    story.is_repository_away = False
+    story.write(2, B)
+    return story
+
+
 def sync(story: Story) -> Request:
     return story.sync_request()
 
 
 def failover(*, is_planned: bool) -> Callable[[Story], Request]:
     return lambda story: story.failover_request(A, B, is_planned=is_planned)
+
+
+def failover_as_it_is(story: Story) -> Request:
+    point = story.points()[-1]
+    return story.failover_request(
+        A,
+        B,
+        is_planned=False,
+        to_point_id=point.id,
+        is_without_repository=True,
+        captured_at=point.captured_at.isoformat(),
+        known_epoch=1,
+    )
 
 
 def failback(story: Story) -> Request:
@@ -195,6 +225,31 @@ SCENARIOS = [
         failover(is_planned=False),
         B,
         runs_from_its_point(B, Role.FENCED),
+    ),
+    Scenario(
+        "failover without the repository, source silent",
+        FAILOVER,
+        repository_away(source_lost),
+        failover_as_it_is,
+        B,
+        runs_from_its_point(B, Role.PRIMARY),
+    ),
+    Scenario(
+        "failover without the repository, machine dead",
+        FAILOVER,
+        repository_away(machine_dead),
+        failover_as_it_is,
+        B,
+        runs_from_its_point(B, Role.FENCED),
+    ),
+    Scenario(
+        "failback after a failover without the repository",
+        FAILBACK,
+        failed_over_as_it_is,
+        failback,
+        A,
+        nothing_is_lost(A),
+        is_tracked=True,
     ),
     Scenario("failback", FAILBACK, failed_over, failback, A, nothing_is_lost(A), is_tracked=True),
     Scenario(

@@ -34,6 +34,13 @@ GraceOption = Annotated[
 StartOption = Annotated[
     str, typer.Option("--start-timeout", metavar="DURATION", help="How long the other site gets to start it.")
 ]
+WithoutFlag = Annotated[
+    bool,
+    typer.Option(
+        "--without-repository",
+        help="Start the replica at the point that it is at, where the repository cannot be reached; unplanned only.",
+    ),
+]
 VerifyFlag = Annotated[
     bool, typer.Option("--verify", help="Compare the whole replica with its point before it starts.")
 ]
@@ -45,6 +52,7 @@ VerifyFlag = Annotated[
         "twinhull failover web1 --planned",
         "twinhull failover shop --unplanned --yes",
         "twinhull failover web1 --unplanned --point N-1 --dry-run",
+        "twinhull failover web1 --unplanned --without-repository",
     ),
 )
 @failback_app.command(
@@ -60,6 +68,7 @@ def _move(
     grace: GraceOption = "2m",
     start_timeout: StartOption = "2m",
     is_verifying: VerifyFlag = False,
+    is_without_repository: WithoutFlag = False,
     is_yes: YesFlag = False,
     is_dry_run: DryRunFlag = False,
     is_no_wait: NoWaitFlag = False,
@@ -73,7 +82,19 @@ def _move(
             "A planned move loses nothing, so it starts from no earlier point.",
             hint="Use --point together with --unplanned.",
         )
-    options = FailoverOptions(is_planned, point, parse_duration(grace), parse_duration(start_timeout), is_verifying)
+    if is_without_repository and (is_planned or point or is_verifying):
+        raise UsageError(
+            "Without the repository a replica can only be started as it is, which is not planned.",
+            hint="Use --without-repository together with --unplanned, and without --point and --verify.",
+        )
+    options = FailoverOptions(
+        is_planned,
+        point,
+        parse_duration(grace),
+        parse_duration(start_timeout),
+        is_verifying,
+        is_without_repository,
+    )
     question = f"{'Planned' if is_planned else 'Unplanned'} {kind} of {word}"
     with door.manager() as manager:
         _, machines = manager.names.machines(word)

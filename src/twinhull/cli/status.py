@@ -66,6 +66,7 @@ def _show(door: Door, manager: Manager, found: Status) -> None:
         document = {
             "machines": [shapes.report(report) for report in found.reports],
             "sites": [shapes.site_view(view) for view in found.overview.sites.values()],
+            "repository_trouble": found.repository_trouble or None,
             "verification": shapes.verification(found.verified),
             "damaged_points": [{"id": point_id, "reason": reason} for point_id, reason in found.damages.found.items()],
             "unfinished_runs": [
@@ -84,8 +85,13 @@ def _show(door: Door, manager: Manager, found: Status) -> None:
             door.screen.line(f"{report.machine.name}: {report.reason}")
         for reason in found.damages.of(report.machine.machine_id):
             door.screen.line(f"{report.machine.name}: {reason}")
-    for line in _soundness(found.verified, manager.ports.clock.now()) if manager.vault.is_known() else ():
-        door.screen.line(line)
+    if found.repository_trouble:
+        door.screen.line(f"repository: {found.repository_trouble}")
+        door.screen.line("  Points are shown as they were last seen. A replica starts without it, too:")
+        door.screen.line("  twinhull failover MACHINE --unplanned --without-repository")
+    elif manager.vault.is_known():
+        for line in _soundness(found.verified, manager.ports.clock.now()):
+            door.screen.line(line)
     for run in manager.catalog.unfinished_runs():
         state = "is at work" if manager.is_at_work(run) else "was left unfinished: twinhull runs resume"
         door.screen.line(f"{run.machine_name}: {run.run_id} {state}")
@@ -94,7 +100,8 @@ def _show(door: Door, manager: Manager, found: Status) -> None:
 def _soundness(verified: Verified | None, now: datetime) -> Iterator[str]:
     """What is known of the repository's soundness, for people."""
     if not verified or not verified.run.ended_at:
-        yield "repository: never verified. 'twinhull serve' reads a part each day, or now: twinhull repository verify"
+        yield "repository: never verified; 'twinhull serve' reads a part each day. Now:"
+        yield "  twinhull repository verify --read-data"
         return
     verdict = verified.verdict
     age = format_duration(max((now - verified.run.ended_at).total_seconds(), 0.0))
@@ -102,9 +109,9 @@ def _soundness(verified: Verified | None, now: datetime) -> Iterator[str]:
     if verdict.is_good:
         yield f"repository: verified {age} ago ({read} read), nothing damaged."
         return
-    run_id = verified.run.run_id
-    yield f"repository: DAMAGED, {verdict.problem_count} findings {age} ago: twinhull runs show {run_id}"
-    yield "  'twinhull repository repair' brings back what lies elsewhere; the next verification reads it again."
+    yield f"repository: DAMAGED, {verdict.problem_count} findings {age} ago:"
+    yield f"  twinhull runs show {verified.run.run_id}"
+    yield "  twinhull repository repair   (the next verification reads it again)"
     for point_id in verdict.lost_points:
         yield f"  cannot be restored whole: {point_id}"
 

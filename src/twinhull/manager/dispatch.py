@@ -18,7 +18,7 @@ from twinhull.manager.records import RunRecord, RunState
 from twinhull.manager.runs import Engine, Execution, raise_unless_done
 from twinhull.manager.sites import SitePool
 from twinhull.manager.state import READING_KINDS, StateDirectory
-from twinhull.manager.vault import require_there
+from twinhull.manager.vault import nothing_stored, require_there
 from twinhull.manager.walk import Leash
 from twinhull.manager.wants import Ears, Want, unfinished_before
 from twinhull.model.errors import MachineBusy, RunUnfinished, StaleEpoch, TwinhullError
@@ -26,7 +26,7 @@ from twinhull.model.machine import MachineId, RunId
 from twinhull.model.ports import Ports
 from twinhull.model.progress import Progress
 from twinhull.replication.context import Context
-from twinhull.repository import Repository
+from twinhull.repository import Repository, RepositoryMissing, StoreError
 
 _BUSY_PATIENCE_SECONDS = 0.5
 _WAIT_SECONDS = 0.2
@@ -62,7 +62,8 @@ class Dispatcher:
         path = self.state.run_lock(want.kind, want.machine.machine_id, run_id)
         with self._alone(path, want.machine, f"{want.kind} {run_id}", ears, is_waiting=is_waiting):
             for unfinished in unfinished_before(self.catalog, want):
-                finished = self._finish(unfinished, ears)
+                with _telling_the_way(unfinished, want):
+                    finished = self._finish(unfinished, ears)
                 if finished.state is RunState.DONE and want.is_same(finished):
                     return finished
             return self._run(run_id, want, ears)
@@ -121,7 +122,7 @@ class Dispatcher:
         if overtaken:
             ears.on_message(overtaken.message)
             return self.engine.end_overtaken(run, overtaken, leash.reasons)
-        execution = self.engine.resume(run, leash, lambda _: self._context(leash, ears))
+        execution = self.engine.resume(run, leash, lambda _: self._context(run, leash, ears))
         try:
             return self._see_through(execution, ears)
         except RunUnfinished:
@@ -135,7 +136,7 @@ class Dispatcher:
         found = self.engine.found(run.run_id)
         if not is_concerned(run, found):
             return None
-        with self._context(leash, ears) as context:
+        with self._context(run, leash, ears) as context:
             try:
                 return look_before_going_on(context, run, found)
             except Exception as error:  # noqa: BLE001 - whatever it is, the run's own steps meet it and say so
@@ -144,7 +145,8 @@ class Dispatcher:
                 return None
 
     def _run(self, run_id: RunId, want: Want, ears: Ears) -> RunRecord:
-        require_there(self.repository())
+        if not want.is_without_repository:
+            require_there(self.repository())
         request = want.make(run_id)
         run = RunRecord(
             run_id=run_id,
@@ -157,7 +159,7 @@ class Dispatcher:
             started_at=self.ports.clock.now(),
         )
         leash = self._leash(run, ears)
-        execution = self.engine.start(run, leash, lambda _: self._context(leash, ears))
+        execution = self.engine.start(run, leash, lambda _: self._context(run, leash, ears))
         return self._see_through(execution, ears)
 
     def _see_through(self, execution: Execution, ears: Ears) -> RunRecord:
@@ -178,7 +180,7 @@ class Dispatcher:
         return Leash(run.run_id, on_step=ears.on_step)
 
     @contextmanager
-    def _context(self, leash: Leash, ears: Ears) -> Iterator[Context]:
+    def _context(self, run: RunRecord, leash: Leash, ears: Ears) -> Iterator[Context]:
         def on_progress(progress: Progress) -> None:
             leash.check()
             ears.on_progress(progress)
@@ -188,7 +190,8 @@ class Dispatcher:
             ears.on_reason(reason)
 
         began = clockwatch.read(self.ports.clock)
-        repository = self.repository()
+        is_without = run.request.get("is_without_repository")
+        repository = nothing_stored(self.ports) if is_without else self.repository()
         keeper = Keeper(
             self.catalog, repository, lambda: self.caution.text or clockwatch.since(began, self.ports.clock)
         )
@@ -203,6 +206,21 @@ class Dispatcher:
                 retain=keeper.after_sync,
                 check=leash.check,
             )
+
+
+@contextmanager
+def _telling_the_way(unfinished: RunRecord, want: Want) -> Iterator[None]:
+    """What can be done where the repository is away that an unfinished run needs, and the wanted one does not."""
+    try:
+        yield
+    except (RepositoryMissing, StoreError) as error:
+        if not want.is_without_repository:
+            raise
+        raise RunUnfinished(
+            f"{unfinished.run_id} was left unfinished, and needs the repository to go on: {error.message} "
+            f"Nothing was done with {want.machine.name}.",
+            hint=f"Give it up, and repeat: twinhull runs abandon {unfinished.run_id}",
+        ) from error
 
 
 def _wait(execution: Execution, ears: Ears) -> None:

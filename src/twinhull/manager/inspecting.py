@@ -17,8 +17,10 @@ from twinhull.model.machine import BootMode, MachineId, MachineStatus, SiteName,
 from twinhull.platforms.contract import Site
 from twinhull.platforms.inspection import Finding, inspect_disk, inspect_machine
 from twinhull.recovery.starting import REMEDY
-from twinhull.repository import Point, Repository
+from twinhull.repository import Point, Repository, RepositoryError
 from twinhull.repository.disk import PointDiskReader
+
+_AGAIN = "Ask again after a sync, or with --look-inside, which captures it for a moment."
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +103,17 @@ class Inspector:
         machine_id = here.status.spec.machine_id
         if is_wanted:
             return inspect_machine(site, machine_id, self.label, platform, boot_mode)
-        points = self.points(machine_id)
-        if points and points[-1].document.disks:
-            disk = PointDiskReader(self.repository().reader(), points[-1].document.disks[0].root)
-            return inspect_disk(disk, platform, boot_mode)
+        try:
+            points = self.points(machine_id)
+            if points and points[-1].document.disks:
+                disk = PointDiskReader(self.repository().reader(), points[-1].document.disks[0].root)
+                return inspect_disk(disk, platform, boot_mode)
+        except RepositoryError as error:
+            return [Finding(f"Its files were not looked into: {error.message}", error.hint or _AGAIN)]
         return [
             Finding(
                 "It has no restore point yet, so its files were not looked into.",
-                "Ask again after a sync, or with --look-inside, which captures it for a moment.",
+                _AGAIN,
             )
         ]
 

@@ -28,7 +28,7 @@ from twinhull.model.errors import AlreadyExists, NotFound, SiteError
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.model.ports import Ports
 from twinhull.platforms.contract import SiteSettings
-from twinhull.repository import Point, Repository
+from twinhull.repository import Point, Repository, RepositoryError
 
 if TYPE_CHECKING:
     from twinhull.manager.checking import SiteCheck
@@ -44,13 +44,15 @@ class Status:
     """What all sites said at one moment, and what it means for each planned machine.
 
     ``damages`` are the planned machines' points that cannot be read, ``verified`` what the repository's latest
-    verification found.
+    verification found. ``repository_trouble`` says why the repository could not be asked, so that points are those last
+    seen; empty where it was.
     """
 
     overview: Overview
     reports: list[MachineReport]
     damages: Damages
-    verified: Verified | None
+    verified: Verified | None = None
+    repository_trouble: str = ""
 
 
 class Manager:
@@ -243,17 +245,20 @@ class Manager:
         names = {
             machine_id: self.names.name(machine_id) for plan in self.catalog.plans() for machine_id in plan.machines
         }
-        damages = Damages()
-        latest = self.latest_points(damages)
+        damages, trouble, verified = Damages(), "", None
+        latest = self.catalog.latest_points()
+        try:
+            if self.vault.is_known():
+                latest |= self.latest_points(damages)
+                verified = latest_verified(self.catalog, self.repository.id)
+        except RepositoryError as error:
+            trouble = error.message
         found = reports(self.catalog, overview, names, latest, self.ports.clock.now())
-        verified = latest_verified(self.catalog, self.repository.id) if self.vault.is_known() else None
-        return Status(overview, found, damages, verified)
+        return Status(overview, found, damages, verified, trouble)
 
     def latest_points(self, damages: Damages) -> dict[MachineId, LatestPoint]:
-        """Each planned machine's latest point, from the repository where it can be opened, else as last seen."""
-        known = self.catalog.latest_points()
-        if not self.vault.is_known():
-            return known
+        """Each planned machine's latest point; raises what keeps the repository from being asked."""
+        known: dict[MachineId, LatestPoint] = {}
         for plan in self.catalog.plans():
             for machine_id in plan.machines:
                 points = self.repository.points(machine_id, damages.note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from twinhull.cluster.epochs import primary
 from twinhull.cluster.situation import Side, Situation
@@ -15,8 +15,9 @@ from twinhull.manager.overview import Lookout
 from twinhull.manager.records import Plan, RunRecord
 from twinhull.manager.verifying import VERIFY, VerifyRequest
 from twinhull.manager.wants import Want, same_request
-from twinhull.model.errors import NotFound, SiteUnreachable, UsageError
+from twinhull.model.errors import NotFound, ReplicaDirty, SiteUnreachable, UsageError
 from twinhull.model.machine import PointId, RunId, SiteName
+from twinhull.recovery.looking import replica_point
 from twinhull.replication.bases import comparison_due, highest_epoch, uncompared_seconds
 from twinhull.replication.requests import (
     FailoverRequest,
@@ -26,7 +27,10 @@ from twinhull.replication.requests import (
     RollbackRequest,
     SyncRequest,
 )
-from twinhull.repository import Point, Repository
+from twinhull.repository import Point, Repository, RepositoryMissing, StoreError
+
+_RUNS_LOOKED_AT = 1000
+"""So many of a machine's runs are looked through for when its replica's point was captured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,17 @@ class SyncOptions:
 
 @dataclass(frozen=True, slots=True)
 class FailoverOptions:
-    """How a failover or failback is wanted. ``is_planned`` None: planned, and refused where the source is silent."""
+    """How a failover or failback is wanted. ``is_planned`` None: planned, and refused where the source is silent.
+
+    ``is_without_repository``: unplanned, from the replica as it is, with the repository not asked.
+    """
 
     is_planned: bool | None = None
     point: str | None = None
     grace_seconds: float = 120.0
     start_timeout_seconds: float = 120.0
     is_verifying: bool = False
+    is_without_repository: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +116,10 @@ class Desk:
 
     def _move(self, kind: str, machine: Named, options: FailoverOptions, source: SiteName, target: SiteName) -> Want:
         def make(run_id: RunId) -> Request:
-            plan, situation, _ = self.look(machine)
+            plan, situation = self._situation_of_move(kind, machine, options)
             _require_not_there(kind, machine, plan, situation, target)
             is_planned = _settle_planned(machine, situation.side(source), options)
-            return FailoverRequest(
+            request = FailoverRequest(
                 run_id=run_id,
                 machine_id=machine.machine_id,
                 source=source,
@@ -124,11 +132,40 @@ class Desk:
                 start_timeout_seconds=options.start_timeout_seconds,
                 is_verifying=options.is_verifying,
             )
+            return self._as_it_is(machine, request, situation) if options.is_without_repository else request
 
         def is_same(run: RunRecord) -> bool:
             return run.kind == kind and run.request.get("target") == target
 
-        return Want(kind, machine, make, is_same)
+        return Want(kind, machine, make, is_same, options.is_without_repository)
+
+    def _situation_of_move(self, kind: str, machine: Named, options: FailoverOptions) -> tuple[Plan, Situation]:
+        try:
+            plan, situation, _ = self.look(machine, is_without_repository=options.is_without_repository)
+        except (RepositoryMissing, StoreError) as error:
+            way = f"'twinhull {kind} {machine.name} --unplanned --without-repository'"
+            hint = f"{error.hint} If it stays away, {way} starts the replica at the point that it is at."
+            raise type(error)(error.message, hint=hint.strip()) from error
+        return plan, situation
+
+    def _as_it_is(self, machine: Named, request: FailoverRequest, situation: Situation) -> FailoverRequest:
+        """From the replica as it is, with what the catalog's runs know of its point and of the machine's epochs."""
+        point_id = replica_point(situation.side(request.target))
+        if point_id is None:
+            raise ReplicaDirty(
+                f"The replica of {machine.name} on {request.target} is at no point to start from; nothing was done.",
+                hint="Only the repository could bring it to one: see docs/repository.md for where it is gone.",
+            )
+        runs = self.catalog.runs(machine_id=machine.machine_id, last=_RUNS_LOOKED_AT)
+        captured = {run.result.get("point_id"): run.result.get("captured_at") for run in runs}
+        epochs = [epoch for run in runs if isinstance(epoch := run.result.get("epoch"), int)]
+        return replace(
+            request,
+            to_point_id=point_id,
+            is_without_repository=True,
+            captured_at=str(captured.get(point_id) or ""),
+            known_epoch=max(epochs, default=0),
+        )
 
     def rollback(self, machine: Named, to: str, *, is_starting: bool | None, is_keeping_present: bool) -> Want:
         """Put the machine back to a point where it is."""
@@ -213,11 +250,11 @@ class Desk:
     def _point_id(self, machine: Named, text: str) -> PointId:
         return point_by_name(self.repository(), machine.machine_id, text).id
 
-    def look(self, machine: Named) -> tuple[Plan, Situation, Sequence[Point]]:
+    def look(self, machine: Named, *, is_without_repository: bool = False) -> tuple[Plan, Situation, Sequence[Point]]:
         """The machine's plan, what its two sites say of it right now, and its points (without damaged ones)."""
         plan = self.plan_of(machine)
         sites = (plan.source, plan.target)
-        points = self.repository().points(machine.machine_id, self.damages.note)
+        points = () if is_without_repository else self.repository().points(machine.machine_id, self.damages.note)
         overview = self.lookout.look(sites)
         return plan, overview.situation(machine.machine_id, sites, highest_epoch(points)), points
 

@@ -48,7 +48,7 @@ class Previewer:
             return plan_restore(request, self.repository().point(PointId(request.point_id)))
         if isinstance(request, CollectRequest):
             return plan_collect(self.repository())
-        _, situation, points = self.desk.look(want.machine)
+        _, situation, points = self.desk.look(want.machine, is_without_repository=want.is_without_repository)
         match request:
             case SyncRequest():
                 return plan_sync(request, situation, points)

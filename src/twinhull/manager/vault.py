@@ -15,7 +15,7 @@ from twinhull.manager.catalog import Catalog
 from twinhull.manager.state import StateDirectory, read_secret, write_private
 from twinhull.model.errors import NotFound, PassphraseMissing
 from twinhull.model.ports import Ports, Randomness
-from twinhull.repository import CachedStore, DirectoryStore, Repository
+from twinhull.repository import CachedStore, DirectoryStore, KdfCost, MemoryStore, Repository
 from twinhull.repository.store.contract import CONFIG_NAME
 from twinhull.repository.store.locate import open_store
 
@@ -109,6 +109,11 @@ class Vault:
             write_private(self.state.passphrase, passphrase.encode() + b"\n")
         # A path is kept whole: the next command may be called from another directory.
         self.catalog.set(_SETTING, url if "://" in url else str(Path(url).absolute()))
+
+
+def nothing_stored(ports: Ports) -> Repository:
+    """An empty repository in memory, for a run that asks nothing of the real one."""
+    return Repository.create(MemoryStore(), new_passphrase(ports.randomness), cost=KdfCost(1, 1, 8), ports=ports)
 
 
 def require_there(repository: Repository) -> None:

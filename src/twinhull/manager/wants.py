@@ -34,12 +34,14 @@ class Want:
     """A run that somebody wants. ``make`` builds its request from the situation at the moment when it may begin.
 
     ``is_same`` says whether an unfinished run that was finished first has done what is wanted.
+    ``is_without_repository``: the repository is away, and nothing is asked of it.
     """
 
     kind: str
     machine: Named
     make: Callable[[RunId], Request]
     is_same: Callable[[RunRecord], bool] = lambda _: False
+    is_without_repository: bool = False
 
 
 def unfinished_before(catalog: Catalog, want: Want) -> list[RunRecord]:

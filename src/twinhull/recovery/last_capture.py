@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from twinhull.model.errors import StillRunning, TwinhullError
 from twinhull.model.extents import total_bytes
 from twinhull.model.machine import PointId
@@ -44,6 +46,8 @@ def sync_while_running(context: Context, facts: Facts) -> Facts:
 def capture_the_last(context: Context, facts: Facts) -> Facts:
     """Planned: capture the stopped machine. Unplanned: say what is lost, as far as it is known."""
     request = FailoverRequest.of(facts)
+    if request.is_without_repository:
+        return _loss_as_it_is(context, request, facts)
     if not request.is_planned:
         return _loss(context, request, facts)
     power = context.site(request.source).power(request.machine_id)
@@ -73,6 +77,25 @@ def _loss(context: Context, request: FailoverRequest, facts: Facts) -> Facts:
         "consistency": point.document.consistency.value,
         "rpo_seconds": round(lost_seconds, 3),
         "lost_bytes": lost_bytes,
+        "reasons": with_reasons(facts, reason),
+    }
+
+
+def _loss_as_it_is(context: Context, request: FailoverRequest, facts: Facts) -> Facts:
+    """What is lost where the repository is not asked: by what the catalog knows of the replica's point."""
+    captured_at = datetime.fromisoformat(request.captured_at) if request.captured_at else None
+    lost_seconds = max((context.ports.clock.now() - captured_at).total_seconds(), 0.0) if captured_at else None
+    work = f"at most {format_duration(lost_seconds)} of work" if lost_seconds is not None else "an unknown time of work"
+    reason = (
+        f"The machine goes on from its replica as it is, at {request.to_point_id}: {work} is lost. The repository was "
+        "not asked: later points may be in it."
+    )
+    context.on_reason(reason)
+    return {
+        "point_id": request.to_point_id,
+        "captured_at": request.captured_at or None,
+        "rpo_seconds": round(lost_seconds, 3) if lost_seconds is not None else None,
+        "lost_bytes": None,
         "reasons": with_reasons(facts, reason),
     }
 

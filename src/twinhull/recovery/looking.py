@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from twinhull.cluster.epochs import current_claim, current_epoch, primary, require_primary
-from twinhull.cluster.situation import Situation
-from twinhull.model.errors import NotFound, SiteUnreachable, UsageError
+from twinhull.cluster.situation import Side, Situation
+from twinhull.model.errors import NotFound, ReplicaDirty, SiteUnreachable, UsageError
 from twinhull.model.machine import PointId, Role
 from twinhull.model.steps import Facts
 from twinhull.recovery.starting import require_startable
@@ -23,7 +23,7 @@ def look_at_both(context: Context, facts: Facts) -> Facts:
     situation, reasons = look_and_correct(context, request.machine_id, (request.source, request.target))
     require_answer(situation, request.target)
     require_possible(request, situation)
-    wanted = wanted_point(context, request, situation)
+    wanted = None if request.is_without_repository else wanted_point(context, request, situation)
     source, target = situation.side(request.source), situation.side(request.target)
     status = source.status or target.status
     name = status.spec.name if status else str(wanted.document.spec["name"]) if wanted else request.machine_id
@@ -31,13 +31,13 @@ def look_at_both(context: Context, facts: Facts) -> Facts:
         # It would be switched off at once, and started again for nothing.
         require_startable(name, request.target, context.site(request.target).obstacles(request.machine_id))
     return {
-        "epoch": max(current_epoch(situation), 1) + 1,
+        "epoch": max(current_epoch(situation), request.known_epoch, 1) + 1,
         "claim": request.run_id,
         "past_claim": current_claim(situation),
         "machine_name": name,
         "was_running": source.is_running,
         "was_silent": not source.is_reachable,
-        "wanted_point_id": wanted.id if wanted else None,
+        "wanted_point_id": wanted.id if wanted else request.to_point_id,
         "asked_at_seconds": context.ports.clock.monotonic(),
         "reasons": with_reasons(facts, *reasons),
     }
@@ -62,8 +62,19 @@ def require_possible(request: FailoverRequest, situation: Situation) -> None:
         raise NotFound(f"There is no machine {request.machine_id} on {request.source}.")
     if request.is_planned:
         require_whole(request.machine_id, request.source, source.standing)
+    if request.is_without_repository and replica_point(situation.side(request.target)) != request.to_point_id:
+        raise ReplicaDirty(
+            f"The replica on {request.target} is not at {request.to_point_id}; nothing was done.",
+            hint="Only the repository could bring it to a point: see docs/repository.md.",
+        )
     if source.is_reachable and not _is_resumable(situation, request.source):
         require_primary(situation, request.source)
+
+
+def replica_point(side: Side) -> PointId | None:
+    """The point that the side's replica is at, and could be started from as it is; None where there is none."""
+    held = side.standing
+    return held.point_id if held and held.role is Role.REPLICA and not held.is_dirty else None
 
 
 def _is_resumable(situation: Situation, source: str) -> bool:

@@ -53,12 +53,13 @@ def plan_failover(
     ``obstacles`` are what the target says of the replica as it is now.
     """
     require_possible(request, situation)
-    epoch = max(current_epoch(situation), 1) + 1
+    epoch = max(current_epoch(situation), request.known_epoch, 1) + 1
     source, target = situation.side(request.source), situation.side(request.target)
     lines = _due(situation)
     lines += _planned(request, source, epoch) if request.is_planned else _unplanned(request, source, points, now, epoch)
+    if not request.is_without_repository:
+        lines.append(f"Bring the replica on {request.target} from {_at(target)} to that point.")
     lines += [
-        f"Bring the replica on {request.target} from {_at(target)} to that point.",
         *(f"As the replica is now, this will be refused: {obstacle}" for obstacle in obstacles),
         f"Make {request.target} the primary in epoch {epoch}: from here on there is no way back but failback.",
         f"Start {_name(target, _name(source, request.machine_id))} on {request.target} and wait until it runs.",
@@ -120,10 +121,20 @@ def _unplanned(request: FailoverRequest, source: Side, points: Sequence[Point], 
         first = f"Fence {request.source} at epoch {epoch} and switch the machine off there."
     else:
         first = f"{request.source} does not answer: it is fenced when it comes back, and does not start the machine."
+    if request.is_without_repository:
+        return [first, _as_it_is(request, now)]
     if not wanted:
         return [first, "There is no point to start from: this will be refused."]
     lost = format_duration(max((now - wanted[0].captured_at).total_seconds(), 0.0))
     return [first, f"Go on from {wanted[0].id}: what was written since is lost, at most {lost}."]
+
+
+def _as_it_is(request: FailoverRequest, now: datetime) -> str:
+    told = f"Go on from the replica as it is, at {request.to_point_id}; the repository is not asked."
+    if not request.captured_at:
+        return f"{told} What was written since is lost; it is not known here when that was."
+    lost = format_duration(max((now - datetime.fromisoformat(request.captured_at)).total_seconds(), 0.0))
+    return f"{told} What was written since is lost, at most {lost}."
 
 
 def _due(situation: Situation) -> list[str]:

@@ -47,9 +47,14 @@ def require_startable(name: str, site: str, obstacles: Sequence[str]) -> None:
 
 
 def clean_before_start(context: Context, site: Site, machine_id: MachineId) -> None:
-    """A disk that a killed process left open would keep the machine from starting."""
-    base = choose_base(context.points(machine_id), site.settings.name, site.standing(machine_id))
-    for reason in clean_leftovers(site, machine_id, base.trackers.values()):
+    """A disk that a killed process left open would keep the machine from starting.
+
+    Trackers that its standing names stay, also where their point is not to be found: the repository may be away.
+    """
+    held = site.standing(machine_id)
+    base = choose_base(context.points(machine_id), site.settings.name, held)
+    kept = {*base.trackers.values(), *(held.trackers.values() if held else ())}
+    for reason in clean_leftovers(site, machine_id, kept):
         context.on_reason(reason)
 
 

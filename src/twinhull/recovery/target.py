@@ -18,6 +18,11 @@ from twinhull.replication.sync import boot_mode_of, claimed, moved_bytes, number
 def bring_target(context: Context, facts: Facts) -> Facts:
     """Bring the replica to the point that the machine goes on from, unless it is there already."""
     request = FailoverRequest.of(facts)
+    if request.is_without_repository:
+        site = context.site(request.target)
+        _require_at_point(site, request, facts)
+        require_startable(str(facts["machine_name"]), request.target, site.obstacles(request.machine_id))
+        return {}
     point = context.repository.point(PointId(str(facts["point_id"])))
     if not request.is_verifying and _is_ready(context.site(request.target), request.machine_id, point.id):
         return {}

@@ -60,6 +60,10 @@ class FailoverRequest(Request):
     ``to_point_id``.
     ``grace_seconds`` is how long a guest gets to shut down by itself, ``start_timeout_seconds`` how long the site gets
     to report the machine running.
+
+    ``is_without_repository``: unplanned, and the repository is not asked, because it cannot be. The replica goes on
+    from the point ``to_point_id`` that it is at, captured at ``captured_at`` (ISO 8601; empty where that is not known);
+    the machine has had ``known_epoch``, as far as the catalog knows.
     """
 
     source: SiteName
@@ -71,6 +75,9 @@ class FailoverRequest(Request):
     grace_seconds: float = 120.0
     start_timeout_seconds: float = 120.0
     is_verifying: bool = False
+    is_without_repository: bool = False
+    captured_at: str = ""
+    known_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ _DOCUMENTS = (
     ObjectKind.ROTATION,
 )
 
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is not as it must be, and the points whose content it takes away (none: nothing is lost)."""
