@@ -198,7 +198,9 @@ def test_a_dry_run_of_a_repair_says_what_is_missing_and_who_would_be_asked(plann
     assert "The pack is missing." in nobody.json["problems"][0]
     assert _files(points) == before
     planned.ok("repository", "repair", "--site", "there")
+    before = _files(points)
     assert "0 points are damaged." in planned.ok("repository", "repair", "--dry-run").out
+    assert _files(points) == before, "what was read is not even noted"
 
 
 def test_keys_are_rotated_and_everything_goes_on(planned: Shell, tmp_path: Path) -> None:

@@ -377,6 +377,11 @@ def _flip_last(store: MemoryStore, name: str) -> None:
 
 class _CountingStore(MemoryStore):
     listings = 0
+    misses = 0
+
+    def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        self.misses += name not in self.objects
+        return super().read_range(name, offset_bytes, length_bytes)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         self.listings += prefix.startswith("point-")
@@ -391,6 +396,18 @@ def test_a_copy_is_asked_once_for_the_points_of_a_machine(store: MemoryStore, fi
     counting.listings = 0
     assert repair(opened(store), [RepositoryHealer(second)]).lost == ()
     assert counting.listings == 2, "there are two machines"
+
+
+def test_nothing_is_asked_of_a_pack_of_data_that_is_gone() -> None:
+    counting = _CountingStore()
+    first = filled(counting)
+    data = {pack.name for table in first.index.tables for pack in table.packs if pack.kind is ChunkKind.DATA}
+    for name in data:
+        counting.delete(name)
+    found = diagnose(opened(counting))
+    assert [each.chunk_count for each in found.missing] == [91, 93, 20]
+    assert len(repair(opened(counting)).lost) == 3
+    assert counting.misses == 0
 
 
 def test_a_diagnosis_says_what_is_missing_and_who_may_have_it_and_writes_nothing(

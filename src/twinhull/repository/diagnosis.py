@@ -11,7 +11,7 @@ from twinhull.repository.errors import RepositoryDamaged
 from twinhull.repository.healing import Healer
 from twinhull.repository.ids import ChunkId, PackId
 from twinhull.repository.points import DiskRoot
-from twinhull.repository.repair import damaged_packs, good_copy
+from twinhull.repository.repair import damaged_packs, gone_packs, good_copy
 from twinhull.repository.repository import Repository
 from twinhull.repository.telling import Teller
 from twinhull.repository.tree import FAN_OUT_BITS, Shape
@@ -54,7 +54,8 @@ def diagnose(
         return Diagnosis(found, ())
     repository.index.refresh()
     repository.index.recover()
-    search = _Search(repository, damaged_packs(found))
+    bad = damaged_packs(found)
+    search = _Search(repository, bad, gone_packs(repository, bad))
     missing: list[MissingPieces] = []
     for point in repository.all_points():
         if point.id not in found.lost_points:
@@ -78,6 +79,7 @@ class _Search:
 
     repository: Repository
     bad: Collection[PackId]
+    gone: Collection[PackId]
     counts: dict[ChunkId, tuple[int, int]] = field(default_factory=dict)
     lost: dict[ChunkId, bool] = field(default_factory=dict)
 
@@ -113,5 +115,5 @@ class _Search:
         if any(place.pack.pack_id not in self.bad for place in self.repository.index.find_all(chunk_id)):
             return False
         if chunk_id not in self.lost:
-            self.lost[chunk_id] = good_copy(self.repository, chunk_id) is None
+            self.lost[chunk_id] = good_copy(self.repository, chunk_id, self.gone) is None
         return self.lost[chunk_id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -78,11 +79,19 @@ def damaged_packs(report: VerifyReport) -> set[PackId]:
     return {pack_id for finding in report.findings if (pack_id := pack_id_in(finding.object_name))}
 
 
-def good_copy(repository: Repository, chunk_id: ChunkId) -> bytes | None:
+def gone_packs(repository: Repository, bad: Collection[PackId]) -> set[PackId]:
+    """The damaged data packs that are not there at all: nothing is asked of them. Nodes may be kept nearby."""
+    there = {pack_id_in(info.name) for info in repository.store.list("pack-")}
+    packs = {pack for table in repository.index.tables for pack in table.packs if pack.kind is ChunkKind.DATA}
+    return {pack.pack_id for pack in packs if pack.pack_id in bad and pack.pack_id not in there}
+
+
+def good_copy(repository: Repository, chunk_id: ChunkId, gone: Container[PackId]) -> bytes | None:
     """What a chunk holds, from the first place where it can still be read; None where it is lost."""
     for place in list(repository.index.find_all(chunk_id)):
         try:
-            return bytes(repository.chunks.fetch(place))
+            if place.pack.pack_id not in gone:
+                return bytes(repository.chunks.fetch(place))
         except (RepositoryDamaged, ObjectMissing):
             continue
     return None
@@ -246,27 +255,28 @@ def _keep_the_rest(
     packs = {pack for table in index.tables for pack in table.packs if pack.pack_id in bad}
     teller = Teller(on_progress, "mend", "damaged packs", sum(pack.size_bytes for pack in packs))
     order = sorted(pack.pack_id for pack in packs)
+    gone = gone_packs(repository, bad)
     for start in range(0, len(order), PACKS_AT_ONCE):
         places = sorted(_places(repository, order[start : start + PACKS_AT_ONCE]), key=order_in_packs)
         for pack, in_pack in groupby(places, key=lambda place: place.pack):
             for _, shared in groupby(in_pack, key=payload_of):
                 teller.tell()
                 wanted = [place for place in shared if not index.find_outside(place.entry.chunk_id, avoided)]
-                writer.keep(pack.kind, _good_copies(repository, wanted))
+                writer.keep(pack.kind, _good_copies(repository, wanted, gone))
             teller.add(pack.size_bytes)
     writer.flush()
 
 
-def _good_copies(repository: Repository, places: Sequence[Place]) -> dict[ChunkId, bytes | memoryview]:
+def _good_copies(
+    repository: Repository, places: Sequence[Place], gone: Container[PackId]
+) -> dict[ChunkId, bytes | memoryview]:
     """What chunks of one payload hold: read as one where all of them are good there, each from anywhere if not."""
     chunk_ids = [place.entry.chunk_id for place in places]
-    if not places:
-        return {}
-    try:
-        return dict(zip(chunk_ids, repository.chunks.fetch_together(places), strict=True))
-    except (RepositoryDamaged, ObjectMissing):
-        found = ((chunk_id, good_copy(repository, chunk_id)) for chunk_id in chunk_ids)
-        return {chunk_id: content for chunk_id, content in found if content is not None}
+    with suppress(RepositoryDamaged, ObjectMissing):
+        if places and places[0].pack.pack_id not in gone:
+            return dict(zip(chunk_ids, repository.chunks.fetch_together(places), strict=True))
+    found = ((chunk_id, good_copy(repository, chunk_id, gone)) for chunk_id in chunk_ids)
+    return {chunk_id: content for chunk_id, content in found if content is not None}
 
 
 def _superfluous(repository: Repository, bad: Collection[PackId], avoided: Container[object]) -> set[PackId]:
