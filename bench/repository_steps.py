@@ -31,8 +31,9 @@ def _publish(writer: Writer, root: DiskRoot) -> None:
 
 def capture(directory: str, disk: str, level: int = 1) -> None:
     """A full capture of a file into a new repository."""
-    repository = Repository.create(open_store(directory), PASSPHRASE, cost=KdfCost(1, 1, 8))
-    with repository.writer(level) as writer, Path(disk).open("rb") as source:
+    Repository.create(open_store(directory), PASSPHRASE, cost=KdfCost(1, 1, 8)).close()
+    repository = Repository.open(open_store(directory), PASSPHRASE, level=level)
+    with repository.writer() as writer, Path(disk).open("rb") as source:
         target = writer.disk(os.fstat(source.fileno()).st_size)
         offset = 0
         while piece := source.read(PIECE_BYTES):

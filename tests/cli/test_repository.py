@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -228,3 +229,21 @@ def test_a_store_is_tried_out(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "blocked").write_text("no directory")
     broken = shell("store", "check", str(tmp_path / "blocked"))
     assert broken.code == 36
+
+
+def test_chunk_size_and_level_are_chosen_where_a_repository_is_made(planned: Shell, tmp_path: Path) -> None:
+    made = str(tmp_path / "small")
+    refused = planned("repository", "create", made, "--chunk-kib", "100")
+    assert refused.code == 2
+    assert "power of two" in refused.err
+    planned.ok("repository", "create", made, "--chunk-kib", "64", "--level", "19")
+    shown = planned.ok("repository", "show", "--json").json
+    assert (shown["chunk_size_bytes"], shown["compression_level"]) == (64 * 1024, 19)
+    dice = random.Random(1)
+    words = [bytes(dice.choices(b"abcdefghijkl", k=dice.randint(3, 9))) for _ in range(3000)]
+    planned.web.write("vda", 0, b" ".join(dice.choices(words, k=100_000)))
+    hard = planned.ok("sync", "web1", "--json").json["runs"][0]["result"]["stored_bytes"]
+    planned.ok("repository", "create", str(tmp_path / "fast"), "--chunk-kib", "64")
+    assert planned.ok("repository", "show", "--json").json["compression_level"] == 1
+    fast = planned.ok("sync", "web1", "--json").json["runs"][0]["result"]["stored_bytes"]
+    assert hard < fast

@@ -16,7 +16,7 @@ from twinhull.cli.options import DryRunFlag, JsonFlag, commands, examples
 from twinhull.cli.outcomes import Manner, carry_out
 from twinhull.cli.screen import is_terminal
 from twinhull.model.errors import PassphraseMissing, UsageError
-from twinhull.model.units import format_bytes
+from twinhull.model.units import KIB, format_bytes
 
 if TYPE_CHECKING:
     from twinhull.manager.manager import Manager
@@ -34,9 +34,15 @@ ForgetFlag = Annotated[
 ]
 
 
+LevelOption = Annotated[
+    int, typer.Option("--level", metavar="N", min=1, max=19, help="How hard to compress what is written (zstd).")
+]
+
+
 @app.command(
     epilog=examples(
         "twinhull repository create /srv/points --generate",
+        "twinhull repository create s3://vault/points --level 3 --chunk-kib 256",
         "twinhull --passphrase-file /root/phrase repository create /srv/points",
         "TWINHULL_PASSPHRASE=… twinhull repository create /points --forget-passphrase",
     )
@@ -47,6 +53,10 @@ def create(
     url: UrlArgument,
     is_generating: Annotated[bool, typer.Option("--generate", help="Make a passphrase up, and show it once.")] = False,
     is_forgetting: ForgetFlag = False,
+    level: LevelOption = 1,
+    chunk_kib: Annotated[
+        int, typer.Option(metavar="KIB", help="Size of a chunk, a power of two from 4 to 16384; it holds for ever.")
+    ] = 128,
     is_json: JsonFlag = False,
 ) -> None:
     """Make a repository, and work with it from now on. Without its passphrase nobody reads it, ever."""
@@ -54,7 +64,9 @@ def create(
     with door.manager() as manager:
         made = _generated(manager) if is_generating else None
         passphrase = made or _passphrase(door, manager, is_new=True)
-        repository = manager.vault.create(url, passphrase, is_keeping=not is_forgetting)
+        repository = manager.vault.create(
+            url, passphrase, is_keeping=not is_forgetting, chunk_size_bytes=chunk_kib * KIB, level=level
+        )
         repository_id = repository.id
         repository.close()
     keep = "Keep a copy away from this machine: without it no point can ever be read."
@@ -67,13 +79,18 @@ def create(
 
 @app.command(epilog=examples("twinhull repository use /srv/points"))
 def use(
-    context: typer.Context, *, url: UrlArgument, is_forgetting: ForgetFlag = False, is_json: JsonFlag = False
+    context: typer.Context,
+    *,
+    url: UrlArgument,
+    is_forgetting: ForgetFlag = False,
+    level: LevelOption = 1,
+    is_json: JsonFlag = False,
 ) -> None:
     """Work with a repository that exists."""
     door = door_of(context)
     with door.manager() as manager:
         passphrase = _passphrase(door, manager, is_new=False)
-        repository = manager.vault.use(url, passphrase, is_keeping=not is_forgetting)
+        repository = manager.vault.use(url, passphrase, is_keeping=not is_forgetting, level=level)
         repository_id = repository.id
         repository.close()
     door.screen.answer({"url": url, "id": repository_id}, f"Working with the repository {repository_id} in {url}.")
@@ -90,6 +107,7 @@ def show(context: typer.Context, *, is_json: JsonFlag = False) -> None:
             "url": manager.vault.address(),
             "id": repository.id,
             "chunk_size_bytes": repository.chunk_size_bytes,
+            "compression_level": repository.level,
             "point_count": len(points),
             "machine_count": len({point.machine_id for point in points}),
             "removed_point_count": len(repository.removed_points()),
@@ -102,6 +120,7 @@ def show(context: typer.Context, *, is_json: JsonFlag = False) -> None:
             ("address", str(shape["url"])),
             ("id", str(shape["id"])),
             ("chunk size", format_bytes(repository.chunk_size_bytes)),
+            ("compression", f"zstd, level {repository.level}"),
             ("points", f"{shape['point_count']} of {shape['machine_count']} machines"),
             ("removed", f"{shape['removed_point_count']} points that can still be taken back"),
         ]

@@ -15,12 +15,21 @@ from twinhull.manager.catalog import Catalog
 from twinhull.manager.state import StateDirectory, read_secret, write_private
 from twinhull.model.errors import NotFound, PassphraseMissing
 from twinhull.model.ports import Ports, Randomness
-from twinhull.repository import CachedStore, DirectoryStore, KdfCost, MemoryStore, Repository
+from twinhull.repository import (
+    DEFAULT_CHUNK_SIZE_BYTES,
+    DEFAULT_LEVEL,
+    CachedStore,
+    DirectoryStore,
+    KdfCost,
+    MemoryStore,
+    Repository,
+)
 from twinhull.repository.store.contract import CONFIG_NAME
 from twinhull.repository.store.locate import open_store
 
 PASSPHRASE_VARIABLE = "TWINHULL_PASSPHRASE"  # noqa: S105 - the name of a variable
 _SETTING = "repository"
+_LEVEL_SETTING = "compression_level"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +83,37 @@ class Vault:
         """The repository; raises RepositoryMissing, WrongPassphrase, RepositoryVersionTooNew, StoreError."""
         store = open_store(self.address())
         near = None if isinstance(store, DirectoryStore) else CachedStore(store, self.state.cache)
-        return Repository.open(store, self.passphrase(), ports=self.ports, near=near, find_passphrase=self.passphrase)
+        return Repository.open(
+            store,
+            self.passphrase(),
+            ports=self.ports,
+            near=near,
+            find_passphrase=self.passphrase,
+            level=int(self.catalog.setting(_LEVEL_SETTING) or DEFAULT_LEVEL),
+        )
 
-    def create(self, url: str, passphrase: str, *, is_keeping: bool) -> Repository:
-        """Make a repository and remember it; ``is_keeping`` keeps the passphrase, so that ``serve`` needs nobody."""
-        repository = Repository.create(open_store(url), passphrase, ports=self.ports)
-        self._remember(url, passphrase if is_keeping else None)
+    def create(
+        self,
+        url: str,
+        passphrase: str,
+        *,
+        is_keeping: bool,
+        chunk_size_bytes: int = DEFAULT_CHUNK_SIZE_BYTES,
+        level: int = DEFAULT_LEVEL,
+    ) -> Repository:
+        """Make a repository and remember it; ``is_keeping`` keeps the passphrase, so that ``serve`` needs nobody.
+
+        ``level`` is zstd's, for all that is written by this manager.
+        """
+        store = open_store(url)
+        repository = Repository.create(store, passphrase, chunk_size_bytes=chunk_size_bytes, ports=self.ports)
+        self._remember(url, passphrase if is_keeping else None, level)
         return repository
 
-    def use(self, url: str, passphrase: str, *, is_keeping: bool) -> Repository:
-        """Open a repository that exists, and remember it."""
+    def use(self, url: str, passphrase: str, *, is_keeping: bool, level: int = DEFAULT_LEVEL) -> Repository:
+        """Open a repository that exists, and remember it; as ``create``."""
         repository = Repository.open(open_store(url), passphrase, ports=self.ports)
-        self._remember(url, passphrase if is_keeping else None)
+        self._remember(url, passphrase if is_keeping else None, level)
         return repository
 
     def change_passphrase(self, repository: Repository, new_file: Path) -> None:
@@ -104,10 +132,11 @@ class Vault:
         if self.state.passphrase.exists():
             write_private(self.state.passphrase, passphrase.encode() + b"\n")
 
-    def _remember(self, url: str, passphrase: str | None) -> None:
+    def _remember(self, url: str, passphrase: str | None, level: int) -> None:
         if passphrase:
             write_private(self.state.passphrase, passphrase.encode() + b"\n")
         # A path is kept whole: the next command may be called from another directory.
+        self.catalog.set(_LEVEL_SETTING, str(level))
         self.catalog.set(_SETTING, url if "://" in url else str(Path(url).absolute()))
 
 

@@ -65,7 +65,7 @@ from twinhull.repository.points import DiskRoot, Point, PointDisk, PointDocument
 from twinhull.repository.readahead import ReadAheadDisk
 from twinhull.repository.reader import Reader
 from twinhull.repository.repair import RepairReport, repair
-from twinhull.repository.repository import Repository
+from twinhull.repository.repository import DEFAULT_LEVEL, Repository
 from twinhull.repository.retention import RetentionRules, Verdict
 from twinhull.repository.retention import decide as decide_retention
 from twinhull.repository.stats import WriterStats
@@ -81,6 +81,7 @@ from twinhull.repository.writer import DiskWriter, Writer
 
 __all__ = [
     "DEFAULT_CHUNK_SIZE_BYTES",
+    "DEFAULT_LEVEL",
     "AppendOnlyStore",
     "CachedStore",
     "ChunkId",

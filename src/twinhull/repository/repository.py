@@ -46,15 +46,17 @@ class Repository:
         near: CachedStore | None = None,
         *,
         find_passphrase: FindPassphrase = not_kept,
+        level: int = DEFAULT_LEVEL,
     ) -> None:
         """``near`` is the same store through a cache: the index and the chunks are read through it, by exports, too.
 
-        ``find_passphrase`` opens what rotations add meanwhile.
+        ``find_passphrase`` opens what rotations add meanwhile. ``level`` is zstd's, for whatever is written.
         """
         self.store = store
         self.near = near
         self.config = config
         self.keys = keys
+        self.level = level
         self._ports = ports
         self._renewal = Renewal(self._key_objects(), keys, find_passphrase)
         keys.find_more = self._renewal.look
@@ -88,16 +90,18 @@ class Repository:
         ports: Ports | None = None,
         near: CachedStore | None = None,
         find_passphrase: FindPassphrase | None = None,
+        level: int = DEFAULT_LEVEL,
     ) -> Repository:
         """Open the repository in a store; ``near`` is the same store through a cache.
 
         ``find_passphrase`` is asked for the passphrase of then if the keys are rotated while it is open; without it, it
-        is taken to be the same.
+        is taken to be the same. ``level`` is zstd's, for whatever is written.
         Raises RepositoryMissing, RepositoryVersionTooNew, WrongPassphrase, RepositoryDamaged, StoreError.
         """
         world = ports or system_ports()
         config, keys = open_config(store, passphrase, world.randomness)
-        return cls(store, config, keys, world, near, find_passphrase=find_passphrase or (lambda: passphrase))
+        find = find_passphrase or (lambda: passphrase)
+        return cls(store, config, keys, world, near, find_passphrase=find, level=level)
 
     def __enter__(self) -> Self:
         return self
@@ -146,19 +150,19 @@ class Repository:
     def _key_objects(self, cost: KdfCost | None = None) -> KeyObjects:
         return KeyObjects(self.store, self.id, self._ports.randomness, cost or KdfCost())
 
-    def writer(self, level: int = DEFAULT_LEVEL) -> Writer:
+    def writer(self) -> Writer:
         """Begin a new point; see ``Writer``."""
-        return self._writer(level, ())
+        return self._writer(())
 
     def repairer(self, damaged: Collection[PackId]) -> Writer:
         """A writer that counts nothing in the damaged packs as stored."""
-        return self._writer(DEFAULT_LEVEL, damaged)
+        return self._writer(damaged)
 
     def avoided(self, damaged: Collection[PackId]) -> Container[object]:
         """The packs that nothing may be built on: damaged ones, and those that a collection may be about to delete."""
         return AnyOf(condemned_packs(self.store, self.keys), damaged)
 
-    def _writer(self, level: int, damaged: Collection[PackId]) -> Writer:
+    def _writer(self, damaged: Collection[PackId]) -> Writer:
         self._renewal.require_current()
         started = self._ports.clock.monotonic()  # before anything is read that the writer will build on
         context = WriterContext(
@@ -168,7 +172,7 @@ class Repository:
             chunks=self.chunks,
             chunk_size_bytes=self.chunk_size_bytes,
             ports=self._ports,
-            level=level,
+            level=self.level,
             avoided_packs=self.avoided(damaged),
             started=started,
             publish=self._catalog.publish,
@@ -317,7 +321,7 @@ class Repository:
             catalog=self._catalog,
             ports=self._ports,
             chunk_size_bytes=self.chunk_size_bytes,
-            level=DEFAULT_LEVEL,
+            level=self.level,
             check=check,
         )
         return collector.collect(grace_seconds=grace_seconds, is_alone=is_alone, is_dry_run=is_dry_run)
