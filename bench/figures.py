@@ -24,7 +24,7 @@ class Figure:
     def __str__(self) -> str:
         verdict = "holds" if self.holds else "falls short"
         bar = "no bar" if self.bar is None else f"at most {_number(self.bar)} {self.unit}"
-        return f"{self.name:<52} {_number(self.value):>14} {self.unit:<8} {bar:<24} {verdict}"
+        return f"{self.name:<56} {_number(self.value):>14} {self.unit:<8} {bar:<24} {verdict}"
 
 
 def _number(value: float) -> str:

@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from twinhull.model.extents import pieces
+from twinhull.model.extents import Extent, aligned, pieces
 from twinhull.model.machine import Consistency, DiskKey, MachineId, SiteName
 from twinhull.repository import DiskRoot, KdfCost, PointDisk, PointDocument, Repository, Writer, open_store
 
@@ -35,11 +36,25 @@ def capture(directory: str, disk: str, level: int = 1) -> None:
     repository = Repository.open(open_store(directory), PASSPHRASE, level=level)
     with repository.writer() as writer, Path(disk).open("rb") as source:
         target = writer.disk(os.fstat(source.fileno()).st_size)
-        offset = 0
-        while piece := source.read(PIECE_BYTES):
-            target.write(offset, piece)
-            offset += len(piece)
+        for place in pieces(_data(source.fileno(), repository.chunk_size_bytes, target.size_bytes), PIECE_BYTES):
+            target.write(place.offset_bytes, os.pread(source.fileno(), place.length_bytes, place.offset_bytes))
         _publish(writer, target.finish())
+
+
+def _data(source: int, chunk_bytes: int, size_bytes: int) -> Iterator[Extent]:
+    """Where the file has data, in whole chunks: holes are not read, nor are they of a machine's disk."""
+
+    def found() -> Iterator[Extent]:
+        offset = 0
+        while offset < size_bytes:
+            try:
+                start = os.lseek(source, offset, os.SEEK_DATA)
+            except OSError:  # nothing but a hole is left
+                return
+            offset = os.lseek(source, start, os.SEEK_HOLE)
+            yield Extent(start, offset - start)
+
+    return aligned(found(), chunk_bytes, size_bytes)
 
 
 def compare(directory: str, disk: str) -> None:
