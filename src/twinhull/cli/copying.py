@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinhull.cli import completing
-from twinhull.cli.door import door_of
+from twinhull.cli.door import Door, door_of
 from twinhull.cli.options import DryRunFlag, JsonFlag, examples
 from twinhull.cli.phases import watching_phases
 from twinhull.model.errors import AlreadyExists
@@ -70,7 +70,7 @@ def copy(
         verdicts: list[CopyVerdict] = []
         on_stop = "Nothing was written." if is_dry_run else _STOPPED
         with (
-            _opened(url, passphrase, is_creating=is_creating, is_dry_run=is_dry_run) as target,
+            _opened(door, url, passphrase, is_creating=is_creating, is_dry_run=is_dry_run) as target,
             watching_phases(door.screen, on_stop) as on_progress,
         ):
             for machine_id in machine_ids or (None,):
@@ -85,22 +85,23 @@ def copy(
     _tell(door.screen, verdicts, url, is_dry_run=is_dry_run)
 
 
-def _opened(url: str, passphrase: str, *, is_creating: bool, is_dry_run: bool) -> Repository:
+def _opened(door: Door, url: str, passphrase: str, *, is_creating: bool, is_dry_run: bool) -> Repository:
     from twinhull.repository import ReadOnlyStore, Repository, open_store  # noqa: PLC0415 - loaded when called
 
     store = open_store(url)
     if is_dry_run:
-        return _imagined(url, passphrase) if is_creating else Repository.open(ReadOnlyStore(store), passphrase)
+        return _imagined(door, url) if is_creating else Repository.open(ReadOnlyStore(store), passphrase)
     return Repository.create(store, passphrase) if is_creating else Repository.open(store, passphrase)
 
 
-def _imagined(url: str, passphrase: str) -> Repository:
+def _imagined(door: Door, url: str) -> Repository:
     """What --create would make; raises AlreadyExists where it would."""
-    from twinhull.repository import KdfCost, MemoryStore, Repository, is_repository, open_store  # noqa: PLC0415 - as above
+    from twinhull.manager.vault import nothing_stored  # noqa: PLC0415 - loaded when called
+    from twinhull.repository import is_repository, open_store  # noqa: PLC0415 - as above
 
     if is_repository(open_store(url)):
         raise AlreadyExists(f"There is a repository in {url} already.", hint="Leave --create out to copy to it.")
-    return Repository.create(MemoryStore(), passphrase, cost=KdfCost(iterations=1, lanes=1, memory_kib=8))
+    return nothing_stored(door.ports)
 
 
 def _tell(screen: Screen, verdicts: Sequence[CopyVerdict], url: str, *, is_dry_run: bool) -> None:

@@ -5,7 +5,7 @@ Only what the target lacks is written: each point is built on the one before it,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from twinhull.model.errors import NotFound
@@ -121,11 +121,11 @@ def is_same_capture(one: Point, other: Point) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A disk of a point that is sent: over which disk of the target it is written, and where it differs from that."""
+    """A disk of a point that is sent: since which disk here it differs, and over which one there it is written."""
 
     disk: PointDisk
+    since: DiskRoot | None
     base: DiskRoot | None
-    changes: Sequence[Extent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +142,11 @@ class _Way:
         teller = Teller(self.on_progress, "copy", point.id)
         teller.tell()
         try:
-            parts = [self._part(disk, base) for disk in point.document.disks]
+            parts = [_part(disk, base) for disk in point.document.disks]
+            # Walked once more when it is written: a list of a large disk's changes has no bound.
+            teller.total_bytes = sum(total_bytes(self._changes(part)) for part in parts)
         except ChunkLost as error:
             return None, _damaged(point.id, error)
-        teller.total_bytes = sum(total_bytes(part.changes) for part in parts)
         if self.is_dry_run:
             return point, _foretold(point, teller.total_bytes, is_first=base is None)
         return self._written(point, parts, teller)
@@ -166,11 +167,9 @@ class _Way:
             return replace(verdict, reason=f"{verdict.reason} It could not be held: {error.message}")
         return replace(verdict, reason=f"{verdict.reason} It is held there now, as it is here: {reason}")
 
-    def _part(self, disk: PointDisk, base: tuple[Point, Point] | None) -> _Part:
-        ours, theirs = (base[0].disk(disk.key), base[1].disk(disk.key)) if base else (None, None)
-        changes = self.source.diff(ours.root if ours and theirs else None, disk.root)
-        wide = list(aligned(changes, self.target.chunk_size_bytes, disk.root.size_bytes))
-        return _Part(disk, theirs.root if ours and theirs else None, wide)
+    def _changes(self, part: _Part) -> Iterator[Extent]:
+        changes = self.source.diff(part.since, part.disk.root)
+        return aligned(changes, self.target.chunk_size_bytes, part.disk.root.size_bytes)
 
     def _written(self, point: Point, parts: Sequence[_Part], teller: Teller) -> tuple[Point | None, CopyVerdict]:
         with self.target.writer() as writer:
@@ -187,10 +186,15 @@ class _Way:
     def _write(self, part: _Part, writer: Writer, teller: Teller) -> DiskRoot:
         root, reader = part.disk.root, self.source.reader()
         disk = writer.disk(root.size_bytes, part.base)
-        for piece in pieces(part.changes, PIECE_BYTES):
+        for piece in pieces(self._changes(part), PIECE_BYTES):
             disk.write(piece.offset_bytes, reader.read(root, piece.offset_bytes, piece.length_bytes))
             teller.add(piece.length_bytes)
         return disk.finish()
+
+
+def _part(disk: PointDisk, base: tuple[Point, Point] | None) -> _Part:
+    ours, theirs = (base[0].disk(disk.key), base[1].disk(disk.key)) if base else (None, None)
+    return _Part(disk, ours.root, theirs.root) if ours and theirs else _Part(disk, None, None)
 
 
 def _foretold(point: Point, differing_bytes: int, *, is_first: bool) -> CopyVerdict:
