@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from tests.cli.conftest import WEB, Shell
+from twinhull.manager import manager
 from twinhull.model.machine import DiskKey, PowerState
 from twinhull.platforms.simulated import Killed, SimulatedSite
+from twinhull.repository import Repository
 
 MOVE = ("failover", "web1", "--unplanned")
 
@@ -53,6 +56,20 @@ def test_the_replica_takes_over_while_both_the_source_and_the_repository_are_gon
     assert (moved["epoch"], moved["lost_bytes"]) == (3, 0)
     assert planned.web.disks[DiskKey("vda")].read(5_000_000, 18) == b"written over there"
     assert planned.web.disks[DiskKey("vda")].read(3_000_000, 14) == bytes(14), "what was lost does not come back"
+
+
+def test_a_store_that_hangs_holds_up_no_status(planned: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned.ok("sync", "web1")
+    is_over = Event()
+    monkeypatch.setattr(manager, "_REPOSITORY_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(Repository, "points", lambda *_: is_over.wait(60))
+    try:
+        status = planned.ok("status")
+    finally:
+        is_over.set()
+    assert "repository: its store has not answered for 0 s." in status.out
+    assert "--without-repository" in status.out
+    assert "web1     shop  protected" in status.out
 
 
 def test_what_only_a_repository_could_do_is_refused_without_it(planned: Shell, away: Path) -> None:

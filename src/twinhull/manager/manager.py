@@ -24,10 +24,11 @@ from twinhull.manager.state import StateDirectory
 from twinhull.manager.status import MachineReport, reports
 from twinhull.manager.vault import Vault
 from twinhull.manager.verifying import Verified, latest_verified
-from twinhull.model.errors import AlreadyExists, NotFound, SiteError
+from twinhull.model.errors import AlreadyExists, NotFound, SiteError, SiteUnreachable
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.model.ports import Ports
 from twinhull.platforms.contract import SiteSettings
+from twinhull.replication.patience import in_time
 from twinhull.repository import Point, Repository, RepositoryError
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from twinhull.manager.orders import Desk
     from twinhull.manager.previews import Previewer
     from twinhull.manager.pruning import Pruner
+
+
+_REPOSITORY_PATIENCE_SECONDS = 20.0
+"""How long a status waits for a repository whose store hangs, before it shows what was last seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +254,9 @@ class Manager:
         latest = self.catalog.latest_points()
         try:
             if self.vault.is_known():
-                latest |= self.latest_points(damages)
+                latest |= in_time("its store", lambda: self.latest_points(damages), _REPOSITORY_PATIENCE_SECONDS)
                 verified = latest_verified(self.catalog, self.repository.id)
-        except RepositoryError as error:
+        except (RepositoryError, SiteUnreachable) as error:
             trouble = error.message
         found = reports(self.catalog, overview, names, latest, self.ports.clock.now())
         return Status(overview, found, damages, verified, trouble)
