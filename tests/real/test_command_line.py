@@ -194,3 +194,29 @@ def test_a_uefi_machine_starts_on_the_other_side_and_at_home_again(
         client = wait_up(host, guest)
         assert client.shell("test -d /sys/firmware/efi && echo uefi") == "uefi"
         assert client.sum("one") == written
+
+
+def test_a_replica_takes_over_while_the_repository_is_away_and_the_way_home_sends_only_what_differs(
+    terminal: Terminal, guest: Guest, qemu_host: QemuHost, other_host: QemuHost, tmp_path: Path
+) -> None:
+    client = guest.boot()
+    client.be_quiet()
+    captured = client.write("captured", 1)
+    terminal("plan", "create", "typed", "--machine", "typed", "--from", "here", "--to", "there", "--rpo", "5m")
+    terminal("sync", "typed")
+    away = (tmp_path / "points").rename(tmp_path / "away")
+    assert terminal("status")["repository_trouble"]
+    kill_in(terminal, ("failover", "typed", "--unplanned", "--without-repository", "--yes"), "arm trackers")
+    moved = terminal("failover", "typed", "--unplanned", "--without-repository", "--yes")["runs"][0]["result"]
+    assert (moved["epoch"], moved["lost_bytes"]) == (2, None)
+    client = wait_up(other_host, guest)
+    client.be_quiet()
+    assert client.sum("captured") == captured
+    written = client.write("there", 1)
+
+    away.rename(tmp_path / "points")
+    home = terminal("failback", "typed", "--yes")["runs"][0]["result"]
+    assert (home["was_full_compare"], home["lost_bytes"]) == (False, 0)
+    assert home["source_read_bytes"] < 8 * MIB
+    client = wait_up(qemu_host, guest)
+    assert (client.sum("captured"), client.sum("there")) == (captured, written)
