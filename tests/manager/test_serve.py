@@ -167,6 +167,24 @@ def test_an_old_side_that_comes_back_running_is_stopped(tmp_path: Path, monkeypa
         assert manager.status().reports[0].runs_on != HERE
 
 
+def test_an_old_side_that_comes_back_running_is_stopped_while_the_repository_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch)
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: len(heard.words("done")) == 1)
+        setup.world.host("here").isolate()
+        (tmp_path / "points").rename(tmp_path / "away")
+        options = FailoverOptions(is_planned=False, is_without_repository=True)
+        carry_out(manager, manager.desk.failover(manager.names.machine("m0"), options))
+        old, new = (setup.world.host(name).machines[machine_id(0)] for name in (HERE, THERE))
+        setup.world.host("here").return_()
+        assert not old.power.is_off
+        setup.world.ports.clock.sleep(16)
+        heard.wait_for(lambda: old.power.is_off)
+        assert not new.power.is_off
+
+
 def test_a_second_serve_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setup = make_setup(tmp_path, monkeypatch)
     with serving(setup) as (manager, heard):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from twinhull.cluster.epochs import primary
+from twinhull.cluster.epochs import corrections, primary
 from twinhull.cluster.situation import Side, Situation
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.collecting import COLLECT, CollectRequest
@@ -211,14 +211,24 @@ class Desk:
         return Want("restore", machine, make, lambda run: run.kind == "restore" and same_request(run, make(run.run_id)))
 
     def reconcile(self, machine: Named) -> Want:
-        """Fence a side that came back with a stale epoch, and stop the machine where it must not run."""
+        """Fence a side that came back with a stale epoch, and stop the machine where it must not run.
+
+        What the standings alone say is put right while the repository is away, too.
+        """
 
         def make(run_id: RunId) -> Request:
-            plan, situation, _ = self.look(machine)
+            is_without = False
+            try:
+                plan, situation, _ = self.look(machine)
+            except (RepositoryMissing, StoreError):
+                plan, situation, _ = self.look(machine, is_without_repository=True)
+                is_without = bool(corrections(situation))
+                if not is_without:
+                    raise
             sites = tuple(side.site for side in situation.sides if side.is_reachable)
-            return ReconcileRequest(run_id, machine.machine_id, sites or (plan.source, plan.target))
+            return ReconcileRequest(run_id, machine.machine_id, sites or (plan.source, plan.target), is_without)
 
-        return Want("reconcile", machine, make)
+        return Want("reconcile", machine, make, is_without_repository=True)
 
     def plan_of(self, machine: Named) -> Plan:
         """The machine's plan; raises NotFound."""

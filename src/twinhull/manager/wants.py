@@ -34,7 +34,7 @@ class Want:
     """A run that somebody wants. ``make`` builds its request from the situation at the moment when it may begin.
 
     ``is_same`` says whether an unfinished run that was finished first has done what is wanted.
-    ``is_without_repository``: the repository is away, and nothing is asked of it.
+    ``is_without_repository``: it begins where the repository is away, too; its request says whether that is asked.
     """
 
     kind: str

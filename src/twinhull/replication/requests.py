@@ -126,9 +126,13 @@ class RestoreRequest(Request):
 
 @dataclass(frozen=True, slots=True)
 class ReconcileRequest(Request):
-    """Put right what the standings on ``sites`` say is wrong: fence a stale side, stop it where it runs."""
+    """Put right what the standings on ``sites`` say is wrong: fence a stale side, stop it where it runs.
+
+    ``is_without_repository``: the repository is away, and its points are not asked for a higher epoch.
+    """
 
     sites: tuple[SiteName, ...] = ()
+    is_without_repository: bool = False
 
     def __post_init__(self) -> None:
         """Facts hold lists: make it a tuple again."""
