@@ -301,6 +301,7 @@ def test_a_repair_says_how_far_it_is(store: MemoryStore, first: Repository, tmp_
     assert [" ".join(key) for key, _ in heard] == [
         "read packs",
         "check trees",
+        "trace lost chunks",
         "mend damaged packs",
         *(f"mend {point_id}" for point_id in report.repaired),
         "read packs again",
@@ -309,8 +310,8 @@ def test_a_repair_says_how_far_it_is(store: MemoryStore, first: Repository, tmp_
     for (phase, _), progress in heard:
         done = [each.done_bytes for each in progress]
         assert done == sorted(done)
-        assert phase == "check" or done[-1] == progress[-1].total_bytes
-    disks = {heard[number][1][-1].total_bytes for number in (3, 4, 5)}
+        assert phase in ("check", "trace") or done[-1] == progress[-1].total_bytes
+    disks = {heard[number][1][-1].total_bytes for number in (4, 5, 6)}
     assert disks == {3 * len(each) for each in (ONE, TWO, OTHER)}, "once for each healer"
 
 

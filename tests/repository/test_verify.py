@@ -178,6 +178,38 @@ def test_a_damaged_pack_is_read_by_every_sample_until_it_is_repaired(store: Memo
     assert repository.verify(read_data=True, sample=0.01).is_good
 
 
+def test_what_was_found_damaged_is_read_besides_the_sample() -> None:
+    reads = _ReadsNoted()
+    store, repository = reads.inner, made(reads)
+    for number in range(10):
+        capture(repository, noise(number, 8 * CHUNK))
+    assert repository.verify(read_data=True).is_good
+    old = sorted(_packs(store), key=lambda name: len(store.objects[name]))
+    for name in old[-3:]:
+        _flip(store, name, 2000)
+    assert not repository.verify(read_data=True).is_good
+    for number in range(10, 20):
+        capture(repository, noise(number, 8 * CHUNK))
+    del reads.packs_read[:]
+    for _ in range(10):
+        report = opened(reads).verify(read_data=True, sample=0.1)
+        assert {found.object_name for found in report.findings} == set(old[-3:]), "new packs come after them"
+    assert set(reads.packs_read) > _packs(store) - set(old), "and they take nothing of the sample"
+
+
+def test_the_search_for_the_points_that_miss_a_chunk_can_be_ended(store: MemoryStore, repository: Repository) -> None:
+    capture(repository, ONE)
+    for name in _packs(store):
+        _flip(store, name, 100)
+
+    def listen(progress: Progress) -> None:
+        if progress.phase == "trace":
+            raise _Enough
+
+    with pytest.raises(_Enough):
+        opened(store).verify(read_data=True, on_progress=listen)
+
+
 def test_the_walk_of_the_trees_is_told_and_can_be_ended(store: MemoryStore, repository: Repository) -> None:
     capture(repository, ONE)
     capture(repository, TWO, machine_id=DATABASE)

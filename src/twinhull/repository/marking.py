@@ -89,7 +89,7 @@ def mark_disks(
             _mark_node(chunks, marks, root.node, shape.top, on_missing, check=check)
 
 
-def chunk_ids_of(chunks: Chunks, root: DiskRoot, shape: Shape) -> Iterator[ChunkId]:
+def chunk_ids_of(chunks: Chunks, root: DiskRoot, shape: Shape, *, check: Check = never) -> Iterator[ChunkId]:
     """The ids of all nodes and chunks of a disk that can be reached, with repetitions."""
     if root.node is None:
         return
@@ -99,6 +99,7 @@ def chunk_ids_of(chunks: Chunks, root: DiskRoot, shape: Shape) -> Iterator[Chunk
         yield node
         if level < 0:
             continue
+        check()
         try:
             below += [(child, level - 1) for child in chunks.node(node, level) if child is not None]
         except RepositoryDamaged:

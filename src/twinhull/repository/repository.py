@@ -253,8 +253,9 @@ class Repository:
         """Look whether everything is there, and with ``read_data`` whether it is what was written.
 
         ``sample`` is the share of the stored bytes to read: packs that were never found good come first, then those
-        found so longest ago, so that samples add up to everything. What was read is noted, also where ``on_progress``
-        ends the work. Findings are in the report; only the store's own failures are raised.
+        found so longest ago, so that samples add up to everything. What is known to be damaged is read besides. What
+        was read is noted, also where ``on_progress`` ends the work. Findings are in the report; only the store's own
+        failures are raised.
         """
         self._renewal.require_known()
         # Nothing that is known already, in memory or nearby, says anything of what the store holds now.

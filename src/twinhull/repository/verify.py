@@ -2,14 +2,14 @@
 
 Without reading data: every document, index, the listing of the packs, and every tree. With it: every byte of every
 pack, or of a sample that prefers packs never found good, then those found so longest ago, so that samples add up to
-everything, and damage is met again until it is repaired.
+everything. What was found damaged is read each time, besides, until it is repaired.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -49,6 +49,8 @@ _DOCUMENTS = (
     ObjectKind.VERIFICATION,
     ObjectKind.ROTATION,
 )
+_DAMAGED = -1
+"""What is noted of a pack that was found damaged, in place of the verification that found it good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ class Verifier:
             pack_count=len(sizes),
             packs_read=len(chosen),
             bytes_read=sum(sizes[name] for name in chosen),
-            findings=tuple(self._told(bad, points)),
+            findings=tuple(self._told(bad, points, on_progress)),
             reasons=reasons,
         )
 
@@ -179,8 +181,8 @@ class Verifier:
     def _read_packs(
         self, names: Sequence[str], sizes: Mapping[str, int], bad: _Bad, on_progress: OnProgress
     ) -> tuple[str, ...]:
-        """Read them and note those that are good, also where it is ended before the last one; why that failed."""
-        good: list[str] = []
+        """Read them and note how they are, also where it is ended before the last one; why that failed."""
+        is_good: dict[str, bool] = {}
         done, total = 0, sum(sizes[name] for name in names)
         try:
             with closing(in_order(_each(names), self._read_pack, os.cpu_count() or 1)) as results:
@@ -189,11 +191,11 @@ class Verifier:
                         bad.add(name, problem)
                         if place:
                             self._blame(place, bad)
-                    good += [] if found else [name]
+                    is_good[name] = not found
                     done += sizes[name]
                     on_progress(Progress("read", "packs", done, total))
         finally:
-            reasons = self._note(good, sizes) if good else ()
+            reasons = self._note(is_good, sizes) if is_good else ()
         return reasons
 
     def _read_pack(self, name: str) -> list[tuple[Place | None, str]]:
@@ -248,7 +250,7 @@ class Verifier:
     def _check_trees(self, points: Sequence[Point], bad: _Bad, on_progress: OnProgress) -> None:
         """Progress is told in bytes of disks, whatever was stored of them."""
         marks = Marks(self.index)
-        done, total = 0, sum(disk.root.size_bytes for point in points for disk in point.document.disks)
+        done, total = 0, _size_bytes(points)
 
         def missing(chunk_id: ChunkId, problem: str) -> None:
             bad.chunks.setdefault(chunk_id, (f"chunk {chunk_id.hex()}", problem))
@@ -258,39 +260,46 @@ class Verifier:
 
         for point in points:
             mark_disks(self.chunks, marks, self._disks(point), missing, check=check)
-            done += sum(disk.root.size_bytes for disk in point.document.disks)
+            done += _size_bytes([point])
 
     def _disks(self, point: Point) -> list[tuple[DiskRoot, Shape]]:
         return [(disk.root, Shape(disk.root.size_bytes, self.chunk_size_bytes)) for disk in point.document.disks]
 
-    def _told(self, bad: _Bad, points: Collection[Point]) -> Iterator[Finding]:
+    def _told(self, bad: _Bad, points: Collection[Point], on_progress: OnProgress) -> Iterator[Finding]:
         """The findings, each lost chunk with the points that miss it; that walk is made only where there is damage."""
         for name, problem in dict.fromkeys(bad.findings):
             yield Finding(name, problem)
         victims: dict[ChunkId, set[PointId]] = {chunk_id: set() for chunk_id in bad.chunks}
+        done, total = 0, _size_bytes(points)
+
+        def check() -> None:
+            on_progress(Progress("trace", "lost chunks", done, total))
+
         for point in points if victims else ():
             for root, shape in self._disks(point):
-                for chunk_id in chunk_ids_of(self.chunks, root, shape):
+                for chunk_id in chunk_ids_of(self.chunks, root, shape, check=check):
                     if chunk_id in victims:
                         victims[chunk_id].add(point.id)
+            done += _size_bytes([point])
         for chunk_id, (name, problem) in bad.chunks.items():
             yield Finding(name, problem, tuple(sorted(victims[chunk_id])))
 
     def _chosen(self, sizes: dict[str, int], sample: float) -> list[str]:
-        """The packs to read: never good ones first, then those good longest ago, until the sample is full."""
+        """The packs to read: all damaged ones; then never good ones, and those good longest ago, to fill the sample."""
         read_in = self._notes()[1]
         order = sorted(sizes, key=lambda name: (read_in.get(name, 0), name))
         room = sum(sizes.values()) * sample
         chosen = []
         for name in order:
-            if room <= 0:
+            is_damaged = read_in.get(name) == _DAMAGED
+            if room <= 0 and not is_damaged:
                 break
             chosen.append(name)
-            room -= sizes[name]
+            room -= 0 if is_damaged else sizes[name]
         return chosen
 
     def _notes(self) -> tuple[int, dict[str, int]]:
-        """The number of the last verification that read data, and in which each pack was last good, if known."""
+        """The number of the last verification that read data, and in which each pack was last good, or _DAMAGED."""
         names = numbered(self.store, "verification-")
         last = int(names[-1].rpartition("-")[2]) if names else 0
         for name in reversed(names):
@@ -301,11 +310,12 @@ class Verifier:
                 continue
         return last, {}
 
-    def _note(self, good: Sequence[str], sizes: Mapping[str, int]) -> tuple[str, ...]:
-        """Note what was read and found good, so that the next sample reads something else."""
+    def _note(self, is_good: Mapping[str, bool], sizes: Mapping[str, int]) -> tuple[str, ...]:
+        """Note what was read, so that the next sample reads something else, and what is damaged once more."""
         last, read_in = self._notes()
         number = last + 1
-        read_in = {name: run for name, run in read_in.items() if name in sizes} | dict.fromkeys(good, number)
+        read_in = {name: run for name, run in read_in.items() if name in sizes}
+        read_in |= {name: number if is_fine else _DAMAGED for name, is_fine in is_good.items()}
         content = json.dumps({name.removeprefix("pack-"): run for name, run in read_in.items()}).encode()
         name = f"verification-{number:08d}"
         salt = self.randomness.token(SALT_BYTES)
@@ -320,3 +330,7 @@ class Verifier:
 
 def _each(names: Sequence[str]) -> Stream[str]:
     yield from names
+
+
+def _size_bytes(points: Iterable[Point]) -> int:
+    return sum(disk.root.size_bytes for point in points for disk in point.document.disks)
