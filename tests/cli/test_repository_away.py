@@ -41,7 +41,7 @@ def test_the_replica_takes_over_while_both_the_source_and_the_repository_are_gon
     assert "Go on from the replica as it is" in shown
     assert "What was written since is lost, at most" in shown
     run = planned.ok(*MOVE, "--without-repository", "--yes", "--json").json["runs"][0]["result"]
-    assert (run["epoch"], run["point_id"]) == (2, f"{WEB}/00000001")
+    assert (run["epoch"], run["point_id"]) == (101, f"{WEB}/00000001")
     assert run["rpo_seconds"] is not None
     there = planned.world.host("there").machines[WEB]
     assert there.power is PowerState.RUNNING
@@ -53,7 +53,7 @@ def test_the_replica_takes_over_while_both_the_source_and_the_repository_are_gon
     planned.ok("sync", "web1")
     assert planned.web.power is not PowerState.RUNNING
     moved = planned.ok("failback", "web1", "--yes", "--json").json["runs"][0]["result"]
-    assert (moved["epoch"], moved["lost_bytes"]) == (3, 0)
+    assert (moved["epoch"], moved["lost_bytes"]) == (102, 0)
     assert planned.web.disks[DiskKey("vda")].read(5_000_000, 18) == b"written over there"
     assert planned.web.disks[DiskKey("vda")].read(3_000_000, 14) == bytes(14), "what was lost does not come back"
 

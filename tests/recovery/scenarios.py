@@ -139,7 +139,6 @@ def failover_as_it_is(story: Story) -> Request:
         to_point_id=point.id,
         is_without_repository=True,
         captured_at=point.captured_at.isoformat(),
-        known_epoch=1,
     )
 
 

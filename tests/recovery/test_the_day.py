@@ -18,6 +18,7 @@ from twinhull.model.errors import (
 )
 from twinhull.model.machine import DiskKey, PointId, PowerState, Role
 from twinhull.model.perform import Journal
+from twinhull.platforms.simulated import SimulatedSite
 from twinhull.recovery.actions import ACTIONS
 from twinhull.recovery.failover import FAILBACK, FAILOVER
 from twinhull.recovery.plans import plan_failover, plan_restore, plan_rollback, plan_sync
@@ -141,6 +142,54 @@ def test_failing_over_twice_is_refused() -> None:
     story = failed_over()
     with pytest.raises(UsageError, match="primary already"):
         story.run(FAILOVER, planned(story))
+
+
+def as_it_is(story: Story) -> FailoverRequest:
+    point_id = story.world.host(B).standings[WEB].point_id
+    return unplanned(story, to_point_id=point_id, is_without_repository=True)
+
+
+def _refuse(*_: object) -> None:
+    raise SiteError("No trackers today.")
+
+
+def test_an_epoch_that_a_failover_left_on_a_source_which_is_silent_now_is_passed_without_the_repository(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    story = synced()
+    with monkeypatch.context() as patch:
+        patch.setattr(SimulatedSite, "arm_trackers", _refuse)
+        with pytest.raises(SiteError):
+            story.run(FAILOVER, planned(story))
+    assert (story.world.host(A).standings[WEB].epoch, story.world.host(B).standings[WEB].epoch) == (2, 1)
+    story.world.host(A).isolate()
+    story.is_repository_away = True
+    facts = story.run(FAILOVER, as_it_is(story))
+    assert int(str(facts["epoch"])) > 2
+    story.world.host(A).return_()
+    story.run(RECONCILE, ReconcileRequest(story.run_id(), WEB, (A, B)))
+    assert (is_on(story, A), is_on(story, B)) == (False, True)
+
+
+def test_a_source_that_is_given_back_without_the_repository_keeps_its_trackers(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = synced()
+    story.is_repository_away = True
+    with monkeypatch.context() as patch:
+        patch.setattr(SimulatedSite, "arm_trackers", _refuse)
+        with pytest.raises(SiteError):
+            story.run(FAILOVER, as_it_is(story))
+    assert is_on(story, A)
+    story.is_repository_away = False
+    assert story.sync()["was_full_compare"] is False
+
+
+def test_a_source_is_not_stopped_for_a_replica_that_is_not_there_any_more() -> None:
+    story = synced()
+    story.is_repository_away = True
+    story.world.host(B).delete_machine(WEB)
+    with pytest.raises(NotFound, match="nothing was done"):
+        story.run(FAILOVER, as_it_is(story))
+    assert "a stop" not in story.world.ticks
 
 
 def test_planned_needs_the_source_and_says_so() -> None:

@@ -149,7 +149,7 @@ class Desk:
         return plan, situation
 
     def _as_it_is(self, machine: Named, request: FailoverRequest, situation: Situation) -> FailoverRequest:
-        """From the replica as it is, with what the catalog's runs know of its point and of the machine's epochs."""
+        """From the replica as it is, with what the catalog's runs know of its point."""
         point_id = replica_point(situation.side(request.target))
         if point_id is None:
             raise ReplicaDirty(
@@ -158,13 +158,11 @@ class Desk:
             )
         runs = self.catalog.runs(machine_id=machine.machine_id, last=_RUNS_LOOKED_AT)
         captured = {run.result.get("point_id"): run.result.get("captured_at") for run in runs}
-        epochs = [epoch for run in runs if isinstance(epoch := run.result.get("epoch"), int)]
         return replace(
             request,
             to_point_id=point_id,
             is_without_repository=True,
             captured_at=str(captured.get(point_id) or ""),
-            known_epoch=max(epochs, default=0),
         )
 
     def rollback(self, machine: Named, to: str, *, is_starting: bool | None, is_keeping_present: bool) -> Want:

@@ -198,6 +198,10 @@ class ReplicaChanges:
     reasons: tuple[str, ...] = ()
 
 
+TRACKER = "tracker"
+"""The kind of a leftover that counts changes on a disk, whatever the platform."""
+
+
 @dataclass(frozen=True, slots=True)
 class Leftover:
     """Something of ours that a killed process left on a site."""

@@ -15,6 +15,9 @@ from twinhull.replication.standing import look_and_correct
 from twinhull.replication.sync import require_answer, require_two_sites, with_reasons
 from twinhull.repository import Point
 
+_LEAP = 100
+"""By so many the epoch rises where the points are not asked for the highest one."""
+
 
 def look_at_both(context: Context, facts: Facts) -> Facts:
     """Check that the failover makes sense, and choose the new epoch; changes nothing but a stale side."""
@@ -31,7 +34,7 @@ def look_at_both(context: Context, facts: Facts) -> Facts:
         # It would be switched off at once, and started again for nothing.
         require_startable(name, request.target, context.site(request.target).obstacles(request.machine_id))
     return {
-        "epoch": max(current_epoch(situation), request.known_epoch, 1) + 1,
+        "epoch": next_epoch(request, situation),
         "claim": request.run_id,
         "past_claim": current_claim(situation),
         "machine_name": name,
@@ -41,6 +44,14 @@ def look_at_both(context: Context, facts: Facts) -> Facts:
         "asked_at_seconds": context.ports.clock.monotonic(),
         "reasons": with_reasons(facts, *reasons),
     }
+
+
+def next_epoch(request: FailoverRequest, situation: Situation) -> int:
+    """The epoch that the failover raises the target to.
+
+    Failovers that were taken back have raised that of a source which may be silent now; points may know, or nobody.
+    """
+    return max(current_epoch(situation), 1) + (_LEAP if request.is_without_repository else 1)
 
 
 def require_possible(request: FailoverRequest, situation: Situation) -> None:
@@ -65,7 +76,12 @@ def require_possible(request: FailoverRequest, situation: Situation) -> None:
     if request.is_without_repository and replica_point(situation.side(request.target)) != request.to_point_id:
         raise ReplicaDirty(
             f"The replica on {request.target} is not at {request.to_point_id}; nothing was done.",
-            hint="Only the repository could bring it to a point: see docs/repository.md.",
+            hint="Something else works on it: see 'twinhull status', then ask again.",
+        )
+    if request.is_without_repository and situation.side(request.target).status is None:
+        raise NotFound(
+            f"The machine {request.machine_id} is not on {request.target} any more; nothing was done.",
+            hint="Only the repository could bring it there anew: see docs/repository.md.",
         )
     if source.is_reachable and not _is_resumable(situation, request.source):
         require_primary(situation, request.source)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from twinhull.cluster.epochs import corrections, current_epoch
+from twinhull.cluster.epochs import corrections
 from twinhull.cluster.situation import Side, Situation
 from twinhull.model.machine import Standing
 from twinhull.model.units import format_bytes, format_duration
-from twinhull.recovery.looking import require_possible
+from twinhull.recovery.looking import next_epoch, require_possible
 from twinhull.replication.bases import choose_base
 from twinhull.replication.requests import FailoverRequest, RestoreRequest, RollbackRequest, SyncRequest
 from twinhull.repository import Point
@@ -53,7 +53,7 @@ def plan_failover(
     ``obstacles`` are what the target says of the replica as it is now.
     """
     require_possible(request, situation)
-    epoch = max(current_epoch(situation), request.known_epoch, 1) + 1
+    epoch = next_epoch(request, situation)
     source, target = situation.side(request.source), situation.side(request.target)
     lines = _due(situation)
     lines += _planned(request, source, epoch) if request.is_planned else _unplanned(request, source, points, now, epoch)

@@ -49,12 +49,12 @@ def require_startable(name: str, site: str, obstacles: Sequence[str]) -> None:
 def clean_before_start(context: Context, site: Site, machine_id: MachineId) -> None:
     """A disk that a killed process left open would keep the machine from starting.
 
-    Trackers that its standing names stay, also where their point is not to be found: the repository may be away.
+    Trackers that its standing names stay, also where their point is not to be found: the repository may be away. Where
+    it names none, and no point is known, all of them do.
     """
-    held = site.standing(machine_id)
-    base = choose_base(context.points(machine_id), site.settings.name, held)
-    kept = {*base.trackers.values(), *(held.trackers.values() if held else ())}
-    for reason in clean_leftovers(site, machine_id, kept):
+    held, points = site.standing(machine_id), context.points(machine_id)
+    kept = {*choose_base(points, site.settings.name, held).trackers.values(), *(held.trackers.values() if held else ())}
+    for reason in clean_leftovers(site, machine_id, kept if kept or points else None):
         context.on_reason(reason)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from twinhull.model.machine import MachineId
-from twinhull.platforms.contract import Site
+from twinhull.platforms.contract import TRACKER, Site
 
 
-def clean_leftovers(site: Site, machine_id: MachineId, kept_trackers: Collection[str]) -> list[str]:
+def clean_leftovers(site: Site, machine_id: MachineId, kept_trackers: Collection[str] | None) -> list[str]:
     """Clean what carries our label and belongs to nothing alive; says what it was.
 
-    ``kept_trackers`` are those that the next capture starts from.
+    ``kept_trackers`` are those that the next capture starts from; None where nobody can say: then all are kept.
     """
-    found = site.leftovers(machine_id, sorted(set(kept_trackers)))
+    found = site.leftovers(machine_id, sorted(set(kept_trackers or ())))
+    if kept_trackers is None:
+        found = [leftover for leftover in found if leftover.kind != TRACKER]
     for leftover in found:
         site.clean(leftover)
     return [

@@ -62,8 +62,7 @@ class FailoverRequest(Request):
     to report the machine running.
 
     ``is_without_repository``: unplanned, and the repository is not asked, because it cannot be. The replica goes on
-    from the point ``to_point_id`` that it is at, captured at ``captured_at`` (ISO 8601; empty where that is not known);
-    the machine has had ``known_epoch``, as far as the catalog knows.
+    from the point ``to_point_id`` that it is at, captured at ``captured_at`` (ISO 8601; empty where that is not known).
     """
 
     source: SiteName
@@ -77,7 +76,6 @@ class FailoverRequest(Request):
     is_verifying: bool = False
     is_without_repository: bool = False
     captured_at: str = ""
-    known_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from twinhull.model.errors import NotFound
 from twinhull.model.machine import MachineId
-from twinhull.platforms.contract import Leftover
+from twinhull.platforms.contract import TRACKER, Leftover
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.finding import definition_of, find, power
 from twinhull.platforms.libvirt.holding import SCRATCH, Traces, remove_scratch, traces
@@ -25,7 +25,6 @@ BACKUP_JOB = "backup job"
 HOLDING_UP = "backup job for which its machine stood still"
 FROZEN = "frozen guest"
 ONCE_FROZEN = "note of a freeze before the machine's last start"
-TRACKER = "tracker"
 
 
 class Leftovers:

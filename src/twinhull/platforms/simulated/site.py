@@ -18,6 +18,7 @@ from twinhull.model.errors import (
 )
 from twinhull.model.machine import DiskKey, MachineId, MachineStatus, PowerState, Role, Standing
 from twinhull.platforms.contract import (
+    TRACKER,
     Capability,
     Capture,
     CaptureRequest,
@@ -36,7 +37,6 @@ from twinhull.platforms.simulated.world import Held, SimulatedHost, SimulatedWor
 from twinhull.platforms.standings import check_may_follow
 
 EXPORT = "export"
-TRACKER = "tracker"
 
 _LIMITS = {Capability.SCREENSHOT: Support(is_supported=False, reason="A simulated machine has no picture.")}
 

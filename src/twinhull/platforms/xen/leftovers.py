@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from twinhull.model.errors import NotFound
 from twinhull.model.machine import MachineId
-from twinhull.platforms.contract import Leftover
+from twinhull.platforms.contract import TRACKER, Leftover
 from twinhull.platforms.libvirt.domains import ImageFile
 from twinhull.platforms.libvirt.finding import definition_of, find, power
 from twinhull.platforms.libvirt.holding import SCRATCH, holding, remove_scratch, traces
@@ -16,7 +16,6 @@ from twinhull.platforms.xen.monitor import Monitors, drop_bitmaps, end_all, our_
 from twinhull.platforms.xen.qmp import QemuGone
 
 IN_QEMU = "open capture"
-TRACKER = "tracker"
 
 
 class Leftovers:
