@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
@@ -256,6 +257,19 @@ def test_a_share_of_what_is_stored_is_verified_each_day_and_damage_is_told_until
         clock.sleep(86_401)
         heard.wait_for(lambda: _verified(manager, 5))
         assert manager.status().verified.verdict.is_good  # type: ignore[union-attr]
+
+
+def test_a_verification_that_another_version_wrote_down_keeps_neither_the_status_nor_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch)
+    with setup.manager() as manager:
+        run = manager.dispatcher.carry_out(manager.desk.verify(is_reading=True), Ears())
+        told = {name: fact for name, fact in run.result.items() if name != "lost_points"}
+        manager.catalog.update_run(run.run_id, lambda noted: replace(noted, result=told))
+        assert manager.status().verified.verdict.is_good  # type: ignore[union-attr]
+    with serving(setup) as (_, heard):
+        heard.wait_for(lambda: bool(heard.words("done")))
 
 
 def _verified(manager: Manager, count: int) -> bool:

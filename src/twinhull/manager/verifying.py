@@ -53,8 +53,8 @@ class Verdict:
 
     @classmethod
     def of(cls, facts: Facts) -> Verdict:
-        """The verdict in the facts of a ``verify`` that is done."""
-        return cls(**{name: facts[name] for name in cls.__dataclass_fields__})  # type: ignore[arg-type]
+        """The verdict in the facts of a ``verify`` that is done; what another version did not note is left out."""
+        return cls(**{name: facts[name] for name in cls.__dataclass_fields__ if name in facts})  # type: ignore[arg-type]
 
     @property
     def is_good(self) -> bool:
@@ -133,8 +133,8 @@ def _verify(context: Context, facts: Facts) -> Facts:
     request = VerifyRequest.of(facts)
     if request.repository_id != context.repository.id:
         raise UsageError(
-            f"The run {request.run_id} is of another repository than {context.repository.store.url}.",
-            hint="Name that one with --repository, or give the run up: twinhull runs abandon",
+            f"The run {request.run_id} was of another repository than {context.repository.store.url}; it was ended.",
+            hint="Verify that one anew: twinhull --repository URL repository verify",
         )
     try:
         report = context.repository.verify(
