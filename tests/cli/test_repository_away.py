@@ -85,6 +85,22 @@ def test_what_only_a_repository_could_do_is_refused_without_it(planned: Shell, a
     assert away.exists()
 
 
+@pytest.mark.parametrize("step", ["write_standing", "start"])
+def test_a_failover_that_needs_the_repository_no_more_is_gone_on_with_while_it_is_away(
+    planned: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    planned.ok("sync", "web1")
+    planned.world.host("here").crash()
+    with monkeypatch.context() as patch:
+        patch.setattr(SimulatedSite, step, _killed)
+        assert planned(*MOVE, "--yes").code == 42
+    planned.world.restart()
+    (tmp_path / "points").rename(tmp_path / "away")
+    (left,) = planned.ok("status", "--json").json["unfinished_runs"]
+    assert planned.ok(*MOVE, "--yes", "--json").json["runs"][0]["id"] == left["id"]
+    assert planned.world.host("there").machines[WEB].power is PowerState.RUNNING
+
+
 def test_a_replica_that_is_half_way_is_not_started_without_the_repository(
     planned: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

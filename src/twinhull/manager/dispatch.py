@@ -25,6 +25,7 @@ from twinhull.model.errors import MachineBusy, RunUnfinished, StaleEpoch, Twinhu
 from twinhull.model.machine import MachineId, RunId
 from twinhull.model.ports import Ports
 from twinhull.model.progress import Progress
+from twinhull.recovery.failover import is_past_the_repository
 from twinhull.replication.context import Context
 from twinhull.repository import Repository, RepositoryMissing, StoreError
 
@@ -179,6 +180,19 @@ class Dispatcher:
     def _leash(self, run: RunRecord, ears: Ears) -> Leash:
         return Leash(run.run_id, on_step=ears.on_step)
 
+    def _repository_of(self, run: RunRecord) -> Repository:
+        """The repository, or an empty one for a run that asks nothing of it, or nothing any more while it is away."""
+        if run.request.get("is_without_repository"):
+            return nothing_stored(self.ports)
+        try:
+            repository = self.repository()
+            require_there(repository)
+        except (RepositoryMissing, StoreError):
+            if not is_past_the_repository(run.kind, self.engine.found(run.run_id)):
+                raise
+            return nothing_stored(self.ports)
+        return repository
+
     @contextmanager
     def _context(self, run: RunRecord, leash: Leash, ears: Ears) -> Iterator[Context]:
         def on_progress(progress: Progress) -> None:
@@ -190,8 +204,7 @@ class Dispatcher:
             ears.on_reason(reason)
 
         began = clockwatch.read(self.ports.clock)
-        is_without = run.request.get("is_without_repository")
-        repository = nothing_stored(self.ports) if is_without else self.repository()
+        repository = self._repository_of(run)
         keeper = Keeper(
             self.catalog, repository, lambda: self.caution.text or clockwatch.since(began, self.ports.clock)
         )

@@ -307,7 +307,7 @@ def _require_not_there(kind: str, machine: Named, plan: Plan, situation: Situati
         )
     if holder and holder.site == target:
         verb = "failback" if kind == "failover" else "failover"
-        state = "runs" if holder.is_running else "is at home, though switched off,"
+        state = "runs" if holder.is_running else "is, though switched off,"
         raise UsageError(
             f"{machine.name} {state} on {target} already; nothing was done.",
             hint=f"'twinhull {verb} {machine.name}' moves it to the other site.",

@@ -24,7 +24,7 @@ The source is fenced before it is stopped, so that nothing can start it again be
 
 from __future__ import annotations
 
-from twinhull.model.steps import Action, Step
+from twinhull.model.steps import Action, Facts, Step
 from twinhull.recovery.last_capture import capture_the_last, sync_while_running
 from twinhull.recovery.looking import look_at_both
 from twinhull.recovery.source import settle_source, start_source_again, stop_source
@@ -45,3 +45,8 @@ _STEPS: tuple[Step[Context], ...] = (
 
 FAILOVER: Action[Context] = Action("failover", _STEPS)
 FAILBACK: Action[Context] = Action("failback", _STEPS)
+
+
+def is_past_the_repository(kind: str, found: Facts) -> bool:
+    """Whether the steps that are left, and all undos, can do without it: the replica is at its point, and armed."""
+    return kind in (FAILOVER.kind, FAILBACK.kind) and "armed_trackers" in found
