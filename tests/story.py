@@ -151,6 +151,11 @@ class Story:
             self._witness = Repository.open(self.store, SECRET, ports=self.world.ports)
         return self._witness
 
+    def begin_another_repository(self) -> None:
+        """The points are lost; a new repository counts its own from 1."""
+        self.store, self._witness = MemoryStore(), None
+        Repository.create(self.store, SECRET, chunk_size_bytes=CHUNK_BYTES, cost=CHEAP, ports=self.world.ports).close()
+
     def points(self) -> list[Point]:
         return self.witness().points(WEB)
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.recovery.scenarios import failed_over, is_on, synced
+from tests.recovery.scenarios import failed_over, is_on, runs_from_its_point, synced
 from tests.story import MAC, WEB, A, B, Story, check_as_found, check_epochs, check_promises
 from twinhull.model.errors import (
     AlreadyExists,
@@ -136,6 +136,30 @@ def test_a_half_applied_replica_is_driven_forward_before_it_is_started() -> None
     facts = story.run(FAILOVER, unplanned(story))
     assert facts["point_id"] == story.points()[-1].id
     check_all(story)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_point_of_a_new_repository_is_not_taken_for_the_lost_one_of_its_number(count: int) -> None:
+    story = synced(count)
+    story.begin_another_repository()
+    story.world.host(B).isolate()
+    for _ in range(count - 1):
+        story.write(4)
+        story.sync(target=None)
+    story.write(4)
+    story.world.host(B).return_()
+    story.sync()
+    check_promises(story)
+
+
+def test_a_replica_at_a_point_of_a_lost_repository_is_not_ready_for_one_of_that_number() -> None:
+    story = synced()
+    story.begin_another_repository()
+    story.write(4)
+    story.sync(target=None)
+    story.world.host(A).crash()
+    facts = story.run(FAILOVER, unplanned(story))
+    runs_from_its_point(B, Role.PRIMARY)(story, facts)
 
 
 def test_failing_over_twice_is_refused() -> None:

@@ -135,7 +135,7 @@ def _side_corrections(side: Side, standing: Standing, epoch: int, claim: str) ->
 
 def spoiled(standing: Standing) -> Standing:
     """What is written of a side whose guest ran where nothing counted its changes: its disks are at no known point."""
-    return replace(standing, point_id=None, is_dirty=True, applying_point_id=None, trackers={})
+    return replace(standing, point_id=None, is_dirty=True, applying_point_id=None, trackers={}, capture="")
 
 
 def fenced(machine_id: MachineId, epoch: int, claim: str) -> Standing:

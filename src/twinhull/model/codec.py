@@ -68,6 +68,7 @@ def standing_to_json(standing: Standing) -> dict[str, JsonValue]:
         "applying_point_id": standing.applying_point_id,
         "trackers": {str(key): tracker for key, tracker in standing.trackers.items()},
         "claim": standing.claim,
+        "capture": standing.capture,
     }
 
 
@@ -83,6 +84,7 @@ def standing_from_json(raw: _Raw) -> Standing:
             applying_point_id=_point(raw.get("applying_point_id")),
             trackers={DiskKey(key): str(tracker) for key, tracker in dict(raw.get("trackers") or {}).items()},
             claim=str(raw.get("claim") or ""),
+            capture=str(raw.get("capture") or ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"A machine's standing cannot be read: {error!r}.") from error

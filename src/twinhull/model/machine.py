@@ -115,7 +115,9 @@ class Standing:
     point that the disks equal while the machine is off; with ``is_dirty`` the disks are somewhere between
     ``point_id`` and ``applying_point_id``. ``trackers`` are those that were armed here when the disks equalled
     ``point_id``: the next capture on this site starts from them. ``claim`` is the run that chose the epoch, so that two
-    runs which chose the same number are told apart; empty where it is not known (standings of older versions).
+    runs which chose the same number are told apart; ``capture`` is the capture that ``point_id`` was made by, so that a
+    point of another repository that has the same number is told apart. Both are empty where they are not known
+    (standings of older versions).
     """
 
     machine_id: MachineId
@@ -126,6 +128,7 @@ class Standing:
     applying_point_id: PointId | None = None
     trackers: Mapping[DiskKey, str] = field(default_factory=dict)
     claim: str = ""
+    capture: str = ""
 
     @property
     def may_start(self) -> bool:

@@ -191,7 +191,8 @@ def settle_source(context: Context, facts: Facts) -> Facts:
 
 def _settled(request: FailoverRequest, facts: Facts, epoch: int) -> Standing:
     if request.is_planned:
-        return Standing(request.machine_id, Role.REPLICA, epoch, PointId(str(facts["point_id"])), claim=request.run_id)
+        point_id, capture = PointId(str(facts["point_id"])), str(facts.get("capture", ""))
+        return Standing(request.machine_id, Role.REPLICA, epoch, point_id, claim=request.run_id, capture=capture)
     return fenced(request.machine_id, epoch, request.run_id)
 
 

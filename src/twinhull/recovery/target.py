@@ -9,10 +9,12 @@ from twinhull.model.units import format_duration
 from twinhull.platforms.contract import Site
 from twinhull.recovery.source import belongs, give_way, require_source_held
 from twinhull.recovery.starting import require_startable, seconds_since, start_and_wait
+from twinhull.replication.bases import is_of
 from twinhull.replication.context import Context
 from twinhull.replication.replica import ReplicaOrder, bring_replica
 from twinhull.replication.requests import FailoverRequest
 from twinhull.replication.sync import boot_mode_of, claimed, moved_bytes, number, with_reasons
+from twinhull.repository import Point
 
 
 def bring_target(context: Context, facts: Facts) -> Facts:
@@ -24,7 +26,7 @@ def bring_target(context: Context, facts: Facts) -> Facts:
         require_startable(str(facts["machine_name"]), request.target, site.obstacles(request.machine_id))
         return {}
     point = context.repository.point(PointId(str(facts["point_id"])))
-    if not request.is_verifying and _is_ready(context.site(request.target), request.machine_id, point.id):
+    if not request.is_verifying and _is_ready(context.site(request.target), request.machine_id, point):
         return {}
     order = ReplicaOrder(
         request.target,
@@ -41,10 +43,10 @@ def bring_target(context: Context, facts: Facts) -> Facts:
     return {**found, **moved_bytes(facts, found), "reasons": with_reasons(facts, *brought.reasons)}
 
 
-def _is_ready(site: Site, machine_id: MachineId, point_id: PointId) -> bool:
+def _is_ready(site: Site, machine_id: MachineId, point: Point) -> bool:
     """Whether the replica is at the point and could start: bringing it once more removes some obstacles."""
     held = site.standing(machine_id)
-    is_there = held is not None and held.role is Role.REPLICA and not held.is_dirty and held.point_id == point_id
+    is_there = held is not None and held.role is Role.REPLICA and not held.is_dirty and is_of(point, held)
     try:
         return is_there and not site.obstacles(machine_id)
     except NotFound:

@@ -61,6 +61,16 @@ def trackers_of(point: Point) -> dict[DiskKey, str]:
     return {key: str(tracker) for key, tracker in noted.items() if tracker}
 
 
+def capture_of(point: Point) -> str:
+    """The capture that made the point, which no other point of any repository names; empty where it is not known."""
+    return next((str(disk.tracker[CAPTURE]) for disk in point.document.disks if CAPTURE in disk.tracker), "")
+
+
+def is_of(point: Point, standing: Standing) -> bool:
+    """Whether the point is the one that the standing names: a new repository counts its own from 1."""
+    return point.id == standing.point_id and standing.capture in ("", capture_of(point))
+
+
 def highest_epoch(points: Iterable[Point]) -> int:
     """The highest epoch that the points know, 0 where they know none: a side that comes back alone may not know it."""
     return max((point.document.epoch for point in points), default=0)

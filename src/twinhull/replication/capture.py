@@ -29,6 +29,7 @@ from twinhull.replication.bases import (
     TRACKER,
     UNCOMPARED,
     Base,
+    capture_of,
     choose_base,
     followed_seconds,
 )
@@ -69,6 +70,7 @@ class Captured:
         document = self.point.document
         return {
             "point_id": self.point.id,
+            "capture": capture_of(self.point),
             "captured_at": document.captured_at.isoformat(),
             "consistency": document.consistency.value,
             "machine_name": str(document.spec["name"]),

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from twinhull.model.machine import DiskKey, DiskSpec, MachineSpec, PointId, Role, Standing
+from twinhull.replication.bases import is_of
 from twinhull.repository import DiskRoot, Point
 
 
@@ -41,12 +42,16 @@ class Known:
         return bool(self.reason)
 
 
-def believed(standing: Standing | None) -> Standing | None:
+def believed(standing: Standing | None, points: Mapping[PointId, Point]) -> Standing | None:
     """What a standing says of the disks, as far as it can be believed.
 
-    A fenced side ran as the primary after it was at its standing's point: its disks are at no known one.
+    A fenced side ran as the primary after it was at its standing's point: its disks are at no known one. Nor are those
+    whose point another one has taken the number of, in a repository that came in the place of the first.
     """
-    if standing and standing.role is Role.FENCED:
+    if not standing:
+        return None
+    point = points.get(standing.point_id) if standing.point_id else None
+    if standing.role is Role.FENCED or (point and not is_of(point, standing)):
         return replace(standing, point_id=None, applying_point_id=None)
     return standing
 

@@ -21,6 +21,7 @@ from twinhull.model.machine import BootMode, DiskKey, MachineId, MachineSpec, Ma
 from twinhull.model.steps import JsonValue
 from twinhull.platforms.contract import ReplicaRequest, Site
 from twinhull.replication.applying import Applied, apply_disk, places_between, verify_disk
+from twinhull.replication.bases import capture_of
 from twinhull.replication.cleaning import clean_leftovers
 from twinhull.replication.context import Context, Stopwatch
 from twinhull.replication.known import Known, believed, what_is_known
@@ -110,7 +111,7 @@ class _Bringing:
         self._require_ours(status, standing)
         self._note(*clean_leftovers(self._site, self._machine_id, standing.trackers.values() if standing else ()))
         points = {point.id: point for point in self._context.points(self._machine_id)}
-        standing = believed(standing)
+        standing = believed(standing, points)
         known = what_is_known(self._spec, status.spec if status else None, standing, points)
         with self._watch.phase("prepare"):
             self._site.write_standing(self._standing(is_dirty=True))
@@ -157,6 +158,7 @@ class _Bringing:
             is_dirty=is_dirty,
             applying_point_id=point_id if is_dirty else None,
             claim=self._order.claim,
+            capture="" if is_dirty else capture_of(self._order.point),
         )
 
     def _prepare(self, known: dict[DiskKey, Known], standing: Standing | None) -> dict[DiskKey, Known]:
@@ -165,7 +167,8 @@ class _Bringing:
         self._note(*changes.reasons)
         is_as_expected = all(known[key].is_to_be_made for key in changes.new_disks) and not changes.is_new
         if standing and standing.point_id and is_as_expected and all(disk.can_be_told_again for disk in known.values()):
-            self._site.write_standing(replace(self._standing(is_dirty=True), point_id=standing.point_id))
+            told = replace(self._standing(is_dirty=True), point_id=standing.point_id, capture=standing.capture)
+            self._site.write_standing(told)
         return {key: _after_preparing(key, disk, changes.new_disks) for key, disk in known.items()}
 
     def _obstacles(self) -> tuple[str, ...]:
