@@ -258,8 +258,12 @@ class QemuHost:
 
     def kill_guest(self, name: str) -> None:
         """Kill a guest's QEMU with -9, as a crash of QEMU would."""
+        self.signal_guest(name, "KILL")
+
+    def signal_guest(self, name: str, sign: str) -> None:
+        """Send a guest's QEMU a signal: STOP makes it hang, as waiting for dead storage does, until CONT."""
         pid = (self.directory / "run" / "qemu" / f"{name}.pid").read_text().strip()
-        self.run(["kill", "-9", pid])
+        self.run(["kill", f"-{sign}", pid])
 
     def stop(self) -> None:
         """End every guest the way libvirt does, then the host. Safe to repeat."""

@@ -22,6 +22,7 @@ from twinhull.model.errors import (
     NotFound,
     NotSupportedHere,
     ReplicaDirty,
+    SiteError,
     SiteInUse,
     SiteUnreachable,
     StaleEpoch,
@@ -31,7 +32,8 @@ from twinhull.model.ports import system_ports
 from twinhull.model.units import MIB
 from twinhull.platforms import guard
 from twinhull.platforms.conformance import Verdict, run_conformance
-from twinhull.platforms.contract import Capability, SiteSettings
+from twinhull.platforms.contract import Capability, CaptureRequest, SiteSettings
+from twinhull.platforms.qemu import sizes
 from twinhull.platforms.qemu.canary import canary_id
 from twinhull.platforms.qemu.site import QemuPlatform, QemuSite
 from twinhull.platforms.standings import StandingFiles
@@ -298,3 +300,45 @@ def test_a_changed_host_key_is_refused(qemu_host: QemuHost, tmp_path: Path) -> N
     uri = qemu_host.ssh_uri.replace(str(qemu_host.ssh.known_hosts), str(known))
     with pytest.raises(HostKeyChanged, match="another host key"):
         QemuPlatform().open(settings_of(qemu_host, uri), system_ports())
+
+
+def test_a_machine_whose_qemu_hangs_holds_up_no_other_one(
+    local_site: QemuSite, make_guest: MakeGuest, qemu_host: QemuHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that waits for its storage for ever."""
+    monkeypatch.setattr(sizes, "PATIENCE_SECONDS", 3.0)
+    stuck, well = make_guest("stuck"), make_guest("well")
+    stuck.boot()
+    qemu_host.signal_guest("stuck", "STOP")
+    try:
+        for _ in range(2):
+            started = time.monotonic()
+            seen = {status.spec.name: status for status in local_site.machines()}
+            assert time.monotonic() - started < 10
+            assert [disk.size_bytes for disk in seen["well"].spec.disks] == [
+                disk.size_bytes for disk in local_site.machine(well.machine_id).spec.disks
+            ]
+            assert seen["stuck"].power is PowerState.RUNNING
+            assert "its QEMU, or its storage, hangs" in seen["stuck"].warnings[0]
+        with pytest.raises(SiteError, match="cannot be worked on as a whole: Its disks have not told their sizes"):
+            local_site.capture(CaptureRequest(stuck.machine_id, "cap-1", {})).__enter__()
+    finally:
+        qemu_host.signal_guest("stuck", "CONT")
+    deadline = time.monotonic() + 60
+    while local_site.machine(stuck.machine_id).warnings:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("grace_seconds", [0, 5])
+def test_a_machine_whose_qemu_hangs_can_be_switched_off(
+    local_site: QemuSite, make_guest: MakeGuest, qemu_host: QemuHost, grace_seconds: int
+) -> None:
+    name = f"stuck-{grace_seconds}"
+    guest = make_guest(name)
+    guest.boot()
+    qemu_host.signal_guest(name, "STOP")
+    started = time.monotonic()
+    assert not local_site.stop(guest.machine_id, grace_seconds)
+    assert local_site.power(guest.machine_id) is PowerState.OFF
+    assert time.monotonic() - started < grace_seconds + 40

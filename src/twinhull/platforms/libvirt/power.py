@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from threading import Thread
 
 import libvirt
 import libvirt_qemu
@@ -49,14 +50,18 @@ def start(place: Place, standings: StandingFiles, machine_id: MachineId, epoch: 
 def stop(place: Place, machine_id: MachineId, grace_seconds: float, requests: Sequence[int]) -> bool:
     """Ask the guest to shut down, then switch off; True if the guest did it by itself, or was off.
 
-    ``requests`` are the flags of libvirt's shutdown that are tried, in this order, until one is taken.
+    ``requests`` are the flags of libvirt's shutdown that are tried, in this order, until one is taken. Without a grace
+    nothing is asked.
     """
     domain = find(place, machine_id)
     if power(place, domain).is_off:
         return True
-    _ask_to_shut_down(domain, requests)
-    if _wait_off(place, domain, grace_seconds):
-        return True
+    if grace_seconds > 0:
+        # Beside us: to a QEMU that hangs, as one does whose storage is dead, libvirt's request waits without an end,
+        # until the machine is switched off.
+        Thread(target=_ask_to_shut_down, args=(domain, requests), daemon=True).start()
+        if _wait_off(place, domain, grace_seconds):
+            return True
     kill(place, machine_id)
     return False
 

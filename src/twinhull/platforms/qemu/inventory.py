@@ -3,20 +3,48 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import libvirt
 import libvirt_qemu
 
 from twinhull.model.errors import NotFound, SiteError
-from twinhull.model.machine import DiskKey, MachineId, MachineStatus, Standing
+from twinhull.model.machine import DiskKey, MachineId, MachineStatus, PowerState, Standing
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.domains import Definition
 from twinhull.platforms.libvirt.finding import definition_of, find, power
 from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.qemu.sizes import SizeDesk, Sizes
 from twinhull.platforms.standings import StandingFiles
 
 AGENT_PING_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a machine is, as far as libvirt knows it without asking its QEMU."""
+
+    domain: libvirt.virDomain
+    definition: Definition
+    power: PowerState
+    is_persistent: bool
+
+    def status(
+        self, sizes: Sizes, standings: Mapping[MachineId, Standing], *, agent_answers: bool | None = None
+    ) -> MachineStatus:
+        """With what was asked besides."""
+        known, warnings = sizes
+        if not self.is_persistent:
+            warnings = [*warnings, "The machine is transient: it disappears from the site when it is switched off."]
+        return MachineStatus(
+            spec=self.definition.spec(known),
+            power=self.power,
+            has_agent=self.definition.has_agent,
+            agent_answers=agent_answers,
+            standing=standings.get(self.definition.machine_id),
+            warnings=tuple(warnings),
+        )
 
 
 class Machines:
@@ -25,17 +53,11 @@ class Machines:
     def __init__(self, place: Place, standings: StandingFiles) -> None:
         self._place = place
         self._standings = standings
+        self._sizes = SizeDesk()
 
-    def sizes(self, domain: libvirt.virDomain, definition: Definition) -> tuple[dict[DiskKey, int], list[str]]:
-        """The sizes of a machine's disks, and a warning for each one that cannot be asked."""
-        sizes: dict[DiskKey, int] = {}
-        warnings = []
-        for disk in definition.disks:
-            try:
-                sizes[disk.key] = int(domain.blockInfo(disk.key)[0])
-            except libvirt.libvirtError as error:
-                warnings.append(f"Disk {disk.key} cannot be looked at and is left out: {error}")
-        return sizes, warnings
+    def close(self) -> None:
+        """Let go of what asks; safe to repeat."""
+        self._sizes.close()
 
     def exact_sizes(self, domain: libvirt.virDomain, definition: Definition) -> dict[DiskKey, int]:
         """The sizes of all of a machine's disks.
@@ -43,7 +65,7 @@ class Machines:
         Raises:
             SiteError: one cannot be asked: going on would look as if the machine had lost that disk.
         """
-        sizes, warnings = self.sizes(domain, definition)
+        sizes, warnings = self._sizes.ask({definition.machine_id: (domain, definition)})[definition.machine_id]
         if warnings:
             raise SiteError(
                 f"Machine '{definition.name}' on site '{self._place.site}' cannot be worked on as a whole:"
@@ -57,40 +79,31 @@ class Machines:
         with told(self._place.site, "listing machines"):
             domains = self._place.connection.get().listAllDomains()
         standings = {standing.machine_id: standing for standing in self._standings.read_all()}
-        found = [self._status(domain, standings) for domain in domains]
-        return sorted((status for status in found if status), key=lambda status: status.spec.name)
+        found = [look for domain in domains if (look := self._look(domain))]
+        sizes = self._sizes.ask({look.definition.machine_id: (look.domain, look.definition) for look in found})
+        statuses = [look.status(sizes[look.definition.machine_id], standings) for look in found]
+        return sorted(statuses, key=lambda status: status.spec.name)
 
     def machine(self, machine_id: MachineId) -> MachineStatus:
         """One machine, its agent asked; raises NotFound."""
         domain = find(self._place, machine_id)
         standing = self._standings.read(machine_id)
-        status = self._status(domain, {machine_id: standing} if standing else {}, is_asking=True)
-        if status is None:
+        look = self._look(domain)
+        if look is None:
             raise NotFound(f"Machine {machine_id} disappeared from site '{self._place.site}' while it was looked at.")
-        return status
+        sizes = self._sizes.ask({machine_id: (domain, look.definition)})[machine_id]
+        answers = self.agent_answers(domain) if look.definition.has_agent else None
+        return look.status(sizes, {machine_id: standing} if standing else {}, agent_answers=answers)
 
-    def _status(
-        self, domain: libvirt.virDomain, standings: dict[MachineId, Standing], *, is_asking: bool = False
-    ) -> MachineStatus | None:
+    def _look(self, domain: libvirt.virDomain) -> _Look | None:
         try:
             definition = definition_of(self._place, domain)
             running = power(self._place, domain)
             with told(self._place.site, f"looking at machine {definition.machine_id}"):
-                persistent = bool(domain.isPersistent())
+                is_persistent = bool(domain.isPersistent())
         except NotFound:
             return None  # it was removed between the listing and this look
-        sizes, warnings = self.sizes(domain, definition)
-        if not persistent:
-            warnings.append("The machine is transient: it disappears from the site when it is switched off.")
-        answers = self.agent_answers(domain) if is_asking and definition.has_agent else None
-        return MachineStatus(
-            spec=definition.spec(sizes),
-            power=running,
-            has_agent=definition.has_agent,
-            agent_answers=answers,
-            standing=standings.get(definition.machine_id),
-            warnings=tuple(warnings),
-        )
+        return _Look(domain, definition, running, is_persistent=is_persistent)
 
     def agent_answers(self, domain: libvirt.virDomain) -> bool:
         """Whether the guest agent answers a ping."""

@@ -53,6 +53,11 @@ class QemuSite(LibvirtSite):
         self._captures = QemuCaptures(self._place, self._machines, trackers, self._leftovers)
         self._replicas = QemuReplicas(self._place, self._standings, self._domain_type)
 
+    def close(self) -> None:
+        """Close the connection; safe to repeat."""
+        self._machines.close()
+        super().close()
+
     def _guard_support(self) -> Support:
         """Whether libvirt itself refuses what may not start; tried, because a file in place proves nothing."""
         if self._connection.is_embedded:
