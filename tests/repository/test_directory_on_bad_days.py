@@ -15,9 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from twinhull.repository import DirectoryStore, StoreError, StoreFull, open_store
+from twinhull.repository import (
+    ChunkLost,
+    DirectoryStore,
+    RepositoryHealer,
+    StoreError,
+    StoreFull,
+    copy_points,
+    open_store,
+    repair,
+)
 
-from .world import CHUNK, capture, content_of, document, made, noise, opened, ports, write_disk
+from .world import CHUNK, DATABASE, capture, content_of, document, made, noise, opened, ports, write_disk
 
 DISK = noise("disk", 60 * CHUNK)
 CAPTURES = """
@@ -203,3 +212,66 @@ def test_nothing_is_said_to_be_missing_on_a_disk_that_is_not_there(mount: _Mount
             question()
     mount.mount()
     assert repository.points() == [point]
+
+
+class _BadPlaces:
+    """Reading these files fails from that byte on, as a disk's bad sectors make it fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.from_byte: dict[Path, int] = {}
+        self._pread = os.pread
+        monkeypatch.setattr(os, "pread", self._read)
+
+    def _read(self, descriptor: int, length: int, offset: int) -> bytes:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if offset + length > self.from_byte.get(path, 1 << 62):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return self._pread(descriptor, length, offset)
+
+
+def test_a_bad_place_of_the_disk_is_damage_that_a_repair_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository, copy = made(open_store(str(tmp_path / "one"))), made(open_store(str(tmp_path / "two")))
+    large = noise("large", 3 * 256 * CHUNK)
+    spoiled, other = capture(repository, large), capture(repository, DISK, machine_id=DATABASE)
+    copy_points(repository, copy)
+    largest = max((tmp_path / "one").rglob("pack-*"), key=lambda path: path.stat().st_size)
+    places = _BadPlaces(monkeypatch)
+    places.from_byte[largest] = largest.stat().st_size // 2
+    report = opened(open_store(str(tmp_path / "one"))).verify(read_data=True)
+    assert {finding.object_name for finding in report.findings} == {largest.name}
+    assert report.lost_points == (spoiled.id,)
+    lost = [finding for finding in report.findings if finding.points]
+    assert len(lost) == 2 * 256, "what lies before the bad place is not lost"
+    fresh = opened(open_store(str(tmp_path / "one")))
+    with pytest.raises(ChunkLost):
+        content_of(fresh, spoiled)
+    assert content_of(fresh, other) == DISK
+    mended = repair(fresh, [RepositoryHealer(copy)])
+    assert (mended.repaired, mended.lost) == ((spoiled.id,), ())
+    assert content_of(opened(open_store(str(tmp_path / "one"))), spoiled) == large
+
+
+def test_bad_places_in_a_tree_an_index_and_a_point_are_told_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = made(open_store(str(tmp_path)))
+    point = capture(repository, DISK)
+    places = _BadPlaces(monkeypatch)
+    smallest = min(tmp_path.rglob("pack-*"), key=lambda path: path.stat().st_size)
+    index, document = next(tmp_path.rglob("index-*")), next(tmp_path.rglob("point-*"))
+    for path in (smallest, index):
+        places.from_byte = {path: 0}
+        report = opened(open_store(str(tmp_path))).verify(read_data=True)
+        assert path.name in {finding.object_name for finding in report.findings}
+        assert report.lost_points == (() if path == index else (point.id,))
+    places.from_byte = {document: 0}
+    assert not opened(open_store(str(tmp_path))).verify().is_good
+
+
+def test_a_disk_that_gives_nothing_at_all_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = made(open_store(str(tmp_path)))
+    capture(repository, DISK)
+    places = _BadPlaces(monkeypatch)
+    places.from_byte = dict.fromkeys(tmp_path.rglob("*"), 0)
+    with pytest.raises(StoreError, match="Input/output error"):
+        repository.verify(read_data=True)

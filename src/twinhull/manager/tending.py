@@ -11,7 +11,10 @@ from twinhull.manager.known import Known
 from twinhull.manager.manager import Manager
 from twinhull.manager.names import REPOSITORY
 from twinhull.manager.records import RunRecord
-from twinhull.manager.verifying import latest_verified
+from twinhull.manager.verifying import VERIFY, latest_verified
+
+_AGE_OF_NEVER_SECONDS = 23 * 3600.0
+"""What was never verified is due after an hour: a ``serve`` that is started anew each day would wait for ever."""
 
 
 @dataclass
@@ -21,12 +24,12 @@ class _Since:
     run_id: str | None = None
     at_monotonic: float = 0.0
 
-    def is_news(self, run: RunRecord | None, now: Reading) -> bool:
-        """Take the latest run; whether it was not known yet. Where there is none, it counts as done just now."""
+    def is_news(self, run: RunRecord | None, now: Reading, *, age_of_none: float = 0.0) -> bool:
+        """Take the latest run; whether it was not known yet. Where there is none, it counts as done so long ago."""
         run_id = run.run_id if run else ""
         if run_id == self.run_id:
             return False
-        age = (now.wall - run.ended_at).total_seconds() if run and run.ended_at else 0.0
+        age = (now.wall - run.ended_at).total_seconds() if run and run.ended_at else age_of_none
         self.run_id, self.at_monotonic = run_id, now.monotonic - max(age, 0.0)
         return True
 
@@ -41,6 +44,7 @@ class Tending:
     waiting_bytes: int = 0
     _collected: _Since = field(default_factory=_Since)
     _verified: _Since = field(default_factory=_Since)
+    _seen_verification: str | None = None
 
     def facts(self, unfinished: RunRecord | None, now: Reading) -> RepositoryFacts:
         """All that the planner needs; ``unfinished`` is a run of the repository that nobody works on."""
@@ -67,8 +71,12 @@ class Tending:
 
     def _observe(self, now: Reading) -> None:
         catalog, repository = self.manager.catalog, self.manager.repository
-        verified = latest_verified(catalog, repository.id)
-        self._verified.is_news(verified.run if verified else None, now)
+        newest = catalog.latest_done(REPOSITORY.machine_id, VERIFY.kind)
+        newest_id = newest.run_id if newest else ""
+        if newest_id != self._seen_verification:  # the others are read only then
+            verified = latest_verified(catalog, repository.id)
+            self._verified.is_news(verified.run if verified else None, now, age_of_none=_AGE_OF_NEVER_SECONDS)
+            self._seen_verification = newest_id
         collected = catalog.latest_done(REPOSITORY.machine_id, COLLECT.kind)
         if self._collected.is_news(collected, now):
             waiting = collected.result.get("waiting_bytes") if collected else 0

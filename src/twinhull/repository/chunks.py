@@ -117,7 +117,7 @@ class Chunks:
         start = run[0].entry.offset_bytes
         try:
             fetched = memoryview(self._store.read_range(run[0].pack.name, start, _end(run[-1]) - start))
-        except ObjectMissing:
+        except (ObjectMissing, RepositoryDamaged):  # each chunk is then looked for by itself
             fetched = memoryview(b"")
         found: dict[ChunkId, memoryview] = {}
         for _, sharing in groupby(run, key=payload_of):

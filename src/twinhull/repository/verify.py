@@ -201,11 +201,14 @@ class Verifier:
     def _read_pack(self, name: str) -> list[tuple[Place | None, str]]:
         """The chunks of a pack that are not what was written."""
         pack_id = PackId(bytes.fromhex(name.removeprefix("pack-")))
+        found: list[tuple[Place | None, str]] = []
+        data: memoryview | None = None
         try:
             data = memoryview(self.store.read(name))
         except ObjectMissing:  # collected since the listing
             return []
-        found: list[tuple[Place | None, str]] = []
+        except RepositoryDamaged as error:  # a bad place of the disk: the rest of it is read in pieces
+            found.append((None, error.message))
         try:
             pack, entries = read_footer(self.keys, self.store, pack_id)
             places = [Place(pack, entry) for entry in entries]
@@ -218,10 +221,11 @@ class Verifier:
             found += self._check_payload(data, list(shared))
         return found
 
-    def _check_payload(self, data: memoryview, places: Sequence[Place]) -> Iterator[tuple[Place, str]]:
+    def _check_payload(self, data: memoryview | None, places: Sequence[Place]) -> Iterator[tuple[Place, str]]:
         pack, first, size = places[0].pack, places[0].entry, self.chunk_size_bytes
-        sealed = bytes(data[first.offset_bytes : first.offset_bytes + first.length_bytes])
+        start, length = first.offset_bytes, first.length_bytes
         try:
+            sealed = bytes(data[start : start + length]) if data else self.store.read_range(pack.name, start, length)
             content = open_payload(self.keys, pack, first, sealed, size)
         except RepositoryDamaged:
             content = b""

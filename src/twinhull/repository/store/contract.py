@@ -45,11 +45,11 @@ class Store(Protocol):
         ...
 
     def read(self, name: str) -> bytes:
-        """A whole object; raises ObjectMissing."""
+        """A whole object; raises ObjectMissing, and RepositoryDamaged where only this one cannot be read."""
         ...
 
     def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
-        """A part of an object, shorter only where the object ends first; raises ObjectMissing."""
+        """A part of an object, shorter only where the object ends first; raises as ``read``."""
         ...
 
     def size(self, name: str) -> int:

@@ -19,13 +19,15 @@ from datetime import datetime
 from pathlib import Path
 
 from twinhull.model.ports import Randomness, SystemRandomness
-from twinhull.repository.errors import ObjectExists, ObjectMissing, StoreError, StoreFull
+from twinhull.repository.errors import ObjectExists, ObjectMissing, RepositoryDamaged, StoreError, StoreFull
 from twinhull.repository.store.contract import CONFIG_NAME, ObjectInfo, checked_name
 
 PARTIAL_PREFIX = ".twinhull-partial-"
 _SHARDED = ("pack", "index")
 """Kinds with so many objects that they are spread over 256 directories by their first two digits."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_BAD_PLACES = (errno.EIO, errno.EBADMSG, errno.EUCLEAN)
+"""What reading a file gives that the disk, or the file system's own checksums, have lost."""
 
 
 class DirectoryStore:
@@ -185,8 +187,27 @@ class DirectoryStore:
             try:
                 self._note(name)
                 yield descriptor
+            except OSError as error:
+                if error.errno not in _BAD_PLACES or name == CONFIG_NAME or not self._is_answering():
+                    raise
+                raise RepositoryDamaged(
+                    f"The object '{name}' in {self.root} cannot be read: {error.strerror}.",
+                    hint="The disk has bad places: what else is on it may go next.",
+                ) from error
             finally:
                 os.close(descriptor)
+
+    def _is_answering(self) -> bool:
+        """Whether the disk, and not the memory before it, still gives the config."""
+        try:
+            descriptor = os.open(self._path(CONFIG_NAME), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+                return bool(os.pread(descriptor, 1, 0))
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return False
 
 
 def _path(root: Path, name: str) -> Path:
