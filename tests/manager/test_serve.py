@@ -21,7 +21,7 @@ from twinhull.manager.state import write_private
 from twinhull.manager.status import Health
 from twinhull.manager.wants import Ears, Want
 from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, SiteError, StateError
-from twinhull.model.machine import PlanName, PowerState, SiteName
+from twinhull.model.machine import PlanName, PowerState, RunId, SiteName
 from twinhull.platforms.contract import SiteSettings
 from twinhull.platforms.simulated import Killed, SimulatedSite
 from twinhull.repository import KdfCost, Repository
@@ -184,6 +184,32 @@ def test_an_old_side_that_comes_back_running_is_stopped_while_the_repository_is_
         setup.world.ports.clock.sleep(16)
         heard.wait_for(lambda: old.power.is_off)
         assert not new.power.is_off
+
+
+def test_a_serve_that_is_started_while_the_repository_is_away_stops_an_old_side_and_goes_on_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch)
+    with setup.manager() as manager:
+        carry_out(manager, manager.desk.sync(manager.names.machine("m0"), SyncOptions()))
+        setup.world.host("here").isolate()
+        (tmp_path / "points").rename(tmp_path / "away")
+        options = FailoverOptions(is_planned=False, is_without_repository=True)
+        carry_out(manager, manager.desk.failover(manager.names.machine("m0"), options))
+        left = replace(manager.catalog.runs()[-1], run_id=RunId("sync-left"), state=RunState.RUNNING, ended_at=None)
+        manager.catalog.add_run(left)
+    old, new = (setup.world.host(name).machines[machine_id(0)] for name in (HERE, THERE))
+    setup.world.host("here").return_()
+    assert not old.power.is_off
+    with serving(setup) as (manager, heard):
+        heard.wait_for(lambda: old.power.is_off)
+        assert not new.power.is_off
+        (trouble,) = heard.words("trouble")
+        assert "Only what the sites' standings say is put right" in str(trouble["reason"])
+        assert {word for word, _ in heard.told} <= {"trouble", "serving", "site", "reconcile", "done", "clean"}
+        (tmp_path / "away").rename(tmp_path / "points")
+        setup.world.ports.clock.sleep(61)
+        heard.wait_for(lambda: bool(heard.words("resume")))
 
 
 def test_a_second_serve_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

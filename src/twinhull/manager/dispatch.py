@@ -26,6 +26,7 @@ from twinhull.model.machine import MachineId, RunId
 from twinhull.model.ports import Ports
 from twinhull.model.progress import Progress
 from twinhull.recovery.failover import is_past_the_repository
+from twinhull.recovery.reconcile import RECONCILE
 from twinhull.replication.context import Context
 from twinhull.repository import Repository, RepositoryMissing, StoreError
 
@@ -63,11 +64,28 @@ class Dispatcher:
         path = self.state.run_lock(want.kind, want.machine.machine_id, run_id)
         with self._alone(path, want.machine, f"{want.kind} {run_id}", ears, is_waiting=is_waiting):
             for unfinished in unfinished_before(self.catalog, want):
-                with _telling_the_way(unfinished, want):
-                    finished = self._finish(unfinished, ears)
-                if finished.state is RunState.DONE and want.is_same(finished):
+                finished = self._finish_first(unfinished, want, ears)
+                if finished and finished.state is RunState.DONE and want.is_same(finished):
                     return finished
             return self._run(run_id, want, ears)
+
+    def _finish_first(self, unfinished: RunRecord, want: Want, ears: Ears) -> RunRecord | None:
+        """Finish what was left; None where it waits for the repository, for which putting a side right must not wait.
+
+        Says what can be done where the wanted run needs no repository, and the unfinished one does.
+        """
+        try:
+            return self._finish(unfinished, ears)
+        except (RepositoryMissing, StoreError) as error:
+            if want.kind == RECONCILE.kind:
+                return None
+            if not want.is_without_repository:
+                raise
+            raise RunUnfinished(
+                f"{unfinished.run_id} was left unfinished, and needs the repository to go on: {error.message} "
+                f"Nothing was done with {want.machine.name}.",
+                hint=f"Give it up, and repeat: twinhull runs abandon {unfinished.run_id}",
+            ) from error
 
     def _left_of_its_own(self, want: Want) -> RunRecord | None:
         """What is wanted, if an earlier process began it with a lock of its own, and was killed."""
@@ -219,21 +237,6 @@ class Dispatcher:
                 retain=keeper.after_sync,
                 check=leash.check,
             )
-
-
-@contextmanager
-def _telling_the_way(unfinished: RunRecord, want: Want) -> Iterator[None]:
-    """What can be done where the repository is away that an unfinished run needs, and the wanted one does not."""
-    try:
-        yield
-    except (RepositoryMissing, StoreError) as error:
-        if not want.is_without_repository:
-            raise
-        raise RunUnfinished(
-            f"{unfinished.run_id} was left unfinished, and needs the repository to go on: {error.message} "
-            f"Nothing was done with {want.machine.name}.",
-            hint=f"Give it up, and repeat: twinhull runs abandon {unfinished.run_id}",
-        ) from error
 
 
 def _wait(execution: Execution, ears: Ears) -> None:

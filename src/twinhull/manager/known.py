@@ -46,6 +46,7 @@ class Known:
     manager: Manager
     is_busy: Callable[[MachineId], bool]
     seen_at: Callable[[SiteName], float]
+    has_repository: Callable[[], bool]
     ages: Mapping[MachineId, Aged] = field(default_factory=dict)
     lores: dict[MachineId, _Lore] = field(default_factory=dict)
     troubles: dict[MachineId, Trouble] = field(default_factory=dict)
@@ -128,7 +129,7 @@ class Known:
     def _lore(self, machine_id: MachineId) -> _Lore:
         """Its points are listed once for each new latest point, whoever made it."""
         latest, known = self.ages.get(machine_id), self.lores.get(machine_id, _Lore())
-        if not latest or known.point_id == latest.point_id:
+        if not latest or known.point_id == latest.point_id or not self.has_repository():
             return known
         points = self.manager.repository.points(machine_id, self.manager.damages.note)
         known = _Lore(latest.point_id, highest_epoch(points), uncompared_seconds(points[-1] if points else None))

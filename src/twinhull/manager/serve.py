@@ -34,9 +34,10 @@ from twinhull.manager.welcoming import Tell, Welcome
 from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, TwinhullError
 from twinhull.model.machine import MachineId, PointId, RunId, SiteName
 from twinhull.model.units import format_duration
-from twinhull.repository import Point
+from twinhull.repository import Point, RepositoryMissing, StoreError
 
 _RUNS_LOOKED_AT = 8
+_LOOK_FOR_REPOSITORY_SECONDS = 60.0
 _CAUTION_SECONDS = 3600.0
 """After the clock jumped, no point is removed for so long."""
 
@@ -64,6 +65,8 @@ class Server:
     _told_damages: set[PointId] = field(default_factory=set)
     _threads: dict[MachineId, Thread] = field(default_factory=dict)
     _stale_sites: set[SiteName] = field(default_factory=set)
+    _has_repository: bool = False
+    _look_at: float = 0.0
     _jumped_at: float | None = None
     _trouble: str = ""
 
@@ -72,13 +75,16 @@ class Server:
         manager = self.manager
         self._welcome = Welcome(manager, self.tell, lambda: self._known.ages)
         self._watch = SiteWatch(manager.catalog, manager.lookout, manager.ports.clock, self.look_seconds, self._welcome)
-        self._known = Known(manager, self._is_busy, self._watch.seen_at)
+        self._known = Known(manager, self._is_busy, self._watch.seen_at, lambda: self._has_repository)
         self._tending = Tending(manager, self._known)
 
     def serve(self) -> None:
-        """Until ``stop``; raises AlreadyServing, what keeps the repository from being opened, and RunUnfinished."""
+        """Until ``stop``; raises AlreadyServing, what keeps the repository from being opened, and RunUnfinished.
+
+        A repository that is away is waited for: what the sites' standings alone say is put right meanwhile.
+        """
         with self._alone():
-            self._learn_points()
+            self._find_repository()
             self.tell("serving", {"reason": f"keeping the plans of {self.manager.state.path}"})
             reading = clockwatch.read(self.manager.ports.clock)
             try:
@@ -99,6 +105,20 @@ class Server:
         with lock:
             yield
 
+    def _find_repository(self) -> bool:
+        """Whether it was ever there; one that is away is looked for once a minute."""
+        clock = self.manager.ports.clock
+        if not self._has_repository and clock.monotonic() >= self._look_at:
+            try:
+                self._learn_points()
+            except (RepositoryMissing, StoreError) as error:
+                self._look_at = clock.monotonic() + _LOOK_FOR_REPOSITORY_SECONDS
+                waiting = "Only what the sites' standings say is put right until it is there."
+                self._tell_trouble(f"{error.message} {waiting}")
+            else:
+                self._has_repository = True
+        return self._has_repository
+
     def _learn_points(self) -> None:
         """What other processes, or an earlier catalog, have made: the repository knows best."""
         latest = {point.machine_id: point for point in self._points()}
@@ -113,26 +133,32 @@ class Server:
         try:
             self._cycle(now)
         except TwinhullError as error:
-            trouble = error.message
-            if trouble != self._trouble:
-                self.tell("trouble", {"reason": f"{trouble} Nothing new begins until that is over."})
+            self._tell_trouble(f"{error.message} Nothing new begins until that is over.")
         else:
-            trouble = ""
+            self._trouble = "" if self._has_repository else self._trouble
+
+    def _tell_trouble(self, trouble: str) -> None:
+        """Once, as long as it lasts."""
+        if trouble != self._trouble:
+            self.tell("trouble", {"reason": trouble})
         self._trouble = trouble
 
     def _cycle(self, now: Reading) -> None:
         """One look at everything, and what follows from it."""
+        is_there = self._find_repository()
         overview = self._watch.glance(wanted=self._take_stale)
         left = [run for run in self.manager.catalog.unfinished_runs() if not self.manager.is_at_work(run)]
-        unfinished = {run.machine_id: run for run in reversed(left)}
+        unfinished = {run.machine_id: run for run in reversed(left)} if is_there else {}
         machines = tuple(
             facts
             for facts in self._known.machines(overview, unfinished, now)
             if {facts.source, facts.target} <= self._watch.facts().keys()
         )
-        repository = self._tending.facts(unfinished.get(REPOSITORY.machine_id), now)
+        repository = self._tending.facts(unfinished.get(REPOSITORY.machine_id), now) if is_there else None
         self._tell_damages()
         for decision in decide(Snapshot(machines, self._watch.facts(), repository), self.limits):
+            if not is_there and decision.act is not Act.RECONCILE:
+                continue
             self._tell_decision(decision)
             if decision.act is not Act.WAIT:
                 self._begin(decision, unfinished.get(decision.machine.machine_id))
