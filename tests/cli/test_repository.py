@@ -128,6 +128,7 @@ def test_sentences_tell_what_a_copy_and_a_repair_are_at_where_no_terminal_is(pla
     told = planned.ok("repository", "repair", "--from", second).err.splitlines()
     assert told == [
         "Checking trees.",
+        "Tracing lost chunks.",
         "Mending damaged packs.",
         f"Mending {WEB}/00000001.",
         "Reading packs again.",

@@ -12,7 +12,14 @@ from twinhull.cli.progress import watching
 from twinhull.cli.screen import Screen, is_terminal
 from twinhull.model.progress import OnProgress, Progress, nobody_listens
 
-_DOING = {"copy": "Copying", "read": "Reading", "check": "Checking", "look": "Looking at", "mend": "Mending"}
+_DOING = {
+    "copy": "Copying",
+    "read": "Reading",
+    "check": "Checking",
+    "trace": "Tracing",
+    "look": "Looking at",
+    "mend": "Mending",
+}
 
 
 @contextmanager
