@@ -143,7 +143,7 @@ def _verify(context: Context, facts: Facts) -> Facts:
     except RunCancelled:
         raise RunCancelled(
             "The verification was stopped on demand. What it had read and found good is noted.",
-            hint="'twinhull repository verify --sample' reads the rest first; damaged packs are read each time.",
+            hint="'twinhull repository verify --sample 10' reads of the rest first; what is damaged is read each time.",
         ) from None
     problems: list[JsonValue] = [f"{finding.object_name}: {finding.problem}" for finding in report.findings]
     return {

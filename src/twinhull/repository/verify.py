@@ -225,7 +225,7 @@ class Verifier:
         pack, first, size = places[0].pack, places[0].entry, self.chunk_size_bytes
         start, length = first.offset_bytes, first.length_bytes
         try:
-            sealed = bytes(data[start : start + length]) if data else self.store.read_range(pack.name, start, length)
+            sealed = self._piece(pack.name, start, length) if data is None else bytes(data[start : start + length])
             content = open_payload(self.keys, pack, first, sealed, size)
         except RepositoryDamaged:
             content = b""
@@ -234,6 +234,12 @@ class Verifier:
                 chunk_in(self.keys, pack, place.entry, content, size)
             except RepositoryDamaged as error:
                 yield place, error.message
+
+    def _piece(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        try:
+            return self.store.read_range(name, offset_bytes, length_bytes)
+        except ObjectMissing:  # collected in this moment: as much as a pack that holds nothing good
+            return b""
 
     def _blame(self, place: Place, bad: _Bad) -> None:
         """A chunk is bad if no other copy of it is good."""
