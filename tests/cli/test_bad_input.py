@@ -98,7 +98,7 @@ def test_two_machines_of_one_name_are_told_apart_by_uuid(two_sites: Shell) -> No
 def test_a_site_that_does_not_answer(planned: Shell) -> None:
     planned.ok("sync", "web1")
     planned.world.host("here").isolate()
-    refused(planned("sync", "web1"), 11, "here, where web1 runs, does not answer", "failover --unplanned")
+    refused(planned("sync", "web1"), 11, "here, where web1 runs, does not answer", "twinhull failover web1 --unplanned")
     refused(planned("failover", "web1", "--yes"), 11, "cannot be moved without loss", "--unplanned")
     listed = planned.ok("site", "list", "--json").json["sites"]
     assert [site["is_reachable"] for site in listed] == [False, True]

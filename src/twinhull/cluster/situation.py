@@ -37,6 +37,11 @@ class Situation:
     sides: Sequence[Side]
     known_epoch: int = 0
 
+    @property
+    def name(self) -> str:
+        """What to call the machine: its name on the first side that shows it, else its id."""
+        return next((side.status.spec.name for side in self.sides if side.status), self.machine_id)
+
     def side(self, site: str) -> Side:
         """The side of that site."""
         return next(side for side in self.sides if side.site == site)

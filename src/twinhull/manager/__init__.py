@@ -8,7 +8,7 @@ In reading order::
     journal.py     a run's record while it runs                    runs.py       the durable engine (the only DBOS)
     orders.py      from "failover web1" to a run's request         overview.py   what all sites say right now
     planner.py     what is due, purely                             serve.py      the loop that keeps plans
-    keeping.py     the latest point, and retention                 space.py      when to collect the repository
+    keeping.py     the latest point, and retention                 collecting.py space of removed points, as a run
     pruning.py     retention by hand                               removing.py   points removed, as a run
     manager.py     the hand that holds them all
 

@@ -113,7 +113,7 @@ class Catalog:
             known = ", ".join(site.name for site in self.sites())
             raise NotFound(
                 f"There is no site '{name}'.",
-                hint=f"Known sites: {known}." if known else "Connect one with 'twinhull site add'.",
+                hint=f"Known sites: {known}." if known else "Connect one: twinhull site add NAME URI",
             )
         return found[0]
 

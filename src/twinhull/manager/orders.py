@@ -294,7 +294,8 @@ def _require_answer(side: Side, machine: Named, so: str) -> None:
     if not side.is_reachable:
         raise SiteUnreachable(
             f"{side.site}, where {machine.name} runs, does not answer, {so}: {side.reason}",
-            hint="Its points and its replica are as they were. 'twinhull failover --unplanned' starts the replica.",
+            hint="Its points and its replica are as they were. "
+            f"To start the replica: twinhull failover {machine.name} --unplanned",
         )
 
 

@@ -130,7 +130,7 @@ def _judge(
     damaged = next((side for side in situation.sides if side.standing and side.standing.role is Role.UNREADABLE), None)
     if damaged:
         told = f"What {damaged.site} holds about the machine cannot be read: it is not started there, and not stopped."
-        return Health.CONFLICT, f"{told} 'twinhull sync' tells which file it is."
+        return Health.CONFLICT, f"{told} 'twinhull sync {situation.name}' names the file."
     if latest is None or lag is None:
         return Health.UNPROTECTED, "There is no restore point yet." + (f" {silent.reason}" if silent else "")
     if silent:

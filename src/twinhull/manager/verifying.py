@@ -163,7 +163,7 @@ def _damage(count: int) -> RepositoryDamaged | None:
     return RepositoryDamaged(
         f"{things} not as written.",
         hint="Points that are not named can be restored. 'twinhull repository repair' brings back what lies elsewhere; "
-        "'twinhull sync --full-compare' makes a new whole point.",
+        "'twinhull sync MACHINE --full-compare' makes a new whole point.",
     )
 
 

@@ -209,5 +209,5 @@ def check_may_start(standing: Standing, epoch: int, site: str) -> None:
         raise StaleEpoch(
             f"{name} is {standing.role.value} with epoch {standing.epoch} on site '{site}'; epoch {epoch} was asked to"
             " start it, and it was not started.",
-            hint="twinhull status tells which side holds the machine's epoch.",
+            hint="'twinhull status' shows which side holds the machine's epoch.",
         )

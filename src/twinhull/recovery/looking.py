@@ -59,16 +59,19 @@ def require_possible(request: FailoverRequest, situation: Situation) -> None:
     source, holder = situation.side(request.source), primary(situation)
     if holder and holder.site == request.target:
         raise UsageError(
-            f"{request.target} is the machine's primary already (epoch {current_epoch(situation)}).",
-            hint="'twinhull failback' is the way home.",
+            f"{situation.name} is on {request.target} already (epoch {current_epoch(situation)}); nothing was done.",
+            hint=f"To bring it home: twinhull failback {situation.name}",
         )
     if request.is_planned and not source.is_reachable:
         raise SiteUnreachable(
             f"The site {request.source} does not answer: {source.reason}. A planned failover needs it.",
-            hint="If it is lost, fail over without --planned: the machine starts from its replica.",
+            hint=f"If that site is lost, start the replica: twinhull failover {situation.name} --unplanned",
         )
     if request.is_planned and request.to_point_id:
-        raise UsageError("A planned failover loses nothing, so it takes no --point.", hint="Leave out --planned.")
+        raise UsageError(
+            "A planned failover loses nothing, so it starts from no earlier point.",
+            hint="Leave out --point, or use --unplanned.",
+        )
     if request.is_planned and source.status is None:
         raise NotFound(f"There is no machine {request.machine_id} on {request.source}.")
     if request.is_planned:
@@ -116,7 +119,7 @@ def wanted_point(context: Context, request: FailoverRequest, situation: Situatio
     points = context.points(request.machine_id)
     if not points:
         raise NotFound(
-            f"The machine {situation.machine_id} has no point to start from.",
-            hint="It was never synced: 'twinhull sync'.",
+            f"{situation.name} has no point to start from: it was never synced.",
+            hint=f"When its site answers: twinhull sync {situation.name}",
         )
     return points[-1]

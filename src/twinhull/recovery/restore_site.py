@@ -28,7 +28,8 @@ def look(context: Context, request: RestoreRequest, point: Point) -> Facts:
         if status.spec.machine_id == machine_id or status.spec.name == name:
             raise AlreadyExists(
                 f"{request.to_site} has a machine {status.spec.name} ({status.spec.machine_id}); it was left as it is.",
-                hint="Give the restored machine another name, or use 'twinhull rollback' to put that one back.",
+                hint="Give the restored machine another name with --name, or put that one back: "
+                f"twinhull rollback {status.spec.name} --to {point.sequence}",
             )
     is_another = machine_id != spec.machine_id
     macs: list[JsonValue] = [_new_mac(context) if is_another else nic.mac for nic in spec.nics]

@@ -184,7 +184,8 @@ class _Capturing:
             raise MachineChanged(
                 f"The machine {capture.spec.name} vanished from {self._order.site} while it was captured; nothing was "
                 "published, and earlier points are as they were.",
-                hint="If it was moved, name its new site in the plan.",
+                hint="If it lives on another site now, it needs a plan from there: twinhull plan create NAME "
+                "--machine MACHINE --from SITE --to SITE",
             ) from error
         if spec.name != capture.spec.name:
             self.note(f"The machine was renamed to {spec.name} meanwhile; the next sync follows.")

@@ -257,7 +257,7 @@ class Catalog:
         if missing:
             raise NotFound(
                 "The point that this capture builds on is gone from the repository, so the new one was not published.",
-                hint="Capture again without a base: content that is still stored is not stored twice.",
+                hint="Repeat it, and it builds on the latest point that is there: twinhull sync MACHINE",
             )
 
     def _refuse_final(self, wanted: PointId) -> None:

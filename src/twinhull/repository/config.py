@@ -102,8 +102,8 @@ def _read_config(store: Store) -> Config:
     except ObjectMissing:
         raise RepositoryMissing(
             f"There is no repository in {store.url}.",
-            hint="Check the address; one that was there may be on a disk that is not mounted. A new one is made by "
-            "'twinhull repository create'.",
+            hint="Check the address; one that was there may be on a disk that is not mounted. "
+            "Make a new one: twinhull repository create URL --generate",
         ) from None
     try:
         raw = json.loads(data.partition(b"\n")[0])

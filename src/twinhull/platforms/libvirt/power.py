@@ -43,7 +43,7 @@ def start(place: Place, standings: StandingFiles, machine_id: MachineId, epoch: 
                 raise
             raise StaleEpoch(
                 f"The guard on site '{place.site}' did not let machine {machine_id} start: {error}",
-                hint="twinhull status tells which side holds the machine's epoch.",
+                hint="'twinhull status' shows which side holds the machine's epoch.",
             ) from error
 
 
