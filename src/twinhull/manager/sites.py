@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from urllib.parse import quote
 
 from twinhull.model.errors import NotFound, UsageError
 from twinhull.model.machine import SiteName
+from twinhull.model.names import checked_plan_name, checked_site_name
 from twinhull.model.ports import Ports
 from twinhull.platforms.contract import Platform, Site, SiteSettings
 
@@ -22,8 +22,6 @@ PLATFORMS = {
     "simulated": "twinhull.platforms.simulated",
 }
 """Where each platform lives; its module has a ``PLATFORM``. Adding one: docs/adding-a-platform.md."""
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
 
 
 def platform(name: str) -> Platform:
@@ -48,12 +46,13 @@ def guess_platform(uri: str) -> str:
 
 def checked_name(word: str, what: str) -> str:
     """``word`` if it can name a site or a plan; raises UsageError."""
-    if not _NAME.fullmatch(word):
+    try:
+        return checked_site_name(word) if what == "site" else checked_plan_name(word)
+    except ValueError as error:
         raise UsageError(
             f"'{word}' cannot be the name of a {what}.",
             hint="Use lower-case letters, digits and '-', at most 40, beginning with a letter or digit.",
-        )
-    return word
+        ) from error
 
 
 def with_known_hosts(uri: str, path: str | None) -> str:

@@ -21,6 +21,18 @@ from twinhull.model.machine import (
     Role,
     Standing,
 )
+from twinhull.model.names import (
+    checked_cpu_count,
+    checked_disk_bytes,
+    checked_disk_key,
+    checked_disk_keys,
+    checked_mac,
+    checked_machine_id,
+    checked_machine_name,
+    checked_memory_bytes,
+    checked_network,
+    checked_word,
+)
 from twinhull.model.steps import JsonValue
 
 _Raw = Mapping[str, Any]
@@ -43,15 +55,17 @@ def spec_to_json(spec: MachineSpec) -> dict[str, JsonValue]:
 def spec_from_json(raw: _Raw) -> MachineSpec:
     """The description again; raises DataError where it is none."""
     try:
+        disks = tuple(_disk(disk) for disk in _list(raw["disks"]))
+        checked_disk_keys(disk.key for disk in disks)
         return MachineSpec(
-            machine_id=MachineId(str(raw["machine_id"])),
-            name=str(raw["name"]),
-            cpu_count=int(raw["cpu_count"]),
-            memory_bytes=int(raw["memory_bytes"]),
+            machine_id=checked_machine_id(raw["machine_id"]),
+            name=checked_machine_name(raw["name"]),
+            cpu_count=checked_cpu_count(raw["cpu_count"]),
+            memory_bytes=checked_memory_bytes(raw["memory_bytes"]),
             firmware=Firmware(raw["firmware"]),
             boot_mode=BootMode(raw["boot_mode"]),
-            disks=tuple(_disk(disk) for disk in _list(raw["disks"])),
-            nics=tuple(NicSpec(str(nic["mac"]), str(nic["network"]), str(nic["model"])) for nic in _list(raw["nics"])),
+            disks=disks,
+            nics=tuple(_nic(nic) for nic in _list(raw["nics"])),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"A machine's description cannot be read: {error!r}.") from error
@@ -91,7 +105,11 @@ def standing_from_json(raw: _Raw) -> Standing:
 
 
 def _disk(raw: _Raw) -> DiskSpec:
-    return DiskSpec(DiskKey(str(raw["key"])), int(raw["size_bytes"]), str(raw["bus"]))
+    return DiskSpec(checked_disk_key(raw["key"]), checked_disk_bytes(raw["size_bytes"]), checked_word(raw["bus"]))
+
+
+def _nic(raw: _Raw) -> NicSpec:
+    return NicSpec(checked_mac(raw["mac"]), checked_network(raw["network"]), checked_word(raw["model"]))
 
 
 def _list(raw: Any) -> Sequence[_Raw]:  # noqa: ANN401 - whatever JSON holds, checked here

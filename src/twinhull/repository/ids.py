@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from enum import IntEnum
 from typing import NewType
 
+from twinhull.model import names
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import MachineId, PointId
 
@@ -17,11 +17,7 @@ PackId = NewType("PackId", bytes)
 
 CHUNK_ID_BYTES = 32
 PACK_ID_BYTES = 32
-MAX_SEQUENCE = 99_999_999
-
-_MACHINE = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_MACHINE_ID = re.compile(_MACHINE, re.ASCII)
-_POINT_ID = re.compile(rf"({_MACHINE})/([0-9]{{8}})", re.ASCII)
+MAX_SEQUENCE = names.MAX_SEQUENCE
 
 
 class ChunkKind(IntEnum):
@@ -33,9 +29,10 @@ class ChunkKind(IntEnum):
 
 def checked_machine_id(text: str) -> MachineId:
     """``text`` as a machine id; raises UsageError where it is no lower-case UUID."""
-    if not _MACHINE_ID.fullmatch(text):
-        raise UsageError(f"'{text}' is not a machine id.", hint="A machine id is a UUID in lower case with dashes.")
-    return MachineId(text)
+    try:
+        return names.checked_machine_id(text)
+    except ValueError as error:
+        raise UsageError(str(error), hint="A machine id is a UUID in lower case with dashes.") from error
 
 
 def point_id(machine_id: MachineId, sequence: int) -> PointId:
@@ -45,7 +42,7 @@ def point_id(machine_id: MachineId, sequence: int) -> PointId:
 
 def parse_point_id(text: str) -> tuple[MachineId, int]:
     """The machine id and the sequence number in a point id; raises UsageError where it is none."""
-    match = _POINT_ID.fullmatch(text)
-    if not match or int(match[2]) == 0:
-        raise UsageError(f"'{text}' is not a point id.", hint="It looks like MACHINE-UUID/00000012.")
-    return MachineId(match[1]), int(match[2])
+    try:
+        return names.point_parts(text)
+    except ValueError as error:
+        raise UsageError(str(error), hint="It looks like MACHINE-UUID/00000012.") from error

@@ -10,11 +10,15 @@ from typing import Any
 
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import Consistency, DiskKey, MachineId, PointId, SiteName
+from twinhull.model.names import (
+    checked_disk_bytes,
+    checked_disk_key,
+    checked_disk_keys,
+    checked_epoch,
+    checked_site_name,
+)
 from twinhull.repository.errors import RepositoryDamaged
 from twinhull.repository.ids import CHUNK_ID_BYTES, ChunkId, checked_machine_id, point_id
-
-MAX_DISK_BYTES = 1 << 60
-"""Larger than any disk, and small enough for every sum."""
 
 Json = Any
 """What ``json`` can write: kept as it is, never looked into by the repository."""
@@ -106,17 +110,19 @@ def decode_point(data: bytes, name: str) -> Point:
     """The point in a document; ``name`` is its object's, for the error. Raises RepositoryDamaged."""
     try:
         raw = json.loads(data)
+        disks = tuple(_decode_disk(disk) for disk in raw["disks"])
+        checked_disk_keys(disk.key for disk in disks)
         return Point(
             sequence=int(raw["sequence"]),
             document=PointDocument(
                 machine_id=checked_machine_id(raw["machine_id"]),
                 captured_at=datetime.fromisoformat(raw["captured_at"]).astimezone(UTC),
                 consistency=Consistency(raw["consistency"]),
-                source_site=SiteName(str(raw["source_site"])),
-                epoch=int(raw["epoch"]),
+                source_site=checked_site_name(raw["source_site"]),
+                epoch=checked_epoch(raw["epoch"]),
                 notes=tuple(str(note) for note in raw["notes"]),
                 spec=dict(raw["spec"]),
-                disks=tuple(_decode_disk(disk) for disk in raw["disks"]),
+                disks=disks,
             ),
         )
     except (ValueError, KeyError, TypeError, RecursionError, UsageError) as error:
@@ -130,8 +136,7 @@ def _encode_disk(disk: PointDisk) -> dict[str, Json]:
 
 def _decode_disk(raw: Mapping[str, Json]) -> PointDisk:
     node = bytes.fromhex(raw["root"]) if raw["root"] is not None else None
-    size_bytes = int(raw["size_bytes"])
-    if not 0 <= size_bytes <= MAX_DISK_BYTES or (node is not None and len(node) != CHUNK_ID_BYTES):
-        raise ValueError(f"disk '{raw['key']}' has no possible size or root")
-    root = DiskRoot(size_bytes, ChunkId(node) if node else None)
-    return PointDisk(DiskKey(str(raw["key"])), root, dict(raw["tracker"]))
+    if node is not None and len(node) != CHUNK_ID_BYTES:
+        raise ValueError(f"the root of disk {raw['key']!r} is no chunk id")
+    root = DiskRoot(checked_disk_bytes(raw["size_bytes"]), ChunkId(node) if node else None)
+    return PointDisk(checked_disk_key(raw["key"]), root, dict(raw["tracker"]))

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from twinhull.model.errors import UsageError
+from twinhull.model.names import MAX_DISK_BYTES
 from twinhull.model.ports import Ports
 from twinhull.model.units import format_duration
 from twinhull.repository.catalog import Numbering
@@ -23,7 +24,7 @@ from twinhull.repository.index import Index
 from twinhull.repository.keys import Keys
 from twinhull.repository.packing import Packer
 from twinhull.repository.packs import payload_chunks
-from twinhull.repository.points import MAX_DISK_BYTES, DiskRoot, Point, PointDocument
+from twinhull.repository.points import DiskRoot, Point, PointDocument
 from twinhull.repository.reader import Reader
 from twinhull.repository.stats import StatsCounter, WriterStats
 from twinhull.repository.store.contract import Store

@@ -6,8 +6,21 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from twinhull.model.errors import SiteError
 from twinhull.model.machine import BootMode, DiskKey, DiskSpec, Firmware, MachineId, MachineSpec, NicSpec, PowerState
+from twinhull.model.names import (
+    MAX_TEXT,
+    canonical_machine_id,
+    checked_cpu_count,
+    checked_disk_key,
+    checked_disk_keys,
+    checked_mac,
+    checked_machine_name,
+    checked_memory_bytes,
+    checked_network,
+    checked_word,
+    number_in,
+)
+from twinhull.platforms.libvirt.xml import BadDefinition, parse_xml
 
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 NAMESPACE = "https://twinhull.org/xml/machine/1"
@@ -79,28 +92,41 @@ class Definition:
 
 
 def read_definition(xml: str) -> Definition:
-    """Read a libvirt domain's XML; raises SiteError where it is none."""
+    """Read a libvirt domain's XML; raises BadDefinition."""
+    root = parse_xml(xml)
     try:
-        root = ET.fromstring(xml)  # noqa: S314 - the XML comes from the site's own libvirt
-    except ET.ParseError as error:
-        raise SiteError(f"libvirt described a machine in a way that cannot be read: {error}") from error
+        return _read(root)
+    except ValueError as error:
+        raise BadDefinition(
+            f"The definition of machine {_shown_name(root)} cannot be worked with: {error}",
+            hint="Correct it there: virsh edit.",
+        ) from error
+
+
+def _shown_name(root: ET.Element) -> str:
+    return repr((root.findtext("name") or "without a name")[:MAX_TEXT])
+
+
+def _read(root: ET.Element) -> Definition:
     disks = root.findall("./devices/disk")
-    machine_id = MachineId((root.findtext("uuid") or "").lower())
+    machine_id = canonical_machine_id(root.findtext("uuid"))
+    images = tuple(_image(disk, machine_id) for disk in disks if _is_data_disk(disk))
+    checked_disk_keys(image.key for image in images)
     return Definition(
         machine_id=machine_id,
-        name=root.findtext("name") or "",
+        name=checked_machine_name(root.findtext("name")),
         cpu_count=_cpu_count(root),
         memory_bytes=_memory_bytes(root),
         firmware=_firmware(root),
         boot_mode=_BOOT_MODES.get(root.findtext("./os/type") or "", BootMode.HVM),
-        disks=tuple(_image(disk, machine_id) for disk in disks if _is_data_disk(disk)),
-        other_devices=tuple(_target(disk) for disk in disks if not _is_data_disk(disk)),
+        disks=images,
+        other_devices=tuple(checked_disk_key(_target(disk)) for disk in disks if not _is_data_disk(disk)),
         nics=tuple(_nic(nic) for nic in root.findall("./devices/interface")),
         has_agent=any(t.get("name") == AGENT_CHANNEL for t in root.findall("./devices/channel/target")),
         serial_path=_serial_path(root),
         has_screen=root.find("./devices/video") is not None,
         is_ours=root.find(f"./metadata/{{{NAMESPACE}}}machine") is not None,
-        domain_type=root.get("type", "qemu"),
+        domain_type=checked_word(root.get("type", "qemu")),
     )
 
 
@@ -108,14 +134,14 @@ def _cpu_count(root: ET.Element) -> int:
     vcpu = root.find("vcpu")
     if vcpu is None:
         return 1
-    return int(vcpu.get("current") or vcpu.text or 1)
+    return checked_cpu_count(number_in(vcpu.get("current") or vcpu.text))
 
 
 def _memory_bytes(root: ET.Element) -> int:
     memory = root.find("memory")
     if memory is None:
         return 0
-    return int(memory.text or 0) * _UNITS.get(memory.get("unit", "KiB"), 1024)
+    return checked_memory_bytes(number_in(memory.text) * _UNITS.get(memory.get("unit", "KiB"), 1024))
 
 
 def _firmware(root: ET.Element) -> Firmware:
@@ -140,11 +166,11 @@ def _image(disk: ET.Element, machine_id: MachineId) -> ImageFile:
     path = (source.get("file") or source.get("dev") or "") if source is not None else ""
     target = disk.find("target")
     return ImageFile(
-        key=DiskKey(_own_name(path, machine_id) or _target(disk)),
-        target=_target(disk),
+        key=checked_disk_key(_own_name(path, machine_id) or _target(disk)),
+        target=checked_disk_key(_target(disk)),
         path=path,
-        format=driver.get("type", "raw") if driver is not None else "raw",
-        bus=target.get("bus", "virtio") if target is not None else "virtio",
+        format=checked_word(driver.get("type", "raw") if driver is not None else "raw"),
+        bus=checked_word(target.get("bus", "virtio") if target is not None else "virtio"),
     )
 
 
@@ -163,9 +189,9 @@ def _nic(nic: ET.Element) -> NicSpec:
         else ""
     )
     return NicSpec(
-        mac=mac.get("address", "").lower() if mac is not None else "",
-        network=f"{kind}:{where}" if where else kind,
-        model=model.get("type", "virtio") if model is not None else "virtio",
+        mac=checked_mac(mac.get("address") if mac is not None else None),
+        network=checked_network(f"{kind}:{where}" if where else kind),
+        model=checked_word(model.get("type", "virtio") if model is not None else "virtio"),
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import libvirt
 
 from twinhull.model.errors import NotFound, SiteUnreachable, StillRunning
-from twinhull.model.machine import MachineId, PowerState
+from twinhull.model.machine import MachineId, MachineSpec, MachineStatus, PowerState
+from twinhull.model.names import checked_machine_id
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.domains import Definition, power_of, read_definition
 from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.xml import BadDefinition
 
 RETURN_SECONDS = 15.0
 """How long the end of a capture waits for a libvirtd that went away; what it cannot end then is a leftover."""
@@ -39,9 +41,19 @@ def find_again(place: Place, machine_id: MachineId) -> libvirt.virDomain | None:
 
 
 def definition_of(place: Place, domain: libvirt.virDomain) -> Definition:
-    """The machine as it is now: the running definition of a running one."""
+    """The machine as it is now: the running definition of a running one; raises BadDefinition."""
     with told(place.site, "reading a machine's definition"):
-        return read_definition(domain.XMLDesc(0))
+        xml, machine_id = domain.XMLDesc(0), domain.UUIDString()
+    definition = read_definition(xml)
+    if definition.machine_id != machine_id:
+        raise BadDefinition(f"Site '{place.site}' describes machine {machine_id} as {definition.machine_id}.")
+    return definition
+
+
+def unreadable(place: Place, domain: libvirt.virDomain, error: BadDefinition) -> MachineStatus:
+    """A machine whose definition cannot be worked with, as a listing shows it: it must not hide the others."""
+    machine_id = checked_machine_id(domain.UUIDString())
+    return MachineStatus(MachineSpec(machine_id, machine_id, 1, 0), power(place, domain), warnings=(error.message,))
 
 
 def stored_xml(place: Place, domain: libvirt.virDomain) -> str:

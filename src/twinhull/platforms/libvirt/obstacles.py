@@ -12,6 +12,7 @@ from twinhull.platforms.hosts import check
 from twinhull.platforms.libvirt.connection import as_site_error
 from twinhull.platforms.libvirt.finding import find, stored_xml
 from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.xml import parse_xml
 
 _NAMED_BY = {"bridge": ("bridge", "bridge"), "direct": ("dev", "interface")}
 """By a card's kind: the attribute that names what it is plugged into, and what that is."""
@@ -21,7 +22,7 @@ _MISSING = 'for path; do [ -e "$path" ] || printf "%s\\0" "$path"; done'
 
 def obstacles(place: Place, machine_id: MachineId) -> list[str]:
     """One sentence for each thing that the machine's definition names and the host lacks; raises NotFound."""
-    root = ET.fromstring(stored_xml(place, find(place, machine_id)))  # noqa: S314 - from the site's own libvirt
+    root = parse_xml(stored_xml(place, find(place, machine_id)))
     return [*_inactive_networks(place, root), *_missing_paths(place, root)]
 
 

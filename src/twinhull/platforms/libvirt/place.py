@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twinhull.model.machine import DiskKey, MachineId
+from twinhull.model.names import checked_disk_key, checked_machine_id
 from twinhull.model.ports import Clock
 from twinhull.platforms.hosts import Host
 from twinhull.platforms.libvirt.connection import LibvirtConnection
@@ -12,7 +13,10 @@ from twinhull.platforms.libvirt.connection import LibvirtConnection
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One site. ``directory`` is ours on its host; ``run``, ``scratch``, ``replicas``, ``standings`` lie below it."""
+    """One site. ``directory`` is ours on its host; ``run``, ``scratch``, ``replicas``, ``standings`` lie below it.
+
+    What becomes part of a path is checked once more here: root writes these files.
+    """
 
     site: str
     connection: LibvirtConnection
@@ -27,20 +31,20 @@ class Place:
 
     def replica(self, machine_id: MachineId) -> str:
         """The directory of a replica's files."""
-        return f"{self.directory}/replicas/{machine_id}"
+        return f"{self.directory}/replicas/{checked_machine_id(machine_id)}"
 
     def image(self, machine_id: MachineId, key: DiskKey) -> str:
         """The image of a replica's disk."""
-        return f"{self.replica(machine_id)}/{key}.qcow2"
+        return f"{self.replica(machine_id)}/{checked_disk_key(key)}.qcow2"
 
-    def is_ours(self, path: str) -> bool:
-        """Whether an image is one that we made."""
-        return path.startswith(f"{self.directory}/replicas/")
+    def is_ours(self, machine_id: MachineId, key: DiskKey, path: str) -> bool:
+        """Whether a disk's image is the one that we made for it: exactly that path, as it is written."""
+        return path == self.image(machine_id, key)
 
     def capture_lock(self, machine_id: MachineId) -> str:
         """Held by whoever captures the machine."""
-        return f"{self.directory}/run/{machine_id}.lock"
+        return f"{self.directory}/run/{checked_machine_id(machine_id)}.lock"
 
     def disks_lock(self, machine_id: MachineId) -> str:
         """Held, shared, by whoever has a stopped machine's disks open; the guard starts nothing meanwhile."""
-        return f"{self.directory}/run/{machine_id}.disks"
+        return f"{self.directory}/run/{checked_machine_id(machine_id)}.disks"

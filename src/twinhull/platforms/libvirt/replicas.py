@@ -64,7 +64,7 @@ def follow_disks(
     for disk in grown:
         _grow(place, definition, disk)
     doomed = {*removed, *(disk.key for disk in new)}
-    left = _forget_images(place, [image for image in here.disks if image.key in doomed])
+    left = _forget_images(place, spec.machine_id, [image for image in here.disks if image.key in doomed])
     create_disks(place, spec.machine_id, new, owner)
     lost = [f"The image {image.path} of disk {image.key} is gone: the disk is made anew." for image in gone]
     return ReplicaChanges(
@@ -83,15 +83,15 @@ def _grow(place: Place, definition: Definition, disk: DiskSpec) -> None:
     grow(place.host, image, disk.size_bytes)
 
 
-def _forget_images(place: Place, images: Collection[ImageFile]) -> list[str]:
+def _forget_images(place: Place, machine_id: MachineId, images: Collection[ImageFile]) -> list[str]:
     """Remove the images of disks that go, if we made them; say which were left."""
-    ours = [image.path for image in images if place.is_ours(image.path)]
+    ours = [image.path for image in images if place.is_ours(machine_id, image.key, image.path)]
     if ours:
         check(place.host, ["rm", "-f", "--", *ours])
     return [
         f"Disk {image.key} was taken out of the machine; its image {image.path} was left."
         for image in images
-        if image.path and not place.is_ours(image.path)
+        if image.path and image.path not in ours
     ]
 
 

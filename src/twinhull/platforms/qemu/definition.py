@@ -16,6 +16,7 @@ from twinhull.platforms.libvirt.writing import (
     follow_size,
     remove_disks,
 )
+from twinhull.platforms.libvirt.xml import parse_xml
 
 _BUSES = {"virtio", "scsi", "sata", "ide"}
 _NIC_MODELS = {"virtio", "e1000", "e1000e", "rtl8139"}
@@ -127,7 +128,7 @@ def followed_definition(
 ) -> Written:
     """An existing definition that follows the spec; what the spec does not speak of stays as it is."""
     ET.register_namespace("twinhull", NAMESPACE)
-    root = ET.fromstring(xml)  # noqa: S314 - from the site's own libvirt
+    root = parse_xml(xml)
     follow_size(root, spec)
     devices = devices_of(root)
     remove_disks(devices, removed_disks | new_disks.keys())

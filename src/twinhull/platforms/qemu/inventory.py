@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import libvirt
 import libvirt_qemu
@@ -13,8 +13,9 @@ from twinhull.model.errors import NotFound, SiteError
 from twinhull.model.machine import DiskKey, MachineId, MachineStatus, PowerState, Standing
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.domains import Definition
-from twinhull.platforms.libvirt.finding import definition_of, find, power
+from twinhull.platforms.libvirt.finding import definition_of, find, power, unreadable
 from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.xml import BadDefinition
 from twinhull.platforms.qemu.sizes import SizeDesk, Sizes
 from twinhull.platforms.standings import StandingFiles
 
@@ -79,10 +80,22 @@ class Machines:
         with told(self._place.site, "listing machines"):
             domains = self._place.connection.get().listAllDomains()
         standings = {standing.machine_id: standing for standing in self._standings.read_all()}
-        found = [look for domain in domains if (look := self._look(domain))]
+        looks = [look for domain in domains if (look := self._look_or_unreadable(domain))]
+        found = [look for look in looks if isinstance(look, _Look)]
         sizes = self._sizes.ask({look.definition.machine_id: (look.domain, look.definition) for look in found})
         statuses = [look.status(sizes[look.definition.machine_id], standings) for look in found]
-        return sorted(statuses, key=lambda status: status.spec.name)
+        unread = [
+            replace(look, standing=standings.get(look.spec.machine_id))
+            for look in looks
+            if isinstance(look, MachineStatus)
+        ]
+        return sorted([*statuses, *unread], key=lambda status: status.spec.name)
+
+    def _look_or_unreadable(self, domain: libvirt.virDomain) -> _Look | MachineStatus | None:
+        try:
+            return self._look(domain)
+        except BadDefinition as error:
+            return unreadable(self._place, domain, error)
 
     def machine(self, machine_id: MachineId) -> MachineStatus:
         """One machine, its agent asked; raises NotFound."""

@@ -19,9 +19,9 @@ from twinhull.platforms.contract import (
     Support,
 )
 from twinhull.platforms.libvirt.connection import qemu_identity, told
-from twinhull.platforms.libvirt.domains import read_definition
 from twinhull.platforms.libvirt.replicas import open_disk
 from twinhull.platforms.libvirt.site import LibvirtSite
+from twinhull.platforms.libvirt.xml import parse_xml
 from twinhull.platforms.qemu import screen
 from twinhull.platforms.qemu.canary import is_guarded
 from twinhull.platforms.qemu.captures import QemuCaptures
@@ -126,7 +126,7 @@ class QemuSite(LibvirtSite):
             raise UsageError(f"'{chosen}' is no accelerator of a QEMU site.", hint="Use accelerator=kvm or tcg.")
         with told(self.settings.name, "looking at its machines"):
             xmls = [domain.XMLDesc(0) for domain in self._connection.get().listAllDomains()]
-        used = Counter(read_definition(xml).domain_type for xml in xmls)
+        used = Counter(parse_xml(xml).get("type", DRIVER) for xml in xmls)
         if used:
             return used.most_common(1)[0][0], ""
         return "qemu", (

@@ -8,16 +8,18 @@ machine was off, definitions that were restored), and whether the bitmaps are wh
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 import libvirt
 
 from twinhull.model.machine import DiskKey, MachineId
+from twinhull.model.names import number_in
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.domains import Definition
 from twinhull.platforms.libvirt.finding import find_again, power
 from twinhull.platforms.libvirt.images import PREFIX, drop_trackers, trackers_in
 from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.xml import parse_xml
 
 
 class Trackers:
@@ -32,7 +34,7 @@ class Trackers:
             names = [checkpoint.getName() for checkpoint in domain.listAllCheckpoints()]
         return [name for name in names if name.startswith(PREFIX)]
 
-    def changed_bytes(self, domain: libvirt.virDomain, name: str, disks: Iterable[DiskKey]) -> dict[DiskKey, int]:
+    def changed_bytes(self, domain: libvirt.virDomain, name: str, disks: Collection[DiskKey]) -> dict[DiskKey, int]:
         """How much a tracker calls changed, for those of a running machine's disks whose bitmap is there and whole."""
         if not name.startswith(PREFIX):
             return {}
@@ -42,9 +44,9 @@ class Trackers:
         flags = libvirt.VIR_DOMAIN_CHECKPOINT_XML_SIZE | libvirt.VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN
         with told(self._place.site, f"looking at checkpoint {name}"):
             checkpoint = domain.checkpointLookupByName(name)
-            found = ET.fromstring(checkpoint.getXMLDesc(flags)).findall("./disks/disk")  # noqa: S314 - from the site
+            found = parse_xml(checkpoint.getXMLDesc(flags)).findall("./disks/disk")
             # libvirt gives a size exactly for the bitmaps that QEMU has loaded whole.
-            sizes = {DiskKey(disk.get("name", "")): int(disk.get("size", 0)) for disk in found if disk.get("size")}
+            sizes = {key: size for key in disks for size in _sizes_told(found, key)}
             if not sizes and not was_known:
                 checkpoint.delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
         return sizes
@@ -94,6 +96,15 @@ class Trackers:
         if domain is not None:
             known = self.all_names(domain, definition)
             self.drop(domain, definition, known - {name} if is_kept else known & {name})
+
+
+def _sizes_told(disks: Iterable[ET.Element], key: DiskKey) -> Iterator[int]:
+    for disk in disks:
+        if disk.get("name") == key and disk.get("size"):
+            try:
+                yield number_in(disk.get("size"))
+            except ValueError:
+                continue  # a bitmap whose size is no number is not believed
 
 
 def checkpoint_xml(name: str, tracked: set[DiskKey], others: Iterable[str]) -> str:

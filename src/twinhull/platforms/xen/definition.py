@@ -16,6 +16,7 @@ from twinhull.platforms.libvirt.writing import (
     follow_size,
     remove_disks,
 )
+from twinhull.platforms.libvirt.xml import parse_xml
 
 LARGEST_HVM_DISKS = 7
 """The emulated SCSI controller takes seven disks beside itself."""
@@ -114,7 +115,7 @@ def followed_definition(
     xml: str, spec: MachineSpec, *, new_disks: Mapping[str, str], removed_targets: set[str]
 ) -> Written:
     """The definition of a machine that was here before us, following the spec; its other parts stay as they are."""
-    root = ET.fromstring(xml)  # noqa: S314 - from the site's own libvirt
+    root = parse_xml(xml)
     follow_size(root, spec)
     devices = devices_of(root)
     remove_disks(devices, removed_targets | new_disks.keys())

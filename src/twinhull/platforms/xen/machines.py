@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from twinhull.model.errors import DataError, NotFound
 from twinhull.model.machine import MachineId, MachineStatus, PowerState
 from twinhull.platforms.libvirt.connection import told
-from twinhull.platforms.libvirt.finding import definition_of, find, power
+from twinhull.platforms.libvirt.finding import definition_of, find, power, unreadable
 from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.xml import BadDefinition
 from twinhull.platforms.xen.survey import XenMachine, survey
 
 if TYPE_CHECKING:
@@ -44,16 +45,19 @@ def statuses(place: Place) -> Sequence[MachineStatus]:
     """How all machines are, by name; the host's own domain 0 is none of them."""
     with told(place.site, "listing machines"):
         domains = [domain for domain in place.connection.get().listAllDomains() if domain.UUIDString() != _DOMAIN_0]
-    definitions, powers = [], []
+    definitions, powers, unread = [], [], []
     for domain in domains:
         try:
             seen = definition_of(place, domain), power(place, domain)
         except NotFound:
             continue  # it was removed between the listing and this look
+        except BadDefinition as error:
+            unread.append(unreadable(place, domain, error))
+            continue
         definitions.append(seen[0])
         powers.append(seen[1])
     found = [_status(machine, state) for machine, state in zip(survey(place, definitions), powers, strict=True)]
-    return sorted(found, key=lambda status: status.spec.name)
+    return sorted([*found, *unread], key=lambda status: status.spec.name)
 
 
 def _status(machine: XenMachine, state: PowerState) -> MachineStatus:

@@ -70,7 +70,7 @@ def survey(place: Place, definitions: Sequence[Definition], machine_id: MachineI
     told_standings, rest = parse_files(answer)
     told_made, told_infos = parse_files(rest)
     standings = {item.machine_id: item for item in parse_standings(told_standings)}
-    made = {MachineId(PurePosixPath(path).stem): parse_sidecar(content) for path, content in told_made.items()}
+    made = {PurePosixPath(path).stem: parse_sidecar(content) for path, content in told_made.items()}
     infos = iter(parse_infos(told_infos))
     return [
         XenMachine(
