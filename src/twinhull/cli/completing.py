@@ -57,6 +57,7 @@ def _begun(incomplete: str, words: Callable[[Catalog], Iterable[str]]) -> list[s
         # A shell that completes is no place for an error; the command itself will tell it.
         return []
     try:
-        return sorted(word for word in words(catalog) if word.startswith(incomplete))
+        # A name with control characters is not offered: the shell would print it as it is.
+        return sorted(word for word in words(catalog) if word.startswith(incomplete) and word.isprintable())
     finally:
         catalog.close()

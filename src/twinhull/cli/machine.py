@@ -94,9 +94,9 @@ def show(
                 ("firmware", status.spec.firmware.value),
                 ("boot mode", status.spec.boot_mode.value),
                 ("guest agent", _agent(status)),
-                ("disks", "\n".join(f"{d.key}  {format_bytes(d.size_bytes)}  {d.bus}" for d in status.spec.disks)),
-                ("networks", "\n".join(f"{nic.mac}  {nic.network}  {nic.model}" for nic in status.spec.nics)),
-                ("warnings", "\n".join(status.warnings)),
+                ("disks", [f"{d.key}  {format_bytes(d.size_bytes)}  {d.bus}" for d in status.spec.disks]),
+                ("networks", [f"{nic.mac}  {nic.network}  {nic.model}" for nic in status.spec.nics]),
+                ("warnings", status.warnings),
             ]
         )
         door.screen.line()

@@ -94,6 +94,9 @@ def _told(error: TyperException) -> TwinhullError:
 
 def main() -> None:
     """What the installed script calls."""
+    # Threads too: what ends one unexpectedly is printed as a traceback, and that may quote foreign text.
+    sys.excepthook = lambda _kind, error, _trace: Screen().crash(error)
+    threading.excepthook = lambda ended: Screen().crash(ended.exc_value) if ended.exc_value else None
     # A polite end from outside is the same as Ctrl-C: what is at work is undone.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = call(sys.argv[1:])

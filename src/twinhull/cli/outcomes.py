@@ -160,13 +160,13 @@ def tell_run(screen: Screen, run: RunRecord) -> None:
         screen.line(f"  {reason}")
 
 
-def value(name: str, fact: object) -> str:
-    """A fact as people read it, by the unit at the end of its name."""
+def value(name: str, fact: object) -> str | list[str]:
+    """A fact as people read it, by the unit at the end of its name; a list has a line for each item."""
     if isinstance(fact, int | float) and not isinstance(fact, bool):
         if name.endswith("_bytes"):
             return format_bytes(fact)
         if name.endswith("_seconds"):
             return format_duration(fact)
     if isinstance(fact, list | tuple):
-        return "\n".join(str(item) for item in fact)
+        return [str(item) for item in fact]
     return str(fact)

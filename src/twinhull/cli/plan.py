@@ -62,12 +62,12 @@ def show(context: typer.Context, *, name: PlanArgument, is_json: JsonFlag = Fals
     door.screen.facts(
         [
             ("plan", plan.name + (" (paused)" if plan.is_paused else "")),
-            ("machines", "\n".join(f"{named.name}  {named.machine_id}" for named in names)),
+            ("machines", [f"{named.name}  {named.machine_id}" for named in names]),
             ("from", plan.source),
             ("to", plan.target),
             ("rpo", format_duration(plan.rpo_seconds)),
             ("keeps", keeping.told(plan.retention)),
-            ("networks", "\n".join(f"{here} is {there}" for here, there in plan.networks.items()) or "as they are"),
+            ("networks", [f"{here} is {there}" for here, there in plan.networks.items()] or "as they are"),
             ("boot mode", plan.boot_mode or "the target's most faithful"),
             ("full compare", _full_compare(plan)),
             ("freeze", "yes" if plan.is_freezing else "no"),

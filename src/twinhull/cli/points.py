@@ -110,8 +110,8 @@ def show(context: typer.Context, *, point: PointArgument, is_json: JsonFlag = Fa
             ("captured", f"{found.captured_at:%Y-%m-%d %H:%M:%S} UTC"),
             ("consistency", found.document.consistency.value),
             ("from", f"{found.document.source_site}, epoch {found.document.epoch}"),
-            ("disks", "\n".join(f"{disk.key}  {format_bytes(disk.root.size_bytes)}" for disk in found.document.disks)),
-            ("notes", "\n".join(found.document.notes)),
+            ("disks", [f"{disk.key}  {format_bytes(disk.root.size_bytes)}" for disk in found.document.disks]),
+            ("notes", found.document.notes),
             ("held", why or ""),
         ]
     )
@@ -218,10 +218,11 @@ def remove(
             want = want_removed(manager.repository.id, machine, found.id, reason)
             run = manager.dispatcher.carry_out(want, ears)
         locked = manager.repository.locked_until(found.id)
-    kept = f"\nThe store's object lock keeps its data until {locked:%F %R} UTC at least." if locked else ""
+    kept = [f"The store's object lock keeps its data until {locked:%F %R} UTC at least."] if locked else []
     door.screen.answer(
         {"removed": found.id, "run_id": run.run_id, "locked_until": locked and locked.isoformat()},
-        f"Removed {found.id}. Take it back with: twinhull points take-back {found.id}{kept}",
+        f"Removed {found.id}. Take it back with: twinhull points take-back {found.id}",
+        *kept,
     )
 
 

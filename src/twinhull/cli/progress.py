@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from twinhull.cli.plain import plain
 from twinhull.cli.screen import Screen, is_terminal
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _bars() -> Bars:
     )
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         DownloadColumn(binary_units=True),
         TransferSpeedColumn(),
@@ -71,7 +72,7 @@ class _Lively:
         return Ears(on_message=self._say, on_step=self._begin_step, on_progress=self._move)
 
     def _say(self, text: str) -> None:
-        self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._bars.console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
 
     def _begin_step(self, name: str) -> None:
         with self._lock:
@@ -85,5 +86,5 @@ class _Lively:
         key = (progress.phase, progress.subject)
         with self._lock:
             if key not in self._tasks:
-                self._tasks[key] = self._bars.add_task(" ".join(key), total=progress.total_bytes)
+                self._tasks[key] = self._bars.add_task(plain(" ".join(key)), total=progress.total_bytes)
             self._bars.update(self._tasks[key], completed=progress.done_bytes, total=progress.total_bytes)

@@ -1,15 +1,19 @@
-"""All that is printed goes through here: tables and facts for people, one JSON document for programs, errors."""
+"""All that is printed goes through here: tables and facts for people, one JSON document for programs, errors.
+
+What is shown may come from a guest, a host or a store, so every text is made :func:`plain` before it is styled.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from twinhull.cli.plain import plain, plain_json
 from twinhull.model.errors import TwinhullError
 
 _GAP = 2
@@ -17,6 +21,9 @@ _GAP = 2
 
 _LONGEST_WHOLE = 30
 """Words of up to so many letters stay whole where a table is folded: a run's id among them."""
+
+_CLEAR = "\x1b[2J\x1b[H"
+"""Empties a terminal, and goes to its first line."""
 
 Shape = Mapping[str, object]
 """What ``--json`` prints: plain data. Its keys are part of the product's promises to scripts."""
@@ -34,7 +41,7 @@ class Screen:
 
     def document(self, shape: object) -> None:
         """Print the one JSON document."""
-        _write(sys.stdout, json.dumps(shape, indent=self.indent, ensure_ascii=False))
+        _write(sys.stdout, plain_json(shape, self.indent))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
         """Columns for people, unshortened, so that they can be searched; ``empty`` is said where there are no rows.
@@ -44,27 +51,27 @@ class Screen:
         if not rows:
             self.line(empty)
             return
+        headers = [plain(header.upper()) for header in headers]
+        rows = [[plain(cell) for cell in row] for row in rows]
         widths = [max(len(row[column]) for row in (headers, *rows)) for column in range(len(headers))]
         if is_terminal(sys.stdout) and _width(widths) > shutil.get_terminal_size().columns:
             _write(sys.stdout, _folded(headers, rows, shutil.get_terminal_size().columns))
             return
-        _write(sys.stdout, _bold(_columns([header.upper() for header in headers], widths), sys.stdout))
+        _write(sys.stdout, _bold(_columns(headers, widths), sys.stdout))
         for row in rows:
             _write(sys.stdout, _columns(row, widths))
 
-    def facts(self, facts: Sequence[tuple[str, str]]) -> None:
-        """Names and values below one another, without those that have no value."""
-        told = [(name, value) for name, value in facts if value]
-        width = max((len(name) for name, _ in told), default=0)
-        for name, value in told:
-            first, *others = value.split("\n")
-            _write(sys.stdout, f"{name:<{width}}  {first}".rstrip())
-            for other in others:
-                _write(sys.stdout, f"{'':<{width}}  {other}")
+    def facts(self, facts: Sequence[tuple[str, str | Sequence[str]]]) -> None:
+        """Names and values below one another, without those that have no value; a list has a line for each item."""
+        shown = [(plain(name), [value] if isinstance(value, str) else value) for name, value in facts if value]
+        width = max((len(name) for name, _ in shown), default=0)
+        for name, values in shown:
+            for label, value in zip((name, *[""] * len(values)), values, strict=False):
+                _write(sys.stdout, f"{label:<{width}}  {plain(value)}".rstrip())
 
     def line(self, text: str = "") -> None:
         """A line of the answer."""
-        _write(sys.stdout, text)
+        _write(sys.stdout, plain(text))
 
     def answer(self, shape: object, *lines: str) -> None:
         """One JSON document for programs, or these lines for people."""
@@ -82,20 +89,32 @@ class Screen:
 
     def heading(self, text: str) -> None:
         """A line above a part of the answer."""
-        _write(sys.stdout, _bold(text, sys.stdout))
+        _write(sys.stdout, _bold(plain(text), sys.stdout))
+
+    def clear(self) -> None:
+        """Begin again at the top of an empty terminal."""
+        if is_terminal(sys.stdout):
+            sys.stdout.write(_CLEAR)
 
     def message(self, text: str) -> None:
         """Something on the way, beside the answer."""
-        _write(sys.stderr, text)
+        _write(sys.stderr, plain(text))
+
+    def crash(self, error: BaseException) -> None:
+        """A fault of the product: its traceback, which may quote foreign text."""
+        for part in traceback.format_exception(error):
+            # A frame is ours and has several lines; an error's own text stays in one.
+            for line in part.rstrip("\n").split("\n") if part.startswith('  File "') else [part.strip("\n")]:
+                self.message(line)
 
     def error(self, error: TwinhullError) -> None:
         """An error: what happened, and what to do."""
         if self.is_json:
             self.document({"error": error_shape(error)})
             return
-        _write(sys.stderr, f"{_red('Error:', sys.stderr)} {error.message}")
+        _write(sys.stderr, f"{_red('Error:', sys.stderr)} {plain(error.message)}")
         if error.hint:
-            _write(sys.stderr, f"Hint: {error.hint}")
+            self.message(f"Hint: {error.hint}")
 
 
 class Told(Exception):
@@ -138,7 +157,7 @@ def _folded(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -
     for column, header in enumerate(headers):
         words = [word for row in (headers, *rows) for word in row[column].split()]
         whole = min(max(map(len, words), default=0), _LONGEST_WHOLE)
-        table.add_column(header.upper(), overflow="fold", min_width=whole)
+        table.add_column(Text(header), overflow="fold", min_width=whole)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console = Console(width=width, color_system="standard" if _is_coloured(sys.stdout) else None)

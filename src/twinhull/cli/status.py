@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 app = commands()
 APPS = {"status": app}
 
-_CLEAR = "\x1b[2J\x1b[H"
-
 
 @app.command(epilog=examples("twinhull status", "twinhull status --watch", "twinhull status --json"))
 def status(
@@ -54,7 +52,8 @@ def _watch(door: Door, manager: Manager, every_seconds: float) -> None:
     try:
         while True:
             found = manager.status()
-            door.screen.line(_CLEAR + f"{manager.ports.clock.now():%Y-%m-%d %H:%M:%S} UTC")
+            door.screen.clear()
+            door.screen.line(f"{manager.ports.clock.now():%Y-%m-%d %H:%M:%S} UTC")
             _show(door, manager, found)
             manager.ports.clock.sleep(every_seconds)
     except KeyboardInterrupt:
