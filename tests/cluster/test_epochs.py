@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from twinhull.cluster.epochs import Deed, corrections, current_claim, current_epoch, primary, require_primary
+from twinhull.cluster.epochs import Deed, corrections, current_claim, current_epoch, primary
+from twinhull.cluster.permission import require_primary
 from twinhull.cluster.situation import Side, Situation
-from twinhull.model.errors import StaleEpoch
+from twinhull.model.errors import DataError, StaleEpoch
 from twinhull.model.machine import MachineId, MachineSpec, MachineStatus, PointId, PowerState, Role, SiteName, Standing
 
 WEB = MachineId("6f5a3f0e-0000-4000-8000-000000000001")
@@ -72,7 +73,7 @@ def test_what_cannot_be_understood_makes_nobody_primary_and_stops_nothing() -> N
     damaged = situation(side(A, Role.UNREADABLE, 0, PowerState.RUNNING), side(B, Role.REPLICA, 2))
     assert corrections(damaged) == []
     assert primary(damaged) is None
-    with pytest.raises(StaleEpoch, match="unreadable there"):
+    with pytest.raises(DataError, match="cannot be read"):
         require_primary(damaged, A)
 
 

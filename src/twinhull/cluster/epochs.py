@@ -15,19 +15,24 @@ keeps an epoch that is past: when it comes back, it is fenced before anything el
 An epoch belongs to the run that chose it, which each standing names as its claim. Two managers may choose the same
 number at the same time. Where both write to one host, the second is refused there. Where each reaches another host,
 the number is *contended*: one primary's epoch is raised by one, which makes the others past, like any other.
+
+A host can lose what it held (a directory that is gone, a new installation), or hold what cannot be read. Without a
+standing a machine starts freely, so *no standing* is a fact only while nothing knows of an epoch above the first. Once
+another side may have taken over, a side without a standing is past. Two sides that run are never accepted: if the
+standings do not say which of them has to stop, people have to decide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from twinhull.cluster.situation import Side, Situation
-from twinhull.model.errors import StaleEpoch
 from twinhull.model.machine import MachineId, Role, SiteName, Standing
 
 FIRST_EPOCH = 1
+_PASSIVE = (Role.REPLICA, Role.FENCED)
 
 
 def current_epoch(situation: Situation) -> int:
@@ -55,36 +60,68 @@ def primary(situation: Situation) -> Side | None:
 
 
 class Deed(StrEnum):
-    """What is put right."""
+    """What a correction does. ``ASK`` does nothing: only people can decide."""
 
     RAISE = "raise"
     FENCE = "fence"
     STOP = "stop"
+    ASK = "ask"
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """Something that must be put right on a site, and why. ``standing`` is what to write first, if anything."""
+    """Something that must be corrected on a site, and why. ``standing`` is what to write first, if anything."""
 
     site: SiteName
     deed: Deed
     reason: str
     standing: Standing | None = None
 
+    @property
+    def is_automatic(self) -> bool:
+        """Whether Twinhull can make it without asking."""
+        return self.deed is not Deed.ASK
+
 
 def corrections(situation: Situation) -> list[Correction]:
-    """What is due, in the order in which it must happen: a stale side is fenced, then stopped where it runs."""
+    """What is due, in the order in which it must happen: a stale side is fenced, then stopped if it runs.
+
+    While two sides run, this is never empty.
+    """
     contended = _contended(situation)
     if contended and contended.standing:
         raised = contended.standing
         sides = [replace(side, standing=raised) if side.site == contended.site else side for side in situation.sides]
         return [contended, *corrections(replace(situation, sides=sides))]
-    epoch, claim = current_epoch(situation), current_claim(situation)
-    due: list[Correction] = []
-    for side in situation.sides:
-        if side.is_reachable and side.standing:
-            due += _side_corrections(side, side.standing, epoch, claim)
-    return due
+    due = [correction for side in situation.sides if side.is_reachable for correction in _due(side, situation)]
+    return [*due, *_undecided(situation, due)]
+
+
+def _due(side: Side, situation: Situation) -> Iterator[Correction]:
+    """What is due on a side that answers."""
+    if side.standing is None:
+        return _without_standing(side, situation)
+    if side.standing.role is Role.UNREADABLE:
+        return _unreadable(side, situation)
+    return _side_corrections(side, side.standing, current_epoch(situation), current_claim(situation))
+
+
+def _undecided(situation: Situation, due: Sequence[Correction]) -> Iterator[Correction]:
+    """What people must decide: two sides would still run after all that is due, and no standing says which is past."""
+    stopped = {item.site for item in due if item.deed is Deed.STOP}
+    running = [side.site for side in running_sides(situation) if side.site not in stopped]
+    if len(running) > 1:
+        yield Correction(
+            running[-1],
+            Deed.ASK,
+            f"The machine runs on {' and on '.join(running)}, and the standings there do not say which one is current: "
+            "keep the one whose data you need, and switch the other one off.",
+        )
+
+
+def running_sides(situation: Situation) -> list[Side]:
+    """The sides that answer and on which the machine executes; paused counts."""
+    return [side for side in situation.sides if side.is_running]
 
 
 def _contended(situation: Situation) -> Correction | None:
@@ -133,6 +170,45 @@ def _side_corrections(side: Side, standing: Standing, epoch: int, claim: str) ->
         )
 
 
+def is_past_without_standing(side: Side, situation: Situation) -> bool:
+    """Whether a side that answers and holds no standing has lost the machine to another one, as far as is known.
+
+    Not if all others say that they are not the primary, or if the points of the current epoch were captured here: then
+    it is the primary that lost its standing, and the next sync writes it again.
+    """
+    epoch, others = current_epoch(situation), [other for other in situation.sides if other is not side]
+    if not side.is_reachable or side.standing or epoch <= FIRST_EPOCH:
+        return False
+    if primary(situation):
+        return True
+    passive = [other for other in others if other.standing and other.standing.role in _PASSIVE]
+    is_nobody_else = bool(others) and len(passive) == len(others)
+    return not is_nobody_else and situation.known_primary != side.site
+
+
+def _without_standing(side: Side, situation: Situation) -> Iterator[Correction]:
+    if side.status is None or not is_past_without_standing(side, situation):
+        return
+    epoch = current_epoch(situation)
+    why = f"{side.site} holds no standing of the machine any more, and the current epoch is {epoch}"
+    lost = fenced(situation.machine_id, epoch, current_claim(situation))
+    yield Correction(side.site, Deed.FENCE, f"{why}: it may not start the machine there.", lost)
+    if side.is_running:
+        yield Correction(side.site, Deed.STOP, f"{why}: the machine runs there and is switched off.")
+
+
+def _unreadable(side: Side, situation: Situation) -> Iterator[Correction]:
+    """It is not fenced: the guard lets nothing start by a standing that cannot be read."""
+    holder = primary(situation)
+    if holder and side.is_running and (holder.is_running or current_epoch(situation) > FIRST_EPOCH):
+        yield Correction(
+            side.site,
+            Deed.STOP,
+            f"The machine runs on {side.site}, whose standing cannot be read, and {holder.site} is its primary in "
+            f"epoch {current_epoch(situation)}: it is switched off on {side.site}.",
+        )
+
+
 def spoiled(standing: Standing) -> Standing:
     """What is written of a side whose guest ran where nothing counted its changes: its disks are at no known point."""
     return replace(standing, point_id=None, is_dirty=True, applying_point_id=None, trackers={}, capture="")
@@ -141,28 +217,3 @@ def spoiled(standing: Standing) -> Standing:
 def fenced(machine_id: MachineId, epoch: int, claim: str) -> Standing:
     """The standing of a side that lost the machine to another one; what its disks hold is not known to be any point."""
     return Standing(machine_id, Role.FENCED, epoch, claim=claim)
-
-
-def require_primary(situation: Situation, site: str) -> None:
-    """Refuse to work on from a side that is not the machine's primary; raises StaleEpoch."""
-    side, epoch = situation.side(site), current_epoch(situation)
-    standing = side.standing
-    holder = primary(situation)
-    if standing is None and holder is None:
-        return
-    if standing and standing.role is Role.PRIMARY and standing.epoch == epoch:
-        return
-    held = f"it is {standing.role.value} there in epoch {standing.epoch}" if standing else "it holds no epoch there"
-    where = _where(standing, holder)
-    raise StaleEpoch(
-        f"The machine {situation.machine_id} is not primary on {site}: {held}, and the current epoch is {epoch}.",
-        hint=f"{where} See 'twinhull status'.",
-    )
-
-
-def _where(standing: Standing | None, holder: Side | None) -> str:
-    if holder:
-        return f"It is primary on {holder.site}."
-    if standing and standing.role is Role.FENCED:
-        return "If a failover was begun and not finished, repeat it: it goes on from here."
-    return "No site that answers is its primary."

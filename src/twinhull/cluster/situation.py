@@ -10,7 +10,10 @@ from twinhull.model.machine import MachineId, MachineStatus, PowerState, SiteNam
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One site's view. ``status`` is None where the machine is not there; ``reason`` says why a site is silent."""
+    """One site's view. ``status`` is None if the machine is not there.
+
+    ``reason`` says why a site is silent, or why its standing (``Role.UNREADABLE``) cannot be read.
+    """
 
     site: SiteName
     is_reachable: bool
@@ -31,11 +34,15 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """All sides. ``known_epoch`` is the highest epoch that is known otherwise (from the machine's points)."""
+    """All sides. ``known_epoch`` is the highest epoch that is known otherwise (from the machine's points).
+
+    ``known_primary`` is the site that captured the latest point of that epoch.
+    """
 
     machine_id: MachineId
     sides: Sequence[Side]
     known_epoch: int = 0
+    known_primary: SiteName | None = None
 
     @property
     def name(self) -> str:

@@ -17,7 +17,7 @@ from twinhull.manager.orders import other_site, running_side
 from twinhull.manager.overview import Overview
 from twinhull.manager.records import Plan, RunRecord
 from twinhull.model.machine import MachineId, PointId, SiteName
-from twinhull.replication.bases import highest_epoch, uncompared_seconds
+from twinhull.replication.bases import latest_epoch, uncompared_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class _Lore:
 
     point_id: PointId | None = None
     epoch: int = 0
+    primary: SiteName | None = None
     uncompared_seconds: float = 0.0
 
 
@@ -71,7 +72,7 @@ class Known:
         machine_id = machine.machine_id
         sites = [site for site in (plan.source, plan.target) if site in overview.sites]
         lore = self._lore(machine_id)
-        situation = overview.situation(machine_id, sites, lore.epoch)
+        situation = overview.situation(machine_id, sites, lore.epoch, lore.primary)
         source = running_side(plan, situation)
         trouble = self.troubles.get(machine_id)
         aged = self.ages.get(machine_id)
@@ -132,7 +133,7 @@ class Known:
         if not latest or known.point_id == latest.point_id or not self.has_repository():
             return known
         points = self.manager.repository.points(machine_id, self.manager.damages.note)
-        known = _Lore(latest.point_id, highest_epoch(points), uncompared_seconds(points[-1] if points else None))
+        known = _Lore(latest.point_id, *latest_epoch(points), uncompared_seconds(points[-1] if points else None))
         self.lores[machine_id] = known
         return known
 

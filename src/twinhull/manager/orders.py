@@ -18,7 +18,7 @@ from twinhull.manager.wants import Want, same_request
 from twinhull.model.errors import NotFound, ReplicaDirty, SiteUnreachable, UsageError
 from twinhull.model.machine import PointId, RunId, SiteName
 from twinhull.recovery.looking import replica_point
-from twinhull.replication.bases import comparison_due, highest_epoch, uncompared_seconds
+from twinhull.replication.bases import comparison_due, latest_epoch, uncompared_seconds
 from twinhull.replication.requests import (
     FailoverRequest,
     ReconcileRequest,
@@ -264,7 +264,7 @@ class Desk:
         sites = (plan.source, plan.target)
         points = () if is_without_repository else self.repository().points(machine.machine_id, self.damages.note)
         overview = self.lookout.look(sites)
-        return plan, overview.situation(machine.machine_id, sites, highest_epoch(points)), points
+        return plan, overview.situation(machine.machine_id, sites, *latest_epoch(points)), points
 
 
 def running_side(plan: Plan, situation: Situation) -> SiteName:

@@ -52,11 +52,16 @@ class Overview:
             names.setdefault(status.spec.machine_id, status.spec.name)
         return sorted(names, key=lambda machine_id: (names[machine_id], machine_id))
 
-    def situation(self, machine_id: MachineId, sites: Iterable[SiteName], known_epoch: int = 0) -> Situation:
-        """One machine on those of the sites that were asked."""
-        return Situation(
-            machine_id, [self.sites[site].side(machine_id) for site in sites if site in self.sites], known_epoch
-        )
+    def situation(
+        self,
+        machine_id: MachineId,
+        sites: Iterable[SiteName],
+        known_epoch: int = 0,
+        known_primary: SiteName | None = None,
+    ) -> Situation:
+        """One machine on those of the sites that were asked; what is known otherwise: see ``Situation``."""
+        sides = [self.sites[site].side(machine_id) for site in sites if site in self.sites]
+        return Situation(machine_id, sides, known_epoch, known_primary)
 
     def _statuses(self) -> Iterator[MachineStatus]:
         for view in self.sites.values():

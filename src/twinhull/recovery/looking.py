@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from twinhull.cluster.epochs import current_claim, current_epoch, primary, require_primary
+from twinhull.cluster.epochs import current_claim, current_epoch, primary
+from twinhull.cluster.permission import require_primary
 from twinhull.cluster.situation import Side, Situation
 from twinhull.model.errors import NotFound, ReplicaDirty, SiteUnreachable, UsageError
 from twinhull.model.machine import PointId, Role
@@ -16,7 +17,7 @@ from twinhull.replication.sync import require_answer, require_two_sites, with_re
 from twinhull.repository import Point
 
 _LEAP = 100
-"""By so many the epoch rises where the points are not asked for the highest one."""
+"""How far the epoch rises if the highest one cannot be known: the points, or the source's standing, are not read."""
 
 
 def look_at_both(context: Context, facts: Facts) -> Facts:
@@ -49,9 +50,16 @@ def look_at_both(context: Context, facts: Facts) -> Facts:
 def next_epoch(request: FailoverRequest, situation: Situation) -> int:
     """The epoch that the failover raises the target to.
 
-    Failovers that were taken back have raised that of a source which may be silent now; points may know, or nobody.
+    Failovers that were undone have raised that of a source which may be silent now, or whose standing cannot be read.
+    The points may know it.
     """
-    return max(current_epoch(situation), 1) + (_LEAP if request.is_without_repository else 1)
+    is_blind = request.is_without_repository or is_unreadable(situation.side(request.source))
+    return max(current_epoch(situation), 1) + (_LEAP if is_blind else 1)
+
+
+def is_unreadable(side: Side) -> bool:
+    """Whether the side holds a standing that cannot be read: for an unplanned failover it is past."""
+    return side.standing is not None and side.standing.role is Role.UNREADABLE
 
 
 def require_possible(request: FailoverRequest, situation: Situation) -> None:
@@ -86,7 +94,8 @@ def require_possible(request: FailoverRequest, situation: Situation) -> None:
             f"The machine {request.machine_id} is not on {request.target} any more; nothing was done.",
             hint="Only the repository could bring it there anew: see docs/repository.md.",
         )
-    if source.is_reachable and not _is_resumable(situation, request.source):
+    is_past = not request.is_planned and is_unreadable(source)
+    if source.is_reachable and not is_past and not _is_resumable(situation, request.source):
         require_primary(situation, request.source)
 
 

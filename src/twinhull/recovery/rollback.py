@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from twinhull.cluster.epochs import FIRST_EPOCH, current_claim, current_epoch, require_primary, spoiled
+from twinhull.cluster.epochs import FIRST_EPOCH, current_claim, current_epoch, spoiled
+from twinhull.cluster.permission import require_primary
 from twinhull.model.codec import spec_from_json
 from twinhull.model.errors import NotFound, ReplicaDirty, UsageError
 from twinhull.model.machine import MachineSpec, PointId, Role, SiteName, Standing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from twinhull.cluster.epochs import fenced
-from twinhull.model.errors import NotFound, SiteError, StaleEpoch, StillRunning
+from twinhull.model.errors import DataError, NotFound, SiteError, StaleEpoch, StillRunning
 from twinhull.model.machine import PointId, PowerState, Role, Standing
 from twinhull.model.steps import Facts
 from twinhull.platforms.contract import Site
@@ -13,7 +13,7 @@ from twinhull.recovery.starting import start_and_wait
 from twinhull.replication.context import Context
 from twinhull.replication.patience import in_time
 from twinhull.replication.requests import FailoverRequest
-from twinhull.replication.standing import SILENCE
+from twinhull.replication.standing import SILENCE, read_standing
 from twinhull.replication.sync import number, with_reasons
 
 
@@ -25,10 +25,10 @@ def stop_source(context: Context, facts: Facts) -> Facts:
     try:
         if request.is_planned:
             reasons = _fence_and_stop(context, request, number(facts, "epoch"))
+            is_fenced = True
         else:
-            ran, reasons = in_time(request.source, lambda: _take_down(context, request, facts))
+            ran, is_fenced, reasons = in_time(request.source, lambda: _take_down(context, request, facts))
             was_running = was_running or ran
-        is_fenced = True
     except SILENCE as error:
         if request.is_planned:
             raise
@@ -51,21 +51,34 @@ def _silence(request: FailoverRequest, error: SiteError) -> str:
     )
 
 
-def _take_down(context: Context, request: FailoverRequest, facts: Facts) -> tuple[bool, list[str]]:
-    """Fence and stop a source that may be half dead; also whether it ran: it may have been silent at the first look."""
+def _take_down(context: Context, request: FailoverRequest, facts: Facts) -> tuple[bool, bool, list[str]]:
+    """Fence and stop a source that may be half dead.
+
+    Also whether it ran (it may have been silent at the first look), and whether it was fenced: a standing that cannot
+    be read stays, and keeps the guard from starting the machine.
+    """
     try:
-        was_running = not context.site(request.source).power(request.machine_id).is_off
-    except NotFound:
-        was_running = False
-    try:
-        return was_running, _fence_and_stop(context, request, number(facts, "epoch"))
+        site = context.site(request.source)
+        was_running = _is_running(site, request)
+        standing, why = read_standing(site, request.machine_id)
+        if standing and standing.role is Role.UNREADABLE:
+            reason = f"{why} It counts as past: the machine is switched off on {request.source}."
+            return was_running, False, [reason, *_stop(site, request)]
+        return was_running, True, _fence_and_stop(context, request, number(facts, "epoch"))
     except SILENCE:
         raise
-    except SiteError as error:
+    except (SiteError, DataError) as error:
         raise SiteError(
             f"The machine may still run on {request.source}, so it was not taken over: {error.message}",
             hint=_switch_off(request),
         ) from error
+
+
+def _is_running(site: Site, request: FailoverRequest) -> bool:
+    try:
+        return not site.power(request.machine_id).is_off
+    except NotFound:
+        return False
 
 
 def _switch_off(request: FailoverRequest) -> str:
@@ -76,6 +89,10 @@ def _fence_and_stop(context: Context, request: FailoverRequest, epoch: int) -> l
     site = context.site(request.source)
     held = site.standing(request.machine_id) or Standing(request.machine_id, Role.PRIMARY, epoch)
     site.write_standing(replace(held, role=Role.FENCED, epoch=epoch, claim=request.run_id))
+    return _stop(site, request)
+
+
+def _stop(site: Site, request: FailoverRequest) -> list[str]:
     try:
         has_obeyed = site.stop(request.machine_id, request.grace_seconds if request.is_planned else 0.0)
     except NotFound:
@@ -98,7 +115,7 @@ def start_source_again(context: Context, facts: Facts) -> None:
     try:
         site = context.site(request.source)
         held = site.standing(request.machine_id)
-    except SILENCE:
+    except (*SILENCE, DataError):
         if not request.is_planned and facts.get("was_silent"):
             return  # it was never reached, as far as we know
         raise
@@ -164,7 +181,7 @@ def require_source_held(context: Context, request: FailoverRequest, facts: Facts
 
 def _power_and_standing(context: Context, request: FailoverRequest) -> tuple[PowerState, Standing | None]:
     site = context.site(request.source)
-    return site.power(request.machine_id), site.standing(request.machine_id)
+    return site.power(request.machine_id), read_standing(site, request.machine_id)[0]
 
 
 def settle_source(context: Context, facts: Facts) -> Facts:

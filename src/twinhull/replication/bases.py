@@ -71,9 +71,13 @@ def is_of(point: Point, standing: Standing) -> bool:
     return point.id == standing.point_id and standing.capture in ("", capture_of(point))
 
 
-def highest_epoch(points: Iterable[Point]) -> int:
-    """The highest epoch that the points know, 0 where they know none: a side that comes back alone may not know it."""
-    return max((point.document.epoch for point in points), default=0)
+def latest_epoch(points: Iterable[Point]) -> tuple[int, SiteName | None]:
+    """The highest epoch that the points know, and the site that captured the latest of it; 0 and None without points.
+
+    A side that comes back alone may not know it.
+    """
+    latest = max(points, key=lambda point: (point.document.epoch, point.sequence), default=None)
+    return (latest.document.epoch, SiteName(latest.document.source_site)) if latest else (0, None)
 
 
 def uncompared_seconds(point: Point | None) -> float:

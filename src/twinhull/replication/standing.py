@@ -1,4 +1,4 @@
-"""Looking at a machine on all of its sites, and putting right what must be before anything else is done."""
+"""Looking at a machine on all of its sites, and correcting what must be corrected before anything else is done."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 from twinhull.cluster.epochs import Deed, corrections
 from twinhull.cluster.situation import Side, Situation
-from twinhull.model.errors import HostKeyChanged, LoginRefused, SiteUnreachable
-from twinhull.model.machine import MachineId, SiteName
-from twinhull.replication.bases import highest_epoch
+from twinhull.model.errors import DataError, HostKeyChanged, LoginRefused, SiteUnreachable
+from twinhull.model.machine import MachineId, MachineStatus, Role, SiteName, Standing
+from twinhull.platforms.contract import Site
+from twinhull.replication.bases import latest_epoch
 from twinhull.replication.context import Context
 from twinhull.replication.patience import in_time
-from twinhull.replication.replica import find_with_standing
+from twinhull.replication.replica import find
 
 SILENCE = (SiteUnreachable, HostKeyChanged, LoginRefused)
 """What a site that does not answer us looks like."""
@@ -20,12 +21,11 @@ SILENCE = (SiteUnreachable, HostKeyChanged, LoginRefused)
 def look(context: Context, machine_id: MachineId, sites: Iterable[str]) -> Situation:
     """The machine on each of the sites; one that does not answer, or not in time, is a side with the reason why."""
     sides = [_side(context, machine_id, SiteName(name)) for name in dict.fromkeys(sites)]
-    points = context.points(machine_id)
-    return Situation(machine_id, sides, highest_epoch(points))
+    return Situation(machine_id, sides, *latest_epoch(context.points(machine_id)))
 
 
 def look_and_correct(context: Context, machine_id: MachineId, sites: Iterable[str]) -> tuple[Situation, list[str]]:
-    """As ``look``, after what is due was put right; also the reasons."""
+    """As ``look``, after what is due was corrected; also the reasons."""
     names = list(sites)
     situation = look(context, machine_id, names)
     reasons = correct(context, situation)
@@ -33,7 +33,10 @@ def look_and_correct(context: Context, machine_id: MachineId, sites: Iterable[st
 
 
 def correct(context: Context, situation: Situation) -> list[str]:
-    """Put right what is due (see :func:`twinhull.cluster.epochs.corrections`); returns the reasons."""
+    """Correct what is due (see :func:`twinhull.cluster.epochs.corrections`); returns the reasons.
+
+    What only people can decide is a reason, too, and changes nothing.
+    """
     reasons = []
     for correction in corrections(situation):
         site = context.site(correction.site)
@@ -46,9 +49,26 @@ def correct(context: Context, situation: Situation) -> list[str]:
     return reasons
 
 
+def read_standing(site: Site, machine_id: MachineId) -> tuple[Standing | None, str]:
+    """The machine's standing there, and why it cannot be read if it is ``Role.UNREADABLE``."""
+    try:
+        return site.standing(machine_id), ""
+    except DataError as error:
+        return Standing(machine_id, Role.UNREADABLE, epoch=0), error.message
+
+
 def _side(context: Context, machine_id: MachineId, name: SiteName) -> Side:
     try:
-        status, standing = in_time(name, lambda: find_with_standing(context.site(name), machine_id))
-        return Side(name, True, standing, status)  # noqa: FBT003 - it answers
-    except SILENCE as error:
+        status, standing, reason = in_time(name, lambda: _ask(context.site(name), machine_id))
+        return Side(name, True, standing, status, reason)  # noqa: FBT003 - it answers
+    except (*SILENCE, DataError) as error:
+        # What a site says of its machines and cannot be understood is no answer either.
         return Side(name, False, reason=error.message)  # noqa: FBT003 - it does not
+
+
+def _ask(site: Site, machine_id: MachineId) -> tuple[MachineStatus | None, Standing | None, str]:
+    """In one look if the machine is there and its standing can be read."""
+    status = find(site, machine_id)
+    if status and (status.standing is None or status.standing.role is not Role.UNREADABLE):
+        return status, status.standing, ""
+    return status, *read_standing(site, machine_id)

@@ -16,7 +16,8 @@ Repeating *capture* captures again: the point that a killed process published st
 
 from __future__ import annotations
 
-from twinhull.cluster.epochs import FIRST_EPOCH, current_claim, current_epoch, require_primary
+from twinhull.cluster.epochs import FIRST_EPOCH, current_claim, current_epoch
+from twinhull.cluster.permission import require_primary
 from twinhull.cluster.situation import Situation
 from twinhull.model.errors import NotFound, SiteUnreachable, UsageError
 from twinhull.model.machine import BootMode, PointId, Role, SiteName, Standing
