@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from tests.cli.conftest import DB, WEB, Answer, Shell, spec
@@ -123,7 +124,7 @@ def test_no_repository_yet(shell: Shell) -> None:
 
 
 def test_a_catalog_of_a_newer_twinhull_is_left_alone(planned: Shell) -> None:
-    with sqlite3.connect(planned.state / "catalog.db") as connection:
+    with closing(sqlite3.connect(planned.state / "catalog.db")) as connection, connection:
         connection.execute("PRAGMA user_version = 99")
     refused(planned("plan", "list"), 51, "written by a newer Twinhull (version 99", "--state")
 

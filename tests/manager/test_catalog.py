@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,31 +36,40 @@ RUN = RunRecord(RunId("sync-1"), "sync", MachineId("a"), "web1", "test", {"x": [
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
-    return Catalog(tmp_path / "catalog.db")
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    with closing(Catalog(tmp_path / "catalog.db")) as catalog:
+        yield catalog
 
 
 def test_what_is_written_is_read_again(catalog: Catalog, tmp_path: Path) -> None:
     catalog.add_site(SITE)
     catalog.add_plan(PLAN)
     catalog.add_run(RUN)
-    again = Catalog(tmp_path / "catalog.db")
-    assert again.sites() == (SITE,)
-    assert again.plan("shop") == PLAN
-    assert again.run("sync-1") == RUN
+    with closing(Catalog(tmp_path / "catalog.db")) as again:
+        assert again.sites() == (SITE,)
+        assert again.plan("shop") == PLAN
+        assert again.run("sync-1") == RUN
+
+
+def test_a_closed_catalog_opens_nothing_again(catalog: Catalog) -> None:
+    catalog.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        catalog.sites()
+    with pytest.raises(RuntimeError, match="closed"):
+        catalog.add_site(SITE)
 
 
 def test_a_catalog_of_the_first_version_is_brought_to_this_one(tmp_path: Path) -> None:
     first = Catalog(tmp_path / "catalog.db")
     first.add_plan(PLAN)
     first.close()
-    with sqlite3.connect(tmp_path / "catalog.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "catalog.db")) as connection, connection:
         connection.execute("ALTER TABLE plans DROP COLUMN full_compare_seconds")
         connection.execute("ALTER TABLE plans ADD COLUMN full_compare_every INTEGER NOT NULL DEFAULT 5")
         connection.execute("PRAGMA user_version = 1")
-    connection.close()
     for _ in range(2):
-        assert Catalog(tmp_path / "catalog.db").plans() == (replace(PLAN, full_compare_seconds=WEEK_SECONDS),)
+        with closing(Catalog(tmp_path / "catalog.db")) as catalog:
+            assert catalog.plans() == (replace(PLAN, full_compare_seconds=WEEK_SECONDS),)
 
 
 def test_runs_come_in_the_order_in_which_they_began_whatever_the_clock_said(catalog: Catalog) -> None:

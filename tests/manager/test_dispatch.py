@@ -246,10 +246,11 @@ def test_nothing_of_a_process_listens(setup: Setup) -> None:
 
 def test_unknown_machines_are_told_with_the_sites_that_are_silent(setup: Setup) -> None:
     setup.world.host("there").isolate()
-    with setup.manager() as manager, pytest.raises(NotFound, match="no machine 'ghost'") as refused:
-        manager.names.machine("ghost")
-    assert "there, which does not answer" in refused.value.hint
-    assert manager.names.machine(MachineId(MACHINE.upper())).name == "m0"
+    with setup.manager() as manager:
+        with pytest.raises(NotFound, match="no machine 'ghost'") as refused:
+            manager.names.machine("ghost")
+        assert "there, which does not answer" in refused.value.hint
+        assert manager.names.machine(MachineId(MACHINE.upper())).name == "m0"
 
 
 def restore(manager: Manager, path: Path) -> Want:

@@ -7,7 +7,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from tests.manager import engine_child
 from tests.manager.engine_child import MACHINE, RUN, STEPS
 from twinhull.manager.catalog import Catalog
-from twinhull.manager.records import RunState, StepState
+from twinhull.manager.records import RunRecord, RunState, StepRecord, StepState
 
 _ROOT = Path(__file__).parents[2]
 NO_RETURN = STEPS.index("switch")
@@ -54,8 +55,20 @@ class Bench:
     def files(self) -> set[str]:
         return {path.name for path in self.work.iterdir()} - {"log"}
 
-    def catalog(self) -> Catalog:
-        return Catalog(self.state / "catalog.db")
+    @contextmanager
+    def catalog(self) -> Iterator[Catalog]:
+        with closing(Catalog(self.state / "catalog.db")) as catalog:
+            yield catalog
+
+    @property
+    def steps(self) -> Sequence[StepRecord]:
+        with self.catalog() as catalog:
+            return catalog.steps(RUN)
+
+    @property
+    def record(self) -> RunRecord:
+        with self.catalog() as catalog:
+            return catalog.run(RUN)
 
 
 @pytest.fixture
@@ -72,7 +85,7 @@ def test_killed_in_any_step_it_goes_on_there_and_repeats_nothing_else(bench: Ben
     expected.insert(STEPS.index(step), f"do {step}")
     assert bench.log == expected
     assert bench.files == set(STEPS)
-    attempts = {record.name: record.attempt_count for record in bench.catalog().steps(RUN)}
+    attempts = {record.name: record.attempt_count for record in bench.steps}
     assert attempts == {name: 2 if name == step else 1 for name in STEPS}
 
 
@@ -84,7 +97,7 @@ def test_failed_before_the_point_of_no_return_it_is_undone(bench: Bench, step: s
     assert bench.files == set()
     done = STEPS[: STEPS.index(step) + 1]
     assert bench.log == [*(f"do {name}" for name in done), *(f"undo {name}" for name in reversed(done))]
-    states = [(record.name, record.is_undo, record.state) for record in bench.catalog().steps(RUN)]
+    states = [(record.name, record.is_undo, record.state) for record in bench.steps]
     assert (step, False, StepState.FAILED) in states
     assert (STEPS[0], True, StepState.DONE) in states
 
@@ -116,16 +129,16 @@ def test_an_undo_that_fails_is_said_and_keeps_no_other_from_being_undone(bench: 
     code, told = bench.run("start", "plain", f"fail:tidy,fail:undo-{step}")
     assert (code, told["state"]) == (10, "failed")
     assert [line for line in bench.log if line.startswith("undo")] == [f"undo {name}" for name in reversed(STEPS)]
-    run = bench.catalog().run(RUN)
+    run = bench.record
     assert len(run.reasons) == 1
     assert run.reasons[0].startswith(f"'{step}' could not be undone")
 
 
 def test_a_run_that_is_done_leaves_nothing_in_the_engine(bench: Bench) -> None:
     assert bench.run("start", "plain")[0] == 0
-    with sqlite3.connect(bench.state / "runs.db") as connection:
+    with closing(sqlite3.connect(bench.state / "runs.db")) as connection:
         assert connection.execute("select count(*) from workflow_status").fetchone() == (0,)
-    run = bench.catalog().run(RUN)
+    run = bench.record
     assert run.state is RunState.DONE
     assert run.machine_id == MACHINE
     assert run.result["tidy_was"] == len(STEPS)

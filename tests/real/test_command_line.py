@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +103,11 @@ def kill_in(terminal: Terminal, words: tuple[str, ...], step: str) -> None:
     """Start a command, and kill -9 it as soon as that step of its run has begun."""
     process = terminal.start(*words)
     deadline = time.monotonic() + 120
-    catalog = Catalog(terminal.state.catalog)  # asked by a command of its own, the run would be over
-    while not any(found.name == step for run in catalog.unfinished_runs() for found in catalog.steps(run.run_id)):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, f"'{step}' did not begin"
-        time.sleep(0.01)
+    with closing(Catalog(terminal.state.catalog)) as catalog:  # a command that asks would come after the run's end
+        while not any(found.name == step for run in catalog.unfinished_runs() for found in catalog.steps(run.run_id)):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, f"'{step}' did not begin"
+            time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
     assert process.returncode == -signal.SIGKILL

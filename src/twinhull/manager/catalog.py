@@ -29,6 +29,7 @@ class Catalog:
     def __init__(self, path: Path) -> None:
         """Open it, making it where it is missing; raises StateTooNew, and StateError where the file is no catalog."""
         self._path = path
+        self._is_closed = False
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS})
         sa.event.listen(self._engine, "connect", _on_connect)
         sa.event.listen(self._engine, "begin", _on_begin)
@@ -45,8 +46,15 @@ class Catalog:
             ) from error
 
     def close(self) -> None:
-        """Close every connection; safe to repeat."""
+        """Close every connection, and open none again; safe to repeat."""
+        self._is_closed = True
         self._engine.dispose()
+
+    def _opened(self, engine: sa.Engine) -> sa.Engine:
+        """The engine, unless the catalog is closed: it would open connections that no one closes."""
+        if self._is_closed:
+            raise RuntimeError(f"The catalog {self._path} is closed.")
+        return engine
 
     def _check_version(self) -> None:
         with self._engine.begin() as connection:
@@ -67,11 +75,11 @@ class Catalog:
 
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
-        with self._told(), self._engine.begin() as connection:
+        with self._told(), self._opened(self._engine).begin() as connection:
             yield connection
 
     def _rows(self, query: sa.Select[Any]) -> Sequence[sa.RowMapping]:
-        with self._told(), self._reading.connect() as connection:
+        with self._told(), self._opened(self._reading).connect() as connection:
             return connection.execute(query).mappings().all()
 
     def _read(self, kind: type[Record], query: sa.Select[Any]) -> tuple[Record, ...]:
