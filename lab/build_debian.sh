@@ -1,19 +1,21 @@
 #!/bin/bash
-# build_debian.sh OUTDIR -- debian.qcow2: Debian 12 with systemd, guest agent and PostgreSQL, bootable by BIOS + GRUB.
+# build_debian.sh OUTDIR -- debian.qcow2: this machine's release of Debian with systemd, guest agent and PostgreSQL, bootable by BIOS + GRUB.
 # Unchanged, it boots on QEMU (virtio), on Xen as PV (pygrub) and on Xen as HVM.
 set -euo pipefail
 OUT=$1; HERE=$(dirname "$(readlink -f "$0")"); SIZE_MIB=1600
 W=$(mktemp -d); trap 'rm -rf "$W"' EXIT
 chmod 755 "$W"; R=$W/root
+. /etc/os-release
 UUID=$(cat /proc/sys/kernel/random/uuid)
 PACKAGES=linux-image-cloud-amd64,systemd-sysv,udev,dbus,qemu-guest-agent,iproute2,initramfs-tools,zstd,kmod
-PACKAGES+=,netbase,procps,e2fsprogs,postgresql-15
+PACKAGES+=,netbase,procps,e2fsprogs,postgresql
 # The initramfs must find its root disk on every platform: MODULES=most carries the drivers of all of them.
 INITRAMFS='mkdir -p "$1"/etc/initramfs-tools/conf.d; printf "MODULES=most\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n" > "$1"/etc/initramfs-tools/conf.d/lab'
 mmdebstrap --mode=root --variant=minbase --quiet --include=$PACKAGES \
   --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Retries "3"' \
   --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-  --dpkgopt='path-exclude=/usr/share/locale/*' --essential-hook="$INITRAMFS" bookworm "$R"
+  --dpkgopt='path-exclude=/usr/share/locale/*' --essential-hook="$INITRAMFS" "$VERSION_CODENAME" "$R"
+PG=$(basename "$R"/etc/postgresql/*)
 
 echo lab-debian > "$R/etc/hostname"
 echo "UUID=$UUID / ext4 errors=remount-ro,noatime 0 1" > "$R/etc/fstab"
@@ -25,14 +27,14 @@ chroot "$R" systemctl -q mask systemd-networkd-wait-online.service apt-daily.tim
   fstrim.timer e2scrub_all.timer e2scrub_reap.service dpkg-db-backup.timer systemd-timesyncd.service
 
 # The database: reachable by its user with its password, every commit durable (the default), modest memory.
-C=$R/etc/postgresql/15/main
+C=$R/etc/postgresql/$PG/main
 printf "listen_addresses = '*'\nshared_buffers = 32MB\njit = off\nmax_wal_size = 128MB\nlog_min_messages = warning\n" > "$C/conf.d/lab.conf"
 echo 'host lab lab 0.0.0.0/0 scram-sha-256' >> "$C/pg_hba.conf"
-cat > "$R/etc/systemd/system/lab-ready.service" <<'U'
+cat > "$R/etc/systemd/system/lab-ready.service" <<U
 [Unit]
 Description=Make the lab's database and say that it answers
-After=postgresql@15-main.service systemd-networkd.service
-Requires=postgresql@15-main.service
+After=postgresql@$PG-main.service systemd-networkd.service
+Requires=postgresql@$PG-main.service
 [Service]
 Type=oneshot
 ExecStart=/usr/local/sbin/lab-ready

@@ -1,12 +1,13 @@
 #!/bin/bash
 # build_xen_host.sh OUTDIR
 #
-# Makes a Xen host from Debian 12 packages: OUTDIR/{dom0.raw,initrd-dom0.gz,vmlinuz-dom0,xen.bin,client_key,host_key.pub}.
+# Makes a Xen host from the packages of this machine's release of Debian: OUTDIR/{dom0.raw,initrd-dom0.gz,vmlinuz-dom0,xen.bin,client_key,host_key.pub}.
 # Needs root (mmdebstrap, chroot). Uses no loop device, mounts no image and touches nothing outside OUTDIR.
 set -euo pipefail
 OUT=$(readlink -f "$1")
 SIZE=${XEN_HOST_DISK_SIZE:-24G}
 R=$OUT/root
+. /etc/os-release
 cd "$OUT"
 
 # xen-system-amd64 names the hypervisor and tools of this release, so no version is written here.
@@ -21,7 +22,7 @@ make_root() {
         --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
         --essential-hook='mkdir -p "$1/etc/initramfs-tools/conf.d"; echo COMPRESS=gzip > "$1/etc/initramfs-tools/conf.d/lab"' \
-        bookworm "$R"
+        "$VERSION_CODENAME" "$R"
     KERNEL_VERSION=$(ls "$R/lib/modules")
     rm -rf "$R"/boot/initrd.img* "$R"/var/cache/apt/* "$R"/var/lib/apt/lists/*
 }

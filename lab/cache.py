@@ -1,6 +1,7 @@
 """The lab's cache: what takes long to build is built once, by one builder, and appears whole or not at all.
 
-An entry is a directory named after a hash of the files that made it, so that a changed script makes a new entry.
+An entry is a directory named after this machine's release of Debian and a hash of the files that made it, so that a
+changed script makes a new entry, and so does an upgraded machine.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,6 +24,11 @@ def cache_root() -> Path:
     root = Path(os.environ.get("TWINHULL_LAB_CACHE") or Path.home() / ".cache" / "twinhull-lab")
     root.mkdir(parents=True, exist_ok=True)
     return root
+
+
+def release() -> str:
+    """Return this machine's release of Debian (``bookworm``, ``trixie``): all images are built from its packages."""
+    return platform.freedesktop_os_release()["VERSION_CODENAME"]
 
 
 def key_of(files: list[Path], *parameters: str) -> str:
@@ -41,12 +48,12 @@ def _only_builder(lock: Path) -> Iterator[None]:
 
 
 def cached(name: str, key: str, build: Callable[[Path], None]) -> Path:
-    """Return the cache entry ``name-key``; if it is missing, let ``build`` fill a directory that then becomes it.
+    """Return the cache entry ``name-release-key``; if it is missing, let ``build`` fill a directory that becomes it.
 
     Two builders of one entry: the second waits for the first. A build that fails leaves nothing behind.
     """
     root = cache_root()
-    entry = root / f"{name}-{key}"
+    entry = root / f"{name}-{release()}-{key}"
     with _only_builder(root / f"{name}.lock"):
         for stale in root.glob(f"{name}.building.*"):  # of a builder that was killed: we are the only one now
             shutil.rmtree(stale, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The demo's guest: Debian 12 with a PostgreSQL, built once and kept in the lab's cache."""
+"""The demo's guest: Debian with a PostgreSQL, built once and kept in the lab's cache."""
 
 from __future__ import annotations
 

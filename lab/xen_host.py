@@ -1,4 +1,4 @@
-"""A private Xen host: Debian's Xen 4.17 inside QEMU, restored in seconds from a state that was saved once.
+"""A private Xen host: the Xen of this machine's Debian inside QEMU, restored in seconds from a state saved once.
 
 Building takes about two minutes and is done once (see :mod:`lab.cache`). Every host is a copy of the saved one with a
 disk overlay and a port of its own; several live side by side. All share one host key and one client key. If the process
