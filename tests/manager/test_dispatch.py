@@ -8,10 +8,10 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Event, Thread
+from threading import Barrier, Event, Thread
 from typing import Any
 
 import pytest
@@ -55,7 +55,8 @@ def interrupting(manager: Manager, step: str, busy: MachineId = MACHINE) -> Call
             while not _is_waited_for():
                 assert time.monotonic() < deadline
             os.kill(os.getpid(), signal.SIGINT)
-            assert manager.dispatcher.active[busy].leash.is_cancelled.wait(10)
+            runs = manager.dispatcher.active.values()
+            assert next(run for run in runs if run.run.machine_id == busy).leash.is_cancelled.wait(10)
 
     return on_step
 
@@ -77,7 +78,7 @@ def test_ctrl_c_undoes_the_run_and_says_so(setup: Setup) -> None:
         run = manager.catalog.runs()[0]
         assert run.state is RunState.CANCELLED
         assert heard == [f"Stopping {run.run_id}: what it did is being undone. Ctrl-C again leaves it as it is."]
-        assert MACHINE not in manager.dispatcher.active
+        assert not manager.dispatcher.active
         assert is_free(setup.state.lock(f"machine-{MACHINE}"))
         assert manager.dispatcher.carry_out(sync(manager), Ears()).state is RunState.DONE
 
@@ -126,6 +127,83 @@ def test_a_second_run_waits_for_the_first_with_a_message(setup: Setup) -> None:
         lock.release()
         second.join(30)
         assert manager.catalog.runs()[0].state is RunState.DONE
+
+
+@dataclass
+class _AtOnce:
+    """Two runs of one machine, or of the repository, that are in their first step at the same time."""
+
+    manager: Manager
+    meeting: Barrier = field(default_factory=lambda: Barrier(3))
+    going_on: Event = field(default_factory=Event)
+    ended: dict[int, object] = field(default_factory=dict)
+
+    def begin(self, wants: Sequence[Want]) -> list[Thread]:
+        threads = [Thread(target=self._run, args=(number, want)) for number, want in enumerate(wants)]
+        for thread in threads:
+            thread.start()
+        self.meeting.wait(30)
+        return threads
+
+    def end(self, threads: Sequence[Thread]) -> list[object]:
+        self.going_on.set()
+        for thread in threads:
+            thread.join(30)
+        return [self.ended[number] for number in range(len(threads))]
+
+    def _run(self, number: int, want: Want) -> None:
+        try:
+            self.ended[number] = self.manager.dispatcher.carry_out(want, Ears(on_step=self._wait)).state
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test looks at it
+            self.ended[number] = type(error)
+
+    def _wait(self, name: str) -> None:
+        if name in ("look", "verify") and not self.going_on.is_set():
+            self.meeting.wait(30)
+            self.going_on.wait(30)
+
+
+def _two_restores(manager: Manager, setup: Setup) -> list[Want]:
+    machine, point = manager.names.machine("m0"), manager.point("m0:N").id
+    targets = [RestoreTarget(path=str(setup.state.path / f"disk{number}.raw")) for number in range(2)]
+    return [manager.desk.restore(machine, point, target) for target in targets]
+
+
+def _two_verifications(manager: Manager, _: Setup) -> list[Want]:
+    return [manager.desk.verify(is_reading=True), manager.desk.verify(is_reading=True, sample=0.5)]
+
+
+@pytest.mark.parametrize("two", [_two_restores, _two_verifications])
+def test_two_runs_of_one_machine_at_once_both_end(setup: Setup, two: Callable[[Manager, Setup], list[Want]]) -> None:
+    with setup.manager() as manager:
+        manager.dispatcher.carry_out(sync(manager), Ears())
+        both = _AtOnce(manager)
+        threads = both.begin(two(manager, setup))
+        assert len(manager.dispatcher.active) == 2
+        assert both.end(threads) == [RunState.DONE, RunState.DONE]
+        assert not manager.dispatcher.active
+
+
+@pytest.mark.parametrize("two", [_two_restores, _two_verifications])
+def test_all_runs_of_a_process_are_cancelled_and_those_that_are_about_to_begin(
+    setup: Setup, two: Callable[[Manager, Setup], list[Want]]
+) -> None:
+    with setup.manager() as manager:
+        manager.dispatcher.carry_out(sync(manager), Ears())
+        both = _AtOnce(manager)
+        wants = two(manager, setup)
+        threads = both.begin(wants)
+        manager.dispatcher.cancel_all()
+        assert both.end(threads) == [RunCancelled, RunCancelled]
+        with pytest.raises(RunCancelled):
+            manager.dispatcher.carry_out(wants[0], Ears(on_step=lambda _: _wait_until_cancelled(manager)))
+
+
+def _wait_until_cancelled(manager: Manager) -> None:
+    deadline = time.monotonic() + 30
+    while not manager.dispatcher.active:
+        assert time.monotonic() < deadline
+    assert next(iter(manager.dispatcher.active.values())).leash.is_cancelled.wait(30)
 
 
 def test_a_failover_that_stops_is_gone_on_with_by_resume(setup: Setup) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 from twinhull.manager import clockwatch, failures
 from twinhull.manager.catalog import Catalog
@@ -22,7 +23,7 @@ from twinhull.manager.vault import nothing_stored, require_there
 from twinhull.manager.walk import Leash
 from twinhull.manager.wants import Ears, Want, unfinished_before
 from twinhull.model.errors import MachineBusy, RunUnfinished, StaleEpoch, TwinhullError
-from twinhull.model.machine import MachineId, RunId
+from twinhull.model.machine import RunId
 from twinhull.model.ports import Ports
 from twinhull.model.progress import Progress
 from twinhull.recovery.failover import is_past_the_repository
@@ -52,7 +53,8 @@ class Dispatcher:
     ports: Ports
     repository: Callable[[], Repository]
     origin: str
-    active: dict[MachineId, Execution] = field(default_factory=dict)
+    active: dict[RunId, Execution] = field(default_factory=dict)
+    is_stopping: Event = field(default_factory=Event)
     caution: Caution = field(default_factory=Caution)
 
     def carry_out(self, want: Want, ears: Ears, *, is_waiting: bool = True) -> RunRecord:
@@ -182,16 +184,19 @@ class Dispatcher:
         return self._see_through(execution, ears)
 
     def _see_through(self, execution: Execution, ears: Ears) -> RunRecord:
-        machine_id = execution.run.machine_id
-        self.active[machine_id] = execution
+        run_id = execution.run.run_id
+        self.active[run_id] = execution
+        if self.is_stopping.is_set():
+            execution.cancel()
         try:
             _wait(execution, ears)
         finally:
-            del self.active[machine_id]
+            del self.active[run_id]
         return execution.result()
 
     def cancel_all(self) -> None:
-        """Ask everything that runs in this process to stop where it can be undone."""
+        """Ask everything that runs in this process, or is about to, to stop where it can be undone."""
+        self.is_stopping.set()
         for execution in list(self.active.values()):
             execution.cancel()
 
