@@ -1,4 +1,4 @@
-"""``twinhull restore``: bring a point to a site, an NBD export or a file. The point stays as it is."""
+"""``twinhull restore``: bring a point to a site, an NBD export, a block device or a file."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ _NBD = ("nbd:", "nbds:", "nbd+unix:", "nbds+unix:")
         "twinhull restore web1:N-1 --to site:lab --name web1-test",
         "twinhull restore web1:N --to /srv/web1.qcow2",
         "twinhull restore web1:12 --disk vdb --to /srv/data.raw --overwrite",
+        "twinhull restore web1:N --disk vda --to /dev/vg0/web1 --overwrite",
         "twinhull restore web1:N --disk vda --to 'nbd+unix:///?socket=/run/disk.sock'",
     )
 )
@@ -47,7 +48,7 @@ def restore(
         typer.Option(
             "--to",
             metavar="TARGET",
-            help="site:NAME, an NBD URI (nbd+unix:…, nbd://…), or a file whose name says its "
+            help="site:NAME, an NBD URI (nbd+unix:///?socket=PATH), a block device, or a file whose name says its "
             "format: .raw, .img, .qcow2, .vmdk, .vhdx.",
         ),
     ],
@@ -60,12 +61,15 @@ def restore(
     name: Annotated[str | None, typer.Option(help="What to call the new machine on a site.")] = None,
     network: NetworkOption = None,
     boot_mode: Annotated[BootMode | None, typer.Option(help="How the new machine boots.")] = None,
-    is_overwriting: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there already.")] = False,
+    is_overwriting: Annotated[bool, typer.Option("--overwrite", help="Replace what the file or device holds.")] = False,
     is_dry_run: DryRunFlag = False,
     is_no_wait: NoWaitFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Bring a point to a site as a new machine, to an NBD export, or into a file. The point stays as it is."""
+    """Bring a point to a site as a new machine, or one disk of it to a file, a block device or an NBD export.
+
+    The point stays as it is. A restored file may be read by its owner only.
+    """
     from twinhull.manager.orders import RestoreTarget  # noqa: PLC0415 - loaded when called
 
     door = door_of(context)
@@ -89,7 +93,8 @@ def restore(
 def _format_of(path: str, file_format: str | None) -> str:
     """The format that the file shall have; raises UsageError."""
     suffix = Path(path).suffix.removeprefix(".").lower()
-    chosen = file_format or {"img": "raw"}.get(suffix, suffix)
+    of_name = "raw" if Path(path).is_block_device() else {"img": "raw"}.get(suffix, suffix)
+    chosen = file_format or of_name
     if chosen not in _FORMATS:
         raise UsageError(
             f"'{path}' does not say which format the file shall have.",

@@ -14,6 +14,7 @@ from twinhull.cluster.situation import Side, Situation
 from twinhull.model.machine import Standing
 from twinhull.model.units import format_bytes, format_duration
 from twinhull.recovery.looking import next_epoch, require_possible
+from twinhull.recovery.restore_target import is_device, path_of
 from twinhull.replication.bases import choose_base
 from twinhull.replication.requests import FailoverRequest, RestoreRequest, RollbackRequest, SyncRequest
 from twinhull.repository import Point
@@ -99,6 +100,8 @@ def plan_restore(request: RestoreRequest, point: Point) -> list[str]:
         name = request.new_name or f"{point.document.spec['name']}-restored"
         return [f"Make a new machine {name} on {request.to_site}, powered off, from {what}."]
     if request.to_path:
+        if is_device(path_of(request)):
+            return [f"Write {what} onto the block device {request.to_path}; what it holds now is replaced."]
         return [f"Write {what} to {request.to_path} as {request.file_format}{_replacing(request)}."]
     return [f"Write {what} to {request.to_nbd_uri}; what it holds now is replaced."]
 

@@ -1,4 +1,4 @@
-"""The action ``restore``: a point is brought to a new machine on a site, to an NBD export, or into image files.
+"""The action ``restore``: a point is brought to a new machine on a site, an NBD export, a block device or a file.
 
 ====  ==========  ===========================================================  =====================================
 step  name        do                                                           undo
@@ -10,7 +10,8 @@ step  name        do                                                           u
                   gets its name
 ====  ==========  ===========================================================  =====================================
 
-Nothing that exists is overwritten unless that was asked for, and a machine never.
+Nothing that exists is overwritten unless that was asked for, and a machine never. A block device is written in place; a
+link, a directory or another node that is no file is refused, and never replaced.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from __future__ import annotations
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import DiskKey, PointId
 from twinhull.model.steps import Action, Facts, Step
-from twinhull.recovery import restore_file, restore_nbd, restore_site
+from twinhull.recovery import restore_device, restore_file, restore_nbd, restore_site
+from twinhull.recovery.restore_target import is_device, path_of
 from twinhull.replication.context import Context
 from twinhull.replication.requests import RestoreRequest
 from twinhull.repository import Point, PointDisk
@@ -29,6 +31,8 @@ def _look(context: Context, facts: Facts) -> Facts:
     point = point_of(context, request)
     if request.to_site:
         return restore_site.look(context, request, point)
+    if request.to_path and is_device(path_of(request)):
+        return {**restore_device.look(request, disk_of(request, point)), "is_device": True}
     if request.to_path:
         return restore_file.look(request, disk_of(request, point))
     return restore_nbd.look(request, disk_of(request, point))
@@ -39,6 +43,8 @@ def _write(context: Context, facts: Facts) -> Facts:
     point = point_of(context, request)
     if request.to_site:
         return restore_site.write(context, request, point, facts)
+    if facts.get("is_device"):
+        return restore_device.write(context, request, disk_of(request, point))
     if request.to_path:
         return restore_file.write(context, request, disk_of(request, point))
     return restore_nbd.write(context, request, disk_of(request, point))
@@ -48,6 +54,8 @@ def _take_away(context: Context, facts: Facts) -> None:
     request = RestoreRequest.of(facts)
     if request.to_site:
         restore_site.take_away(context, request, facts)
+    elif facts.get("is_device"):
+        restore_device.take_away(context, request)
     elif request.to_path:
         restore_file.take_away(request)
 
@@ -56,7 +64,7 @@ def _hand_over(context: Context, facts: Facts) -> Facts:
     request = RestoreRequest.of(facts)
     if request.to_site:
         restore_site.hand_over(context, request, facts)
-    elif request.to_path:
+    elif request.to_path and not facts.get("is_device"):
         restore_file.hand_over(request)
     return {}
 

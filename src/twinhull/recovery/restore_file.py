@@ -1,16 +1,21 @@
-"""Restoring one disk into an image file: written under a temporary name, which it loses when it is whole."""
+"""Restoring one disk into an image file: written under a temporary name, which it loses when it is whole.
+
+It is what a disk holds, so only its owner may read it (mode 0600), from its first byte on.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from twinhull.blocks.disk import DiskOpener
 from twinhull.blocks.nbd import NbdAddress, NbdDisk
 from twinhull.blocks.servers import Image, serving
 from twinhull.model.errors import AlreadyExists, DataError, SiteError, SiteFull, UsageError
 from twinhull.model.steps import Facts
 from twinhull.platforms.private_directory import private_directory
-from twinhull.replication.applying import apply_disk
+from twinhull.recovery.restore_target import is_device, path_of
+from twinhull.replication.applying import Applied, apply_disk
 from twinhull.replication.context import Context
 from twinhull.replication.known import Known
 from twinhull.replication.requests import RestoreRequest
@@ -37,19 +42,36 @@ def write(context: Context, request: RestoreRequest, disk: PointDisk) -> Facts:
         start = lambda argv: context.ports.processes.start(argv, has_pipes=True)  # noqa: E731 - one argument more
         with serving(start, image, f"{directory}/disk.sock") as socket_path:
             opener = lambda: NbdDisk(NbdAddress(socket_path))  # noqa: E731 - a door in one line
-            applied = apply_disk(context, opener, disk.key, disk.root, Known())
+            applied = _apply(context, opener, disk, request)
     return {"written_bytes": applied.written_bytes, "path": str(request.to_path)}
+
+
+def _apply(context: Context, opener: DiskOpener, disk: PointDisk, request: RestoreRequest) -> Applied:
+    try:
+        return apply_disk(context, opener, disk.key, disk.root, Known())
+    except SiteFull as error:
+        raise _no_room(request) from error
+
+
+def _no_room(request: RestoreRequest) -> SiteFull:
+    path = path_of(request)
+    return SiteFull(
+        f"There is no room for {path} on its file system; what was written of it is deleted.",
+        hint=f"Free space in {path.parent}, or restore to another place.",
+    )
 
 
 def hand_over(request: RestoreRequest) -> None:
     """Give the whole image its name; safe to repeat."""
-    partial, final = _partial(request), Path(str(request.to_path))
+    partial, final = _partial(request), path_of(request)
     if not partial.exists():
         if final.exists():
             return
         raise DataError(f"The restored image {partial} has vanished.", hint="Restore once more.")
     with partial.open("rb") as image:
         os.fsync(image.fileno())
+    if is_device(final):
+        raise _made_meanwhile(final)
     if request.is_overwriting:
         partial.replace(final)
     else:
@@ -88,12 +110,12 @@ def _made_meanwhile(final: Path) -> AlreadyExists:
 
 
 def _partial(request: RestoreRequest) -> Path:
-    final = Path(str(request.to_path))
+    final = path_of(request)
     return final.with_name(f".{final.name}.twinhull-{request.run_id}")
 
 
 def _require_free(request: RestoreRequest) -> None:
-    final = Path(str(request.to_path))
+    final = path_of(request)
     if not final.parent.is_dir():
         raise UsageError(f"There is no directory {final.parent}.", hint="Make it first.")
     if final.exists() and not request.is_overwriting:
@@ -101,10 +123,16 @@ def _require_free(request: RestoreRequest) -> None:
 
 
 def _create_image(context: Context, request: RestoreRequest, size_bytes: int) -> None:
-    argv = ["qemu-img", "create", "-q", "-f", request.file_format, str(_partial(request)), str(size_bytes)]
+    """An image of zeros, in a file that was made for its owner alone before qemu-img sees it."""
+    partial = _partial(request)
+    try:
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise SiteError(f"No file can be made in {partial.parent}: {error.strerror}.") from error
+    argv = ["qemu-img", "create", "-q", "-f", request.file_format, str(partial), str(size_bytes)]
     done = context.ports.processes.run(argv)
     if done.is_ok:
         return
     if "No space left" in done.complaint:
-        raise SiteFull(f"There is no room for {request.to_path}: {done.complaint}", hint="Free space there.")
+        raise _no_room(request)
     raise SiteError(f"The image {request.to_path} could not be made: {done.complaint}")
