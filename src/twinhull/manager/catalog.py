@@ -12,6 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from twinhull.manager import rows, tables
 from twinhull.manager.records import LatestPoint, Plan, RunRecord, RunState, SeenMachine, StepRecord
+from twinhull.manager.state import make_private
 from twinhull.model.errors import AlreadyExists, NotFound, StateError, StateTooNew, UsageError
 from twinhull.model.machine import MachineId, PlanName, RunId, SiteName
 from twinhull.platforms.contract import SiteSettings
@@ -30,6 +31,7 @@ class Catalog:
         """Open it, making it where it is missing; raises StateTooNew, and StateError where the file is no catalog."""
         self._path = path
         self._is_closed = False
+        make_private(path)
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS})
         sa.event.listen(self._engine, "connect", _on_connect)
         sa.event.listen(self._engine, "begin", _on_begin)

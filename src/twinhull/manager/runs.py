@@ -30,7 +30,7 @@ from twinhull.manager import failures
 from twinhull.manager.journal import Journal
 from twinhull.manager.locks import Lock
 from twinhull.manager.records import RunRecord, RunState
-from twinhull.manager.state import StateDirectory
+from twinhull.manager.state import StateDirectory, make_private
 from twinhull.manager.walk import Halt, Leash, Outcome, Recorded, Walk
 from twinhull.model.errors import RunFailed, RunUnfinished, StaleEpoch, StateError
 from twinhull.model.machine import RunId
@@ -327,10 +327,10 @@ def _record(name: str, act: Callable[[], Recorded]) -> Recorded:
 
 def _prepare_file(state: StateDirectory) -> None:
     """Readers and writers of several processes must not hold up one another."""
+    make_private(state.runs)
     with sqlite3.connect(state.runs, timeout=30.0) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
     connection.close()
-    state.runs.chmod(0o600)
 
 
 def _quieten() -> None:

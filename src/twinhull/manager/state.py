@@ -107,6 +107,21 @@ def write_private(path: Path, content: bytes) -> None:
         os.close(directory)
 
 
+def make_private(path: Path) -> None:
+    """Make an empty file of mode 0600 if there is none, and nobody else's if there is one; raises StateError.
+
+    SQLite gives its other files (``-wal``, ``-shm``) the mode of the first.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StateError(f"{path} cannot be opened: {error.strerror}.", hint="Is it another user's?") from error
+
+
 def read_secret(path: Path) -> str:
     """The first line of a file that holds a secret; raises UsageError where it cannot be read or is empty."""
     try:

@@ -219,7 +219,7 @@ def _make_directory(folder: Path) -> None:
     if folder.is_dir():
         return
     _make_directory(folder.parent)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     _sync_directory(folder.parent)
 
 
