@@ -40,9 +40,16 @@ class CountedProcesses:
         self._note(argv)
         return self.real.run(argv, stdin=stdin, timeout_seconds=timeout_seconds, env=env)
 
-    def start(self, argv: Sequence[str], *, has_pipes: bool = False, log: IO[bytes] | None = None) -> Process:
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        has_pipes: bool = False,
+        log: IO[bytes] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Process:
         self._note(argv)
-        return self.real.start(argv, has_pipes=has_pipes, log=log)
+        return self.real.start(argv, has_pipes=has_pipes, log=log, env=env)
 
     def _note(self, argv: Sequence[str]) -> None:
         self.words.append(argv[3] if argv[:2] == ["sh", "-c"] else " ".join(argv[:2]))

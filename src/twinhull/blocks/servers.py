@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from twinhull.blocks.heartbeat import beating, until_silent
 from twinhull.model.errors import SiteError, SiteFull
-from twinhull.model.ports import Process, read_line
+from twinhull.model.processes import Process, TooLong, read_line
 
 READY_SECONDS = 60.0
 """How long a server may take to open its image."""
@@ -78,6 +78,10 @@ def _wait_ready(process: Process, image: Image) -> None:
     except TimeoutError as error:
         raise SiteError(
             f"{image.path} was not opened as an NBD disk within {READY_SECONDS:.0f} s.", hint="Is its storage hanging?"
+        ) from error
+    except TooLong as error:
+        raise SiteError(
+            f"The NBD server of {image.path} answers with something else than its state: {error}."
         ) from error
     if line == "ready":
         return

@@ -5,15 +5,18 @@ Platforms use it for what their hypervisor's own interface does not reach: image
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from twinhull.model.errors import SiteError, SiteFull, SiteUnreachable
-from twinhull.model.ports import Completed, Ports, Process, read_line
+from twinhull.model.ports import Completed, Ports, Process
+from twinhull.model.processes import TooLong, read_line
 from twinhull.model.units import MIB
-from twinhull.platforms.ssh import PLAIN_LANGUAGE, SshHost, in_time, ssh_target
+from twinhull.platforms.ssh import SshHost, in_time
+from twinhull.platforms.ssh_command import PLAIN_LANGUAGE, ssh_target
 
 
 class Host(Protocol):
@@ -75,6 +78,8 @@ def first_word(host: Host, process: Process, timeout_seconds: float, question: s
             f"{host.name} did not say within {timeout_seconds:.0f} s {question}.",
             hint="Is its storage hanging? Nothing was begun.",
         ) from error
+    except TooLong as error:
+        raise SiteError(f"{host.name} answers with something else than {question}: {error}.") from error
 
 
 MAX_FILE_BYTES = MIB
@@ -156,6 +161,11 @@ def write_file(host: Host, path: str, content: bytes, *, mode: str = "0600") -> 
     check(host, ["sh", "-c", _WRITE, "twinhull-write", path, mode, str(len(content))], stdin=content)
 
 
+def _plain() -> dict[str, str]:
+    """Our environment, with the language in which programs are understood."""
+    return {**os.environ, **PLAIN_LANGUAGE}
+
+
 class LocalHost:
     """This machine."""
 
@@ -170,12 +180,12 @@ class LocalHost:
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60.0) -> Completed:
         """Run a program to its end."""
         with in_time(self.name, argv):
-            return self._ports.processes.run(argv, stdin=stdin, timeout_seconds=timeout_seconds, env=PLAIN_LANGUAGE)
+            return self._ports.processes.run(argv, stdin=stdin, timeout_seconds=timeout_seconds, env=_plain())
 
     def start(self, argv: Sequence[str]) -> Process:
         """Start a program with pipes."""
         with in_time(self.name, argv):
-            return self._ports.processes.start(argv, has_pipes=True)
+            return self._ports.processes.start(argv, has_pipes=True, env=_plain())
 
     @contextmanager
     def forward(self, socket_path: str) -> Iterator[str]:

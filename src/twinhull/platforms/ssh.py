@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import shlex
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 from twinhull.model.errors import HostKeyChanged, LoginRefused, SiteError, SiteUnreachable
 from twinhull.model.ports import Completed, Ports, Process
+from twinhull.model.processes import TooLong
 from twinhull.platforms.private_directory import private_directory
-
-_CONNECT_SECONDS = 20
+from twinhull.platforms.ssh_command import (
+    CONNECT_SECONDS,
+    PLAIN_LANGUAGE,
+    SshTarget,
+    control_command,
+    ssh_command,
+    ssh_environment,
+)
 
 _OWN_SECONDS = 10.0
 """How long ssh may take to answer what concerns our own end of the connection only."""
-
-PLAIN_LANGUAGE = {"LC_ALL": "C"}
-"""What programs complain of is understood by its words, and ssh hands on the language of whoever sits here."""
 
 _PLAINLY = ["env", *(f"{name}={value}" for name, value in PLAIN_LANGUAGE.items())]
 
@@ -37,39 +40,10 @@ def in_time(host: str, argv: Sequence[str]) -> Iterator[None]:
             f"{host} did not answer: '{shlex.join(argv[:4])[:120]}' has not ended ({error}).",
             hint="Is its storage hanging? Machines and points are as they were; what was asked can be repeated.",
         ) from error
+    except TooLong as error:
+        raise SiteError(f"{host} answered '{shlex.join(argv[:4])[:120]}' with far too much ({error}).") from error
     except FileNotFoundError as error:
         raise SiteError(f"'{argv[0]}' is not installed on this machine.", hint="Install it.") from error
-
-
-@dataclass(frozen=True, slots=True)
-class SshTarget:
-    """A host behind ssh. Host keys are verified against ``known_hosts`` (None: the user's own file) always."""
-
-    host: str
-    user: str = ""
-    port: int = 22
-    key_path: str | None = None
-    known_hosts: str | None = None
-
-    @property
-    def address(self) -> str:
-        """``user@host``."""
-        return f"{self.user}@{self.host}" if self.user else self.host
-
-
-def ssh_target(uri: str) -> SshTarget | None:
-    """The ssh part of a libvirt URI (``qemu+ssh://``, ``xen+ssh://``), or None where it names this machine."""
-    parts = urlsplit(uri)
-    if "+ssh" not in parts.scheme or not parts.hostname:
-        return None
-    query: Mapping[str, list[str]] = parse_qs(parts.query)
-    return SshTarget(
-        parts.hostname,
-        parts.username or "",
-        parts.port or 22,
-        next(iter(query.get("keyfile", [])), None),
-        next(iter(query.get("known_hosts", [])), None),
-    )
 
 
 class SshHost:
@@ -91,7 +65,7 @@ class SshHost:
         """Run a program there to its end."""
         with in_time(self.name, argv):
             done = self._ports.processes.run(
-                [*self._command(), shlex.join([*_PLAINLY, *argv])], stdin=stdin, timeout_seconds=timeout_seconds
+                self._remotely(argv), stdin=stdin, timeout_seconds=timeout_seconds, env=ssh_environment(os.environ)
             )
         if done.exit_status == 255:  # noqa: PLR2004 - ssh's own failures
             raise ssh_error(self.name, done.complaint)
@@ -100,7 +74,7 @@ class SshHost:
     def start(self, argv: Sequence[str]) -> Process:
         """Start a program there with pipes on its standard input and output."""
         self._connect()
-        return self._ports.processes.start([*self._command(), shlex.join([*_PLAINLY, *argv])], has_pipes=True)
+        return self._ports.processes.start(self._remotely(argv), has_pipes=True, env=ssh_environment(os.environ))
 
     @contextmanager
     def forward(self, socket_path: str) -> Iterator[str]:
@@ -132,15 +106,15 @@ class SshHost:
         # Asked of our own end of the connection: costs no round trip where it stands already.
         if self._own("check").is_ok:
             return
-        done = self.run(["true"], timeout_seconds=_CONNECT_SECONDS * 2)
+        done = self.run(["true"], timeout_seconds=CONNECT_SECONDS * 2)
         if not done.is_ok:
             raise SiteUnreachable(f"{self.name} does not run commands: {done.complaint}")
 
     def _own(self, command: str, *arguments: str) -> Completed:
         """Ask our own end of the connection."""
-        words = ["ssh", "-O", command, *arguments]
-        with in_time(self.name, words):
-            return self._ports.processes.run(self._command(*words[1:]), timeout_seconds=_OWN_SECONDS)
+        words = control_command(self._target, self._control_path(), command, *arguments)
+        with in_time(self.name, ["ssh", "-O", command]):
+            return self._ports.processes.run(words, timeout_seconds=_OWN_SECONDS, env=ssh_environment(os.environ))
 
     def _run_directory(self) -> str:
         with self._lock:
@@ -148,23 +122,12 @@ class SshHost:
                 self._directory = self._owned.enter_context(private_directory())
             return self._directory
 
-    def _command(self, *options: str) -> list[str]:
-        """Ssh's command line up to the host; what follows is run there."""
-        target = self._target
-        command = ["ssh", "-p", str(target.port), "-oBatchMode=yes", f"-oConnectTimeout={_CONNECT_SECONDS}"]
-        command += ["-oServerAliveInterval=5", "-oServerAliveCountMax=3", "-oStrictHostKeyChecking=yes"]
-        command += ["-oControlMaster=auto", "-oControlPersist=30", "-oStreamLocalBindUnlink=yes"]
-        command += [f"-oControlPath={_quoted(self._run_directory() + '/c')}"]
-        if target.key_path:
-            command += ["-i", target.key_path, "-oIdentitiesOnly=yes"]
-        if target.known_hosts:
-            command += [f"-oUserKnownHostsFile={_quoted(target.known_hosts)}", "-oGlobalKnownHostsFile=/dev/null"]
-        return [*command, *options, "--", target.address]
+    def _control_path(self) -> str:
+        return f"{self._run_directory()}/c"
 
-
-def _quoted(path: str) -> str:
-    """A path as ssh reads it in a setting, where it would split it at spaces and look for its own tokens."""
-    return '"' + path.replace("%", "%%") + '"'
+    def _remotely(self, argv: Sequence[str]) -> list[str]:
+        """The command line that runs a program there."""
+        return [*ssh_command(self._target, self._control_path()), shlex.join([*_PLAINLY, *argv])]
 
 
 def ssh_error(name: str, complaint: str) -> SiteError:

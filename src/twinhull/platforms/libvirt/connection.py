@@ -16,7 +16,7 @@ import libvirt
 from twinhull.model.errors import LoginRefused, NotFound, SiteError, SiteInUse, SiteUnreachable
 from twinhull.model.ports import Clock
 from twinhull.platforms.hosts import Host
-from twinhull.platforms.ssh import ssh_target
+from twinhull.platforms.ssh_command import ssh_target
 
 KEEPALIVE_SECONDS = 5
 KEEPALIVE_COUNT = 6

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from twinhull.blocks.heartbeat import beating, next_line
 from twinhull.model.errors import MachineBusy, SiteError
 from twinhull.model.machine import MachineId
-from twinhull.model.ports import Process, read_line
+from twinhull.model.processes import Process, read_line
 from twinhull.platforms.hosts import check, first_word
 from twinhull.platforms.libvirt.place import Place
 
@@ -92,7 +92,7 @@ class Keeper:
             pipe.write(word.encode() + b"\n")
             pipe.flush()
             heard = read_line(self._process, ANSWER_SECONDS)
-        except OSError as error:  # TimeoutError, too
+        except OSError as error:  # TimeoutError and TooLong, too
             raise SiteError(f"The keeper of a freeze is gone or hangs ({error}).") from error
         if heard != answer:
             raise SiteError(f"The keeper of a freeze answered '{heard}' instead of '{answer}'.")

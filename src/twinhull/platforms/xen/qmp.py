@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any
 
 from twinhull.model.errors import SiteError
-from twinhull.model.ports import Clock, connect_unix
+from twinhull.model.lines import LineSocket
+from twinhull.model.ports import Clock
 
 ANSWER_SECONDS = 30.0
 """How long QEMU may take to answer one command."""
@@ -33,7 +34,7 @@ class QemuGone(SiteError):
 class Qmp:
     """One connection to a QEMU."""
 
-    def __init__(self, name: str, pipe: IO[bytes], clock: Clock) -> None:
+    def __init__(self, name: str, pipe: LineSocket, clock: Clock) -> None:
         self._name = name
         self._pipe = pipe
         self._clock = clock
@@ -42,14 +43,13 @@ class Qmp:
         """Run a command and return its answer; raises QmpRefused, SiteError where QEMU does not answer."""
         named = {name.replace("_", "-"): value for name, value in arguments.items()}
         try:
-            self._pipe.write(json.dumps({"execute": command, "arguments": named}).encode() + b"\n")
-            self._pipe.flush()
+            self._pipe.send(json.dumps({"execute": command, "arguments": named}).encode())
             return self._answer(command)
         except OSError as error:
             raise SiteError(f"The QEMU of machine {self._name} did not answer {command}: {error}") from error
 
     def _answer(self, command: str) -> Any:  # noqa: ANN401 - whatever QEMU answers
-        for line in self._pipe:
+        while line := self._pipe.line():
             answer = json.loads(line)
             if "error" in answer:
                 reason = answer["error"]["desc"]
@@ -63,7 +63,7 @@ class Qmp:
     def hello(self) -> None:
         """Read QEMU's greeting and begin."""
         try:
-            greeting = self._pipe.readline()
+            greeting = self._pipe.line()
         except OSError as error:
             raise SiteError(f"The QEMU of machine {self._name} does not greet: {error}") from error
         if not greeting:
@@ -88,7 +88,7 @@ class Qmp:
 def talking(socket_path: str, name: str, clock: Clock) -> Iterator[Qmp]:
     """Talk to the QEMU behind a socket of this machine."""
     try:
-        pipe = connect_unix(socket_path, ANSWER_SECONDS)
+        pipe = LineSocket(socket_path, ANSWER_SECONDS)
     except OSError as error:
         raise QemuGone(f"The QEMU of machine {name} cannot be reached: {error}") from error
     with pipe:
