@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -17,7 +16,9 @@ from twinhull.cli.door import Door, door_of
 from twinhull.cli.lazy import LazyGroup
 from twinhull.cli.options import PassphraseFileOption, RepositoryOption, StateOption, examples
 from twinhull.cli.screen import Screen, Told
+from twinhull.cli.stopping import interrupt_on_stop
 from twinhull.model.errors import TwinhullError, UsageError
+from twinhull.model.ports import system_ports
 
 _INTERRUPTED = 130
 
@@ -97,8 +98,7 @@ def main() -> None:
     # Threads too: what ends one unexpectedly is printed as a traceback, and that may quote foreign text.
     sys.excepthook = lambda _kind, error, _trace: Screen().crash(error)
     threading.excepthook = lambda ended: Screen().crash(ended.exc_value) if ended.exc_value else None
-    # A polite end from outside is the same as Ctrl-C: what is at work is undone.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_stop(system_ports().clock)
     status = call(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +9,10 @@ import typer
 
 from twinhull.cli.door import door_of
 from twinhull.cli.options import JsonFlag, commands, examples
+from twinhull.cli.stopping import stopping
 from twinhull.model.units import parse_duration
 
 if TYPE_CHECKING:
-    from threading import Event
-    from types import FrameType
-
     from twinhull.cli.screen import Screen
     from twinhull.model.ports import Clock
 
@@ -61,7 +58,7 @@ def serve(
             look_seconds=parse_duration(look),
             grace_seconds=parse_duration(grace),
         )
-        with _stopping(server.stop):
+        with stopping(server.stop, manager.ports.clock):
             server.serve()
 
 
@@ -76,24 +73,3 @@ def _teller(screen: Screen, clock: Clock) -> Callable[[str, dict[str, object]], 
         )
 
     return tell
-
-
-class _stopping:  # noqa: N801 - used as a verb
-    """As a context: the first SIGTERM or SIGINT sets the event, a second one interrupts."""
-
-    def __init__(self, stop: Event) -> None:
-        self._stop = stop
-        self._before: dict[signal.Signals, object] = {}
-
-    def __enter__(self) -> None:
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            self._before[sign] = signal.signal(sign, self._on_signal)
-
-    def __exit__(self, *_: object) -> None:
-        for sign, handler in self._before.items():
-            signal.signal(sign, handler)  # type: ignore[arg-type]
-
-    def _on_signal(self, _: int, __: FrameType | None) -> None:
-        if self._stop.is_set():
-            raise KeyboardInterrupt
-        self._stop.set()

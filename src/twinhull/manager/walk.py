@@ -19,7 +19,7 @@ from typing import Generic, TypeVar, cast
 from twinhull.manager import failures
 from twinhull.manager.journal import Journal
 from twinhull.manager.records import RunState
-from twinhull.model.errors import RunCancelled
+from twinhull.model.errors import RunCancelled, SiteError
 from twinhull.model.machine import RunId
 from twinhull.model.ports import Clock
 from twinhull.model.steps import Action, Facts, JsonValue, Step
@@ -29,6 +29,10 @@ T = TypeVar("T")
 Recorded = dict[str, JsonValue]
 Recorder = Callable[[str, Callable[[], Recorded]], Recorded]
 """Does a named thing once and remembers what it returned, across processes; an exception is not remembered."""
+
+
+SIGNAL_SECONDS = 0.2
+"""How long the error of a site waits for a stop that may have caused it."""
 
 
 class Halt(BaseException):
@@ -56,10 +60,22 @@ class Leash:
     def check(self) -> None:
         """Raises RunCancelled where the user stopped the run and it can still be undone; called often."""
         if self.is_cancelled.is_set() and not self.is_forward_only:
-            raise RunCancelled(
-                f"The run {self.run_id} was stopped on demand; what it had done was undone.",
-                hint="Earlier points and the replica are as they were. Start it again when you like.",
-            )
+            raise self._cancelled()
+
+    def cause(self, error: Exception) -> Exception:
+        """Why a step failed that can be undone: the stop, if one was asked for when ``error`` came.
+
+        What stops us may end our programs, too, such as an ssh (a service manager signals all of a unit): their error
+        can be here before the stop is.
+        """
+        is_stopped = isinstance(error, SiteError) and self.is_cancelled.wait(SIGNAL_SECONDS)
+        return self._cancelled() if is_stopped else error
+
+    def _cancelled(self) -> RunCancelled:
+        return RunCancelled(
+            f"The run {self.run_id} was stopped on demand; what it had done was undone.",
+            hint="Earlier points and the replica are as they were. Start it again when you like.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +125,7 @@ class Walk(Generic[Context]):
             except Exception as error:  # whatever it is, it must be undone
                 if self.leash.is_forward_only:
                     raise Halt(error) from error
-                return {"error": failures.encode(error), "is_begun": True}
+                return {"error": failures.encode(self.leash.cause(error)), "is_begun": True}
             # The same types whether they come from the step or from the record.
             return {"facts": json.loads(json.dumps(dict(fresh)))}
 
