@@ -7,7 +7,6 @@ everything. What was found damaged is read each time, besides, until it is repai
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -20,7 +19,7 @@ from twinhull.model.ports import Randomness
 from twinhull.model.progress import OnProgress, Progress
 from twinhull.repository.catalog import Catalog
 from twinhull.repository.chunks import Chunks
-from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
+from twinhull.repository.envelope import SALT_BYTES, ObjectKind, unseal
 from twinhull.repository.errors import (
     ObjectExists,
     ObjectMissing,
@@ -37,8 +36,9 @@ from twinhull.repository.keys import Keys
 from twinhull.repository.marking import Marks, chunk_ids_of, mark_disks
 from twinhull.repository.packs import PackInfo, chunk_in, open_payload, pack_id_in, pack_name, read_footer
 from twinhull.repository.points import DiskRoot, Point
-from twinhull.repository.store.contract import CONFIG_NAME, Store, numbered
+from twinhull.repository.store.contract import CONFIG_NAME, Store
 from twinhull.repository.tree import Shape
+from twinhull.repository.verification_notes import DAMAGED, Notes, latest_notes, next_number, store_notes
 
 _DAMAGE = (RepositoryDamaged, RepositoryVersionTooNew)
 """What is found of an object that was read. That the store failed is no finding, and is raised."""
@@ -49,8 +49,6 @@ _DOCUMENTS = (
     ObjectKind.VERIFICATION,
     ObjectKind.ROTATION,
 )
-_DAMAGED = -1
-"""What is noted of a pack that was found damaged, in place of the verification that found it good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +198,7 @@ class Verifier:
 
     def _read_pack(self, name: str) -> list[tuple[Place | None, str]]:
         """The chunks of a pack that are not what was written."""
-        pack_id = PackId(bytes.fromhex(name.removeprefix("pack-")))
+        pack_id = _pack_id(name)
         found: list[tuple[Place | None, str]] = []
         data: memoryview | None = None
         try:
@@ -296,46 +294,35 @@ class Verifier:
 
     def _chosen(self, sizes: dict[str, int], sample: float) -> list[str]:
         """The packs to read: all damaged ones; then never good ones, and those good longest ago, to fill the sample."""
-        read_in = self._notes()[1]
-        order = sorted(sizes, key=lambda name: (read_in.get(name, 0), name))
+        last_good = {pack_name(pack_id): run for pack_id, run in latest_notes(self.store, self.keys).last_good.items()}
+        order = sorted(sizes, key=lambda name: (last_good.get(name, 0), name))
         room = sum(sizes.values()) * sample
         chosen = []
         for name in order:
-            is_damaged = read_in.get(name) == _DAMAGED
+            is_damaged = last_good.get(name) == DAMAGED
             if room <= 0 and not is_damaged:
                 break
             chosen.append(name)
             room -= 0 if is_damaged else sizes[name]
         return chosen
 
-    def _notes(self) -> tuple[int, dict[str, int]]:
-        """The number of the last verification that read data, and in which each pack was last good, or _DAMAGED."""
-        names = numbered(self.store, "verification-")
-        last = int(names[-1].rpartition("-")[2]) if names else 0
-        for name in reversed(names):
-            try:
-                raw = json.loads(unseal(self.keys, ObjectKind.VERIFICATION, name, self.store.read(name)))
-                return last, {pack_name(PackId(bytes.fromhex(p))): int(n) for p, n in raw.items()}
-            except (*_DAMAGE, ObjectMissing, ValueError, AttributeError):  # told by _check_documents
-                continue
-        return last, {}
-
     def _note(self, is_good: Mapping[str, bool], sizes: Mapping[str, int]) -> tuple[str, ...]:
         """Note what was read, so that the next sample reads something else, and what is damaged once more."""
-        last, read_in = self._notes()
-        number = last + 1
-        read_in = {name: run for name, run in read_in.items() if name in sizes}
-        read_in |= {name: number if is_fine else _DAMAGED for name, is_fine in is_good.items()}
-        content = json.dumps({name.removeprefix("pack-"): run for name, run in read_in.items()}).encode()
-        name = f"verification-{number:08d}"
-        salt = self.randomness.token(SALT_BYTES)
+        latest = latest_notes(self.store, self.keys)
+        number = next_number(self.store, latest)
+        last_good = {pack_id: run for pack_id, run in latest.last_good.items() if pack_name(pack_id) in sizes}
+        last_good |= {_pack_id(name): number if is_fine else DAMAGED for name, is_fine in is_good.items()}
         try:
-            self.store.create(name, [seal(self.keys, ObjectKind.VERIFICATION, name, salt, content)])
+            store_notes(self.store, self.keys, Notes(number, last_good), self.randomness.token(SALT_BYTES))
         except ObjectExists:
             return ("Another verification ran at the same time; what this one read is not noted.",)
         except StoreError as error:
             return (f"What was read could not be noted, and may be read again soon: {error.message}",)
         return ()
+
+
+def _pack_id(name: str) -> PackId:
+    return PackId(bytes.fromhex(name.removeprefix("pack-")))
 
 
 def _each(names: Sequence[str]) -> Stream[str]:
