@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.cli.conftest import WEB, Shell
 from twinhull.model.machine import DiskKey
 from twinhull.model.units import MIB
 from twinhull.repository import DirectoryStore
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def _damage(shell: Shell) -> None:
@@ -37,6 +36,40 @@ def test_a_replica_and_a_source_heal_a_repository(planned: Shell) -> None:
     assert (healed.json["repaired"], healed.json["lost"]) == ([latest], [older])
     planned.ok("points", "verify", latest)
     planned.ok("sync", "web1")
+
+
+@pytest.mark.parametrize("kind", [1, 2], ids=["data", "trees"])
+def test_the_command_that_a_verification_hints_at_heals(planned: Shell, kind: int) -> None:
+    """Damage, verify, do what the hint says: every point from then on is whole, and each older one of the same."""
+    planned.ok("sync", "shop")
+    for pack in (planned.state.parent / "points" / "pack").glob("??/pack-*"):
+        if pack.read_bytes()[10] == kind:
+            pack.chmod(0o600)
+            pack.write_bytes(pack.read_bytes()[:60] + bytes(byte ^ 1 for byte in pack.read_bytes()[60:]))
+    found = planned("repository", "verify", "--read-data")
+    assert found.code == 34
+    hinted = re.search(r"'twinhull (sync MACHINE[^']*)'", found.err)
+    assert hinted, found.err
+    for machine in ("web1", "db1"):
+        planned.ok(*hinted[1].replace("MACHINE", machine).split())
+        planned.ok("points", "verify", f"{machine}:N")
+        planned.ok("points", "verify", f"{machine}:N-1")
+        planned.ok("sync", machine)
+        planned.ok("points", "verify", f"{machine}:N")
+    assert planned("repository", "verify", "--read-data", "--json").json["lost_points"] == []
+    planned.ok("repository", "repair")
+    planned.ok("repository", "verify", "--read-data")
+
+
+def test_a_verification_says_no_more_than_it_looked_at(planned: Shell) -> None:
+    planned.ok("sync", "shop")
+    looked = planned.ok("repository", "verify").out
+    assert "2 points: nothing is missing. Data was not read;" in looked
+    assert "written" not in looked
+    hinted = re.search(r"twinhull (repository verify.*)", looked)
+    assert hinted
+    read = planned.ok(*hinted[1].split()).out
+    assert re.search(r"2 points, .* read: all of it as it was written\.", read)
 
 
 def test_an_image_file_heals_a_repository(planned: Shell, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from twinhull.repository import (
     packs,
     repair,
 )
-from twinhull.repository.collect import GRACE_SECONDS
+from twinhull.repository.collection_state import GRACE_SECONDS
 from twinhull.repository.lanes import Lanes
 from twinhull.repository.marking import Marks, mark_disks
 from twinhull.repository.tree import Shape

@@ -63,14 +63,22 @@ class Verdict:
 
     def lines(self) -> list[str]:
         """For people."""
-        read = f", {format_bytes(self.read_bytes)} read" if self.read_bytes else ", no data read"
         more = self.problem_count - len(self.problems)
         return [
             *self.problems,
             *([f"… and {more} more."] if more else []),
             *(f"cannot be restored whole: {point_id}" for point_id in self.lost_points),
-            f"{self.point_count} points{read}: {'all as they were written' if self.is_good else 'damaged'}.",
+            self._summary(),
         ]
+
+    def _summary(self) -> str:
+        """No more than was looked at: what was not read may be damaged all the same."""
+        points = "1 point" if self.point_count == 1 else f"{self.point_count} points"
+        if self.read_bytes:
+            result = "all of it as it was written" if self.is_good else "damaged"
+            return f"{points}, {format_bytes(self.read_bytes)} read: {result}."
+        result = "nothing is missing" if self.is_good else "damaged"
+        return f"{points}: {result}. Data was not read; to check it: twinhull repository verify --read-data"
 
     def shape(self) -> dict[str, object]:
         """As data."""

@@ -174,6 +174,16 @@ class _Capturing:
                 f"The tracker of disk {disk.key} had missed {format_bytes(read.missed_bytes)} of changes: earlier "
                 "points since the last full comparison may hold old data there; this point is right."
             )
+        if read.is_base_lost:
+            self.note(
+                f"Part of disk {disk.key} in the latest point is lost in the repository, so nothing was built on it: "
+                "all of the disk is in this point anew."
+            )
+        if read.mended_bytes:
+            self.note(
+                f"{format_bytes(read.mended_bytes)} of disk {disk.key} were damaged in the repository and are stored "
+                "anew: this point is whole, and so is each earlier one that lacked just that."
+            )
         return read
 
     def _require_still_there(self, capture: Capture) -> None:

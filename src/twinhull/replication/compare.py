@@ -11,7 +11,7 @@ from itertools import groupby
 from twinhull.blocks.disk import Disk
 from twinhull.blocks.workers import Handles, Stream, in_order
 from twinhull.model.extents import Extent, aligned, pieces
-from twinhull.replication.places import chunk_states, piece_bytes, whole, windows
+from twinhull.replication.places import NOWHERE, Places, chunk_states, piece_bytes, whole, windows
 from twinhull.repository import ChunkId, DiskRoot, Repository
 
 
@@ -19,12 +19,13 @@ from twinhull.repository import ChunkId, DiskRoot, Repository
 class Difference:
     """Neighbouring chunks in which a disk differs from a point, all of them zeros there or all of them data.
 
-    ``data`` is what the disk holds, None where it is zeros.
+    ``data`` is what the disk holds, None where it is zeros. ``is_same``: it is what the point has, and wanted anew.
     """
 
     offset_bytes: int
     length_bytes: int
     data: bytes | None
+    is_same: bool = False
 
     @property
     def place(self) -> Extent:
@@ -42,13 +43,20 @@ class Compared:
 
 
 def compare(
-    repository: Repository, handles: Handles, root: DiskRoot | None, size_bytes: int, workers: int
+    repository: Repository,
+    handles: Handles,
+    root: DiskRoot | None,
+    size_bytes: int,
+    workers: int,
+    *,
+    wanted: Places = NOWHERE,
 ) -> Stream[Compared]:
     """Compare a disk of that size with the root (None: with zeros), piece by piece, in order.
 
-    Reads what the disk does not know to be zero. What the root does not reach counts as zeros.
+    Reads what the disk does not know to be zero. What the root does not reach counts as zeros. What is in the
+    ``wanted`` places is a difference even if it is the same.
     """
-    comparer = _Comparer(repository, handles, root)
+    comparer = _Comparer(repository, handles, root, wanted)
     with handles.lent() as disk:
         found = in_order(_pieces(disk, size_bytes, repository.chunk_size_bytes), comparer.piece, workers)
         with closing(found):
@@ -68,15 +76,17 @@ class _State(Enum):
     SAME = 1
     DATA = 2
     ZERO = 3
+    WANTED = 4
 
 
 class _Comparer:
-    def __init__(self, repository: Repository, handles: Handles, root: DiskRoot | None) -> None:
+    def __init__(self, repository: Repository, handles: Handles, root: DiskRoot | None, wanted: Places) -> None:
         self._repository = repository
         self._chunk_bytes = repository.chunk_size_bytes
         self._reader = repository.reader()
         self._handles = handles
         self._root = root
+        self._wanted = wanted
 
     def piece(self, place: Extent) -> Compared:
         """Compare one piece; zero ones are not read, whatever their length."""
@@ -93,21 +103,26 @@ class _Comparer:
             if state is not _State.SAME:
                 first, *_ = run = [number for number, _ in numbers]
                 start, end = first * self._chunk_bytes, min((run[-1] + 1) * self._chunk_bytes, len(data))
-                content = data[start:end] if state is _State.DATA else None
-                yield Difference(place.offset_bytes + start, end - start, content)
+                content = None if state is _State.ZERO else data[start:end]
+                yield Difference(place.offset_bytes + start, end - start, content, state is _State.WANTED)
 
     def _states(self, place: Extent, data: bytes) -> Iterator[_State]:
         """What each chunk of a piece is beside the root's."""
         view = memoryview(data)
         for number, known in enumerate(self._known_ids(place)):
             chunk = view[number * self._chunk_bytes : (number + 1) * self._chunk_bytes]
-            yield self._state(chunk, known)
+            state = self._state(chunk, known)
+            is_wanted = state is _State.SAME and known and self._is_wanted(place.offset_bytes, number)
+            yield _State.WANTED if is_wanted else state
 
     def _state(self, chunk: memoryview, known: ChunkId | None) -> _State:
         if known is None:  # no hash is needed to see whether it is zeros
             return _State.SAME if self._repository.is_zero(chunk) else _State.DATA
         found = self._repository.chunk_id(chunk)
         return _State.SAME if found == known else _State.DATA if found else _State.ZERO
+
+    def _is_wanted(self, offset_bytes: int, number: int) -> bool:
+        return self._wanted.cover(Extent(offset_bytes + number * self._chunk_bytes, 1))
 
     def _known_ids(self, place: Extent) -> list[ChunkId | None]:
         count = -(-place.length_bytes // self._chunk_bytes)

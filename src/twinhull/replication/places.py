@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 
 from twinhull.blocks.disk import Disk
 from twinhull.model.extents import Extent, aligned, pieces
@@ -13,6 +14,22 @@ WINDOW_BYTES = GIB
 """How much of a disk is asked for its extents at a time."""
 PIECE_BYTES = MIB
 """What a worker reads or writes at a time, where chunks are smaller."""
+
+
+class Places:
+    """Sorted, disjoint places, to be asked for single ones."""
+
+    def __init__(self, places: Sequence[Extent]) -> None:
+        self._places = places
+        self._starts = [place.offset_bytes for place in places]
+
+    def cover(self, place: Extent) -> bool:
+        """Whether one of them holds all of a place."""
+        at = bisect_right(self._starts, place.offset_bytes) - 1
+        return at >= 0 and place.end_bytes <= self._places[at].end_bytes
+
+
+NOWHERE = Places(())
 
 
 def piece_bytes(chunk_bytes: int) -> int:

@@ -4,14 +4,16 @@
 
     tracked:      changed() widened to chunks ─▶ data or zero? ─▶ read ─▶ write to the tree of the base
     compared:     all that is data ─▶ read ─▶ id ─▶ other than in the base's tree? ─▶ write to it
+
+What the base has in damaged packs of the repository is read and written in both ways, changed or not. A base whose tree
+is lost in part is no base: all of the disk is read.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twinhull.blocks.disk import Disk
 from twinhull.blocks.workers import Handles, Stream, in_order
@@ -21,15 +23,18 @@ from twinhull.model.machine import DiskKey
 from twinhull.model.progress import Progress
 from twinhull.platforms.contract import CapturedDisk
 from twinhull.replication.bases import COMPARED, TRACKED
-from twinhull.replication.compare import Difference, compare
+from twinhull.replication.compare import Compared, Difference, compare
 from twinhull.replication.context import Context
-from twinhull.replication.places import WINDOW_BYTES, chunk_states, piece_bytes, spans, windows
-from twinhull.repository import DiskRoot, DiskWriter, Writer
+from twinhull.replication.places import WINDOW_BYTES, Places, chunk_states, piece_bytes, spans, union, windows
+from twinhull.repository import ChunkLost, DiskRoot, Writer
 
 
 @dataclass(frozen=True, slots=True)
 class DiskRead:
-    """What became of one disk. ``how`` is ``tracked`` or ``compared``; ``missed_bytes`` is what a whole tracker hid."""
+    """What became of one disk. ``how`` is ``tracked`` or ``compared``; ``missed_bytes`` is what a whole tracker hid.
+
+    ``mended_bytes`` were damaged in the repository and are stored anew; ``is_base_lost``: it is built on no base.
+    """
 
     key: DiskKey
     root: DiskRoot
@@ -37,6 +42,8 @@ class DiskRead:
     read_bytes: int
     changed_bytes: int
     missed_bytes: int = 0
+    mended_bytes: int = 0
+    is_base_lost: bool = False
 
 
 def read_disk(
@@ -50,24 +57,31 @@ def read_disk(
                     f"Disk {disk.key} opened with {handle.size_bytes} bytes where it has {disk.size_bytes}; "
                     "nothing of it was published."
                 )
-        sink = writer.disk(disk.size_bytes, base)
-        reading = _Reading(context, handles, disk, sink)
         is_resized = base is not None and base.size_bytes != disk.size_bytes
-        if is_comparing or not disk.is_tracked or base is None or is_resized:
-            return reading.compared(base)
-        return reading.tracked()
+        is_tracked = disk.is_tracked and base is not None and not is_comparing and not is_resized
+        try:
+            reading = _Reading(context, handles, disk, base, writer)
+            return reading.tracked() if is_tracked else reading.compared()
+        except ChunkLost:
+            if base is None:
+                raise
+        return replace(_Reading(context, handles, disk, None, writer).compared(), is_base_lost=True)
 
 
 class _Reading:
-    def __init__(self, context: Context, handles: Handles, disk: CapturedDisk, sink: DiskWriter) -> None:
+    def __init__(
+        self, context: Context, handles: Handles, disk: CapturedDisk, base: DiskRoot | None, writer: Writer
+    ) -> None:
         self._context = context
         self._handles = handles
         self._disk = disk
-        self._sink = sink
+        self._base = base
+        self._gaps = writer.gaps(base) if base else []
+        self._sink = writer.disk(disk.size_bytes, base)
         self._chunk_bytes = context.repository.chunk_size_bytes
 
     def tracked(self) -> DiskRead:
-        places = self._tracked_places()
+        places = list(union(self._tracked_places(), self._gaps))
         total, read_bytes = total_bytes(places), 0
         with (
             self._handles.lent() as handle,
@@ -77,21 +91,30 @@ class _Reading:
                 self._put(piece.offset_bytes, piece.length_bytes, data)
                 read_bytes += len(data or b"")
                 self._tell(read_bytes, total)
-        return DiskRead(self._disk.key, self._sink.finish(), TRACKED, read_bytes, total)
+        mended = total_bytes(self._gaps)
+        return DiskRead(self._disk.key, self._sink.finish(), TRACKED, read_bytes, total, mended_bytes=mended)
 
-    def compared(self, base: DiskRoot | None) -> DiskRead:
-        hinted = _Hinted(self._tracked_places()) if self._disk.is_tracked else None
-        read_bytes = changed_bytes = missed_bytes = 0
-        size = self._disk.size_bytes
-        with closing(compare(self._context.repository, self._handles, base, size, self._context.workers)) as results:
+    def compared(self) -> DiskRead:
+        hinted = Places(self._tracked_places()) if self._disk.is_tracked and self._base else None
+        read_bytes = changed_bytes = missed_bytes = mended_bytes = 0
+        with closing(self._compare()) as results:
             for found in results:
                 read_bytes += found.read_bytes
                 for difference in found.differences:
                     self._put(difference.offset_bytes, difference.length_bytes, difference.data)
+                    if difference.is_same:
+                        mended_bytes += difference.length_bytes
+                        continue
                     changed_bytes += difference.length_bytes
                     missed_bytes += _missed(hinted, difference, self._chunk_bytes)
-                self._tell(found.end_bytes, size)
-        return DiskRead(self._disk.key, self._sink.finish(), COMPARED, read_bytes, changed_bytes, missed_bytes)
+                self._tell(found.end_bytes, self._disk.size_bytes)
+        root = self._sink.finish()
+        return DiskRead(self._disk.key, root, COMPARED, read_bytes, changed_bytes, missed_bytes, mended_bytes)
+
+    def _compare(self) -> Stream[Compared]:
+        repository, size = self._context.repository, self._disk.size_bytes
+        workers, wanted = self._context.workers, Places(self._gaps)
+        return compare(repository, self._handles, self._base, size, workers, wanted=wanted)
 
     def _tracked_places(self) -> list[Extent]:
         return list(aligned(self._disk.changed(), self._chunk_bytes, self._disk.size_bytes))
@@ -120,20 +143,8 @@ class _Reading:
         self._context.on_progress(Progress("read", self._disk.key, done_bytes, total_bytes))
 
 
-class _Hinted:
-    """What a tracker calls changed, to be asked for single places."""
-
-    def __init__(self, places: Sequence[Extent]) -> None:
-        self._places = places
-        self._starts = [place.offset_bytes for place in places]
-
-    def covers(self, place: Extent) -> bool:
-        at = bisect_right(self._starts, place.offset_bytes) - 1
-        return at >= 0 and place.end_bytes <= self._places[at].end_bytes
-
-
-def _missed(hinted: _Hinted | None, difference: Difference, chunk_bytes: int) -> int:
+def _missed(hinted: Places | None, difference: Difference, chunk_bytes: int) -> int:
     if not hinted:
         return 0
     chunks = pieces([difference.place], chunk_bytes)
-    return sum(chunk.length_bytes for chunk in chunks if not hinted.covers(chunk))
+    return sum(chunk.length_bytes for chunk in chunks if not hinted.cover(chunk))

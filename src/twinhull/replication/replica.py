@@ -25,7 +25,7 @@ from twinhull.replication.bases import capture_of
 from twinhull.replication.cleaning import clean_leftovers
 from twinhull.replication.context import Context, Stopwatch
 from twinhull.replication.known import Known, believed, what_is_known
-from twinhull.repository import Point
+from twinhull.repository import ChunkLost, DiskRoot, Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +180,20 @@ class _Bringing:
         disk = self._order.point.disk(key)
         if disk is None:
             raise NotFound(f"The point {self._order.point.id} has no disk {key}.")
+        try:
+            return self._applied(key, known, disk.root)
+        except ChunkLost:
+            if known.is_unknown:
+                raise
+        return self._applied(key, Known(reason=f"What disk {key} was brought to before is damaged."), disk.root)
+
+    def _applied(self, key: DiskKey, known: Known, root: DiskRoot) -> Applied:
         if known.is_unknown:
             self._note(f"{known.reason} It is compared in full; only what differs is written.")
-        elif next(places_between(self._context.repository, known, disk.root), None) is None:
+        elif next(places_between(self._context.repository, known, root), None) is None:
             return Applied()  # nothing differs: the disk need not even be opened
         with self._site.write_disk(self._machine_id, key) as door:
-            return apply_disk(self._context, door, key, disk.root, known)
+            return apply_disk(self._context, door, key, root, known)
 
     def _verify_all(self) -> int:
         try:

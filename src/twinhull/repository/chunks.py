@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from twinhull.model.units import KIB, MIB
 from twinhull.repository.errors import ChunkLost, ObjectMissing, RepositoryDamaged
-from twinhull.repository.ids import ChunkId, ChunkKind
+from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
 from twinhull.repository.index_table import PayloadKey, Place, order_in_packs, payload_of
 from twinhull.repository.keys import Keys
@@ -45,6 +45,8 @@ class Chunks:
         self._chunk_size_bytes = chunk_size_bytes
         self._nodes = _Cache[ChunkId, Slots](CACHED_NODE_COUNT, lambda _: 1)
         self._payloads = _Cache[PayloadKey, bytes](CACHED_DATA_BYTES, len)
+        self.damaged: set[PackId] = set()
+        """The packs in which a copy was found damaged, or which an index of now names and the store does not have."""
 
     def node(self, chunk_id: ChunkId, level: int) -> Slots:
         """The children of a tree node; raises ChunkLost."""
@@ -103,8 +105,11 @@ class Chunks:
                 try:
                     if place.pack.kind is kind:
                         return self.fetch(place)
-                except (RepositoryDamaged, ObjectMissing):
-                    continue
+                except RepositoryDamaged:
+                    self.damaged.add(place.pack.pack_id)
+                except ObjectMissing:  # at first only the index may be old
+                    if is_last_hope:
+                        self.damaged.add(place.pack.pack_id)
             if not is_last_hope:
                 self._index.refresh()
                 self._index.recover()

@@ -31,8 +31,6 @@ from twinhull.repository.store.contract import NEVER, Store, numbered
 from twinhull.repository.usage import Usage, measure_usage
 from twinhull.repository.writer import SESSION_LIMIT_SECONDS
 
-GRACE_SECONDS = 7 * 86_400.0
-"""How long a removal can be taken back, and how long a pack stays after nothing seems to use it any more."""
 CREDITS_PER_GRACE = 7
 """One run credits at most this part of the grace: the clock must leap four times before a writer is undercut."""
 MAX_CLOCK_DISAGREEMENT_SECONDS = 60.0

@@ -15,13 +15,15 @@ from twinhull.repository.keys import Keys
 from twinhull.repository.store.contract import Store, numbered
 
 PREFIX = "collection-"
+GRACE_SECONDS = 7 * 86_400.0
+"""How long a removal can be taken back, and how long a pack stays after nothing seems to use it any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionState:
     """What one run of collection has decided. ``packs`` and ``removals`` carry the seconds credited to each so far.
 
-    ``marks`` say which removal of a point it was that has waited.
+    ``marks`` say which removal of a point it was that has waited. ``expired`` are the packs that the run deletes.
     """
 
     number: int
@@ -30,6 +32,7 @@ class CollectionState:
     removals: Mapping[PointId, float] = field(default_factory=dict)
     final: tuple[PointId, ...] = ()
     marks: Mapping[PointId, str] = field(default_factory=dict)
+    expired: frozenset[PackId] = frozenset()
 
     @property
     def name(self) -> str:
@@ -44,16 +47,6 @@ class EveryPack(Container[object]):
         return True
 
 
-class AnyOf(Container[object]):
-    """What is in any of several containers."""
-
-    def __init__(self, *containers: Container[object]) -> None:
-        self._containers = containers
-
-    def __contains__(self, item: object) -> bool:
-        return any(item in container for container in self._containers)
-
-
 def store_state(store: Store, keys: Keys, state: CollectionState, salt: bytes) -> None:
     """Write a run's decisions; raises ObjectExists where another run was faster."""
     if len(salt) != SALT_BYTES:
@@ -64,6 +57,7 @@ def store_state(store: Store, keys: Keys, state: CollectionState, salt: bytes) -
         "removals": dict(state.removals),
         "final": list(state.final),
         "marks": dict(state.marks),
+        "expired": sorted(pack_id.hex() for pack_id in state.expired),
     }
     store.create(state.name, [seal(keys, ObjectKind.COLLECTION, state.name, salt, json.dumps(content).encode())])
 
@@ -99,13 +93,17 @@ def _decoded(name: str, content: bytes) -> CollectionState:
         raw = json.loads(content)
         for point_id in [*raw["removals"], *raw["final"]]:
             parse_point_id(point_id)
+        packs = {PackId(bytes.fromhex(pack)): float(seconds) for pack, seconds in raw["packs"].items()}
+        # An older Twinhull does not list what it deletes: it is all that has waited for the grace.
+        expired = raw.get("expired", [pack.hex() for pack, seconds in packs.items() if seconds >= GRACE_SECONDS])
         return CollectionState(
             number=int(name.removeprefix(PREFIX)),
             observed_at=datetime.fromisoformat(raw["observed_at"]).astimezone(UTC),
-            packs={PackId(bytes.fromhex(pack)): float(seconds) for pack, seconds in raw["packs"].items()},
+            packs=packs,
             removals={PointId(point): float(seconds) for point, seconds in raw["removals"].items()},
             final=tuple(PointId(point) for point in raw["final"]),
             marks={PointId(point): str(mark) for point, mark in raw.get("marks", {}).items()},
+            expired=frozenset(PackId(bytes.fromhex(pack)) for pack in expired),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RepositoryDamaged(f"The object '{name}' holds no collection: {error!r}.") from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from twinhull.model.errors import NotFound
 from twinhull.model.extents import Extent, aligned, pieces, total_bytes
@@ -167,26 +168,44 @@ class _Way:
             return replace(verdict, reason=f"{verdict.reason} It could not be held: {error.message}")
         return replace(verdict, reason=f"{verdict.reason} It is held there now, as it is here: {reason}")
 
-    def _changes(self, part: _Part) -> Iterator[Extent]:
+    def _changes(self, part: _Part, gaps: Sequence[Extent] = ()) -> Iterator[Extent]:
         changes = self.source.diff(part.since, part.disk.root)
-        return aligned(changes, self.target.chunk_size_bytes, part.disk.root.size_bytes)
+        return aligned(chain(changes, gaps), self.target.chunk_size_bytes, part.disk.root.size_bytes)
 
     def _written(self, point: Point, parts: Sequence[_Part], teller: Teller) -> tuple[Point | None, CopyVerdict]:
+        try:
+            return self._tried(point, parts, teller)
+        except ChunkLost as error:
+            return None, _damaged(point.id, error)
+        except PointConflict as error:
+            return None, _left(point, error.message)
+
+    def _tried(self, point: Point, parts: Sequence[_Part], teller: Teller) -> tuple[Point, CopyVerdict]:
+        """Write it; without a base if it turns out that part of what it was to be built on is lost there."""
+        known = len(self.target.chunks.damaged)
+        try:
+            return self._published(point, parts, teller)
+        except ChunkLost:
+            if len(self.target.chunks.damaged) == known:
+                raise
+        return self._published(point, [_Part(part.disk, None, None) for part in parts], teller)
+
+    def _published(self, point: Point, parts: Sequence[_Part], teller: Teller) -> tuple[Point, CopyVerdict]:
         with self.target.writer() as writer:
-            try:
-                disks = tuple(replace(part.disk, root=self._write(part, writer, teller)) for part in parts)
-                copied = writer.publish(replace(point.document, disks=disks), as_sequence=point.sequence)
-            except ChunkLost as error:
-                return None, _damaged(point.id, error)
-            except PointConflict as error:
-                return None, _left(point, error.message)
+            disks = tuple(replace(part.disk, root=self._write(part, writer, teller)) for part in parts)
+            copied = writer.publish(replace(point.document, disks=disks), as_sequence=point.sequence)
             reason = f"Copied: {writer.stats.bytes_stored} bytes were added to the target."
             return copied, CopyVerdict(point.id, is_copied=True, reason=reason, differing_bytes=teller.done_bytes)
 
     def _write(self, part: _Part, writer: Writer, teller: Teller) -> DiskRoot:
+        """A disk over the one before, and what of that is damaged there once more."""
+        try:
+            gaps = writer.gaps(part.base) if part.base else []
+        except ChunkLost:
+            part, gaps = _Part(part.disk, None, None), []
         root, reader = part.disk.root, self.source.reader()
         disk = writer.disk(root.size_bytes, part.base)
-        for piece in pieces(self._changes(part), PIECE_BYTES):
+        for piece in pieces(self._changes(part, gaps), PIECE_BYTES):
             disk.write(piece.offset_bytes, reader.read(root, piece.offset_bytes, piece.length_bytes))
             teller.add(piece.length_bytes)
         return disk.finish()

@@ -46,6 +46,8 @@ class Packer:
         self._claimed: dict[ChunkId, bytes | None] = {}
         self._places: list[Place] = []
         self._failure: BaseException | None = None
+        self.stored: set[PackId] = set()
+        """The packs that are in the store by now."""
 
     def claim(self, chunk_id: ChunkId, node: bytes | None = None) -> bool:
         """Whether the caller is the first with this chunk, and must ``add`` it; ``node`` can be read back at once."""
@@ -125,6 +127,7 @@ class Packer:
             store_seconds=stored - sealed,
         )
         with self._lock:
+            self.stored.add(pack.info.pack_id)
             self._places += [Place(pack.info, entry) for entry in pack.entries]
         self._write_index(PLACES_PER_INDEX)
 

@@ -13,8 +13,8 @@ from twinhull.model.ports import Ports, system_ports
 from twinhull.model.progress import OnProgress, nobody_listens
 from twinhull.repository.catalog import Catalog, OnDamage, Removal, object_name
 from twinhull.repository.chunks import Chunks
-from twinhull.repository.collect import GRACE_SECONDS, Collector, CollectReport
-from twinhull.repository.collection_state import AnyOf, condemned_packs
+from twinhull.repository.collect import Collector, CollectReport
+from twinhull.repository.collection_state import GRACE_SECONDS
 from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, Config, create_config, open_config
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
@@ -27,6 +27,7 @@ from twinhull.repository.retention import RetentionRules, Verdict, decide
 from twinhull.repository.stopping import Check, never
 from twinhull.repository.store.cached import CachedStore
 from twinhull.repository.store.contract import Store
+from twinhull.repository.trust import Damage, Trust
 from twinhull.repository.verify import Verifier, VerifyReport
 from twinhull.repository.writer import Writer, WriterContext
 
@@ -62,6 +63,7 @@ class Repository:
         keys.find_more = self._renewal.look
         self.index = Index(near or store, keys, ports.randomness)
         self.chunks = Chunks(near or store, keys, self.index, config.chunk_size_bytes)
+        self._damage = Damage(store, keys, self.index, ports.clock, self.chunks.damaged)
         self._catalog = Catalog(store, keys, ports)
         self._zeros = bytes(config.chunk_size_bytes)
         self.index.refresh()
@@ -160,11 +162,14 @@ class Repository:
 
     def avoided(self, damaged: Collection[PackId]) -> Container[object]:
         """The packs that nothing may be built on: damaged ones, and those that a collection may be about to delete."""
-        return AnyOf(condemned_packs(self.store, self.keys), damaged)
+        trust = Trust(self._damage, damaged)
+        trust.look()
+        return trust
 
     def _writer(self, damaged: Collection[PackId]) -> Writer:
         self._renewal.require_current()
         started = self._ports.clock.monotonic()  # before anything is read that the writer will build on
+        trust = Trust(self._damage, damaged)
         context = WriterContext(
             store=self.store,
             keys=self.keys,
@@ -173,11 +178,13 @@ class Repository:
             chunk_size_bytes=self.chunk_size_bytes,
             ports=self._ports,
             level=self.level,
-            avoided_packs=self.avoided(damaged),
+            trust=trust,
             started=started,
             publish=self._catalog.publish,
+            retract=self._catalog.remove,
         )
         self.index.refresh()
+        trust.look()
         return Writer(context)
 
     def reader(self) -> Reader:

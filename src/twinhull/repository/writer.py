@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
 from twinhull.model.errors import UsageError
+from twinhull.model.extents import Extent, merged
+from twinhull.model.machine import PointId
 from twinhull.model.names import MAX_DISK_BYTES
 from twinhull.model.ports import Ports
 from twinhull.model.units import format_duration
 from twinhull.repository.catalog import Numbering
 from twinhull.repository.chunks import Chunks
 from twinhull.repository.compression import encode
-from twinhull.repository.errors import RepositoryError, WriterOverdue
+from twinhull.repository.errors import ChunkLost, RepositoryError, WriterOverdue
+from twinhull.repository.gaps import Doubtful, TreeWalk
 from twinhull.repository.ids import ChunkId, ChunkKind
 from twinhull.repository.index import Index
 from twinhull.repository.keys import Keys
@@ -30,7 +34,12 @@ from twinhull.repository.stats import StatsCounter, WriterStats
 from twinhull.repository.store.contract import Store
 from twinhull.repository.tree import Shape, Slots, decode_node, encode_node
 from twinhull.repository.treewriter import TreeWriter
+from twinhull.repository.trust import Trust
 
+MAX_GAPS = 1 << 16
+"""A base with more of them is compared as a whole."""
+MAX_LOOKS = 5
+"""How often a writer looks whether all that its point needs is there, and stores it anew if not, before it gives up."""
 PIECES_PER_WORKER = 3
 """How many pieces wait or are worked on, for each worker: the bound on what is read ahead of the processors."""
 SESSION_LIMIT_SECONDS = 3 * 86_400.0
@@ -39,6 +48,8 @@ document has the argument)."""
 
 Publish = Callable[[PointDocument, Numbering, Collection[DiskRoot]], tuple[Point, int]]
 """Makes a point of a document (with its number, and the roots that it builds on); and its stored size."""
+Retract = Callable[[PointId, str], None]
+"""Removes a point that turned out not to be whole, with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +63,9 @@ class WriterContext:
     chunk_size_bytes: int
     ports: Ports
     level: int
-    avoided_packs: Container[object]
+    trust: Trust
     publish: Publish
+    retract: Retract
     started: float
     """The monotonic clock before the index was read."""
 
@@ -63,6 +75,7 @@ class Writer:
 
     def __init__(self, context: WriterContext) -> None:
         self._context = context
+        self._trust = context.trust
         self._counter = StatsCounter()
         self._packer = Packer(
             context.store,
@@ -122,9 +135,30 @@ class Writer:
                 f"published: at most {format_duration(SESSION_LIMIT_SECONDS)} are safe beside a collection.",
                 hint="Capture again: what is stored already will not be sent a second time.",
             )
+        self._make_whole(document)
         point, size = self._context.publish(document, Numbering(expected_sequence, as_sequence), self._bases)
+        try:
+            self._make_whole(document)  # a collection that did not see the point is seen here
+        except RepositoryError as error:
+            self._context.retract(point.id, f"It is not whole: {error.message}")
+            raise
         self._counter.add(bytes_stored=size, publish_seconds=clock.monotonic() - started)
         return point
+
+    def gaps(self, base: DiskRoot) -> list[Extent]:
+        """Where a disk that is built on the base must be written anew, as what it holds there is in damaged packs.
+
+        Raises ChunkLost if nothing can be built on the base, as part of its tree is lost, or too much of it.
+        """
+        if not self._trust.damaged:
+            return []
+        size = self.chunk_size_bytes
+        numbers = (number for found in self._doubtful(base) for number in found)
+        places = (Extent(number * size, min(size, base.size_bytes - number * size)) for number in numbers)
+        gaps = list(islice(merged(places), MAX_GAPS + 1))
+        if len(gaps) > MAX_GAPS:
+            raise ChunkLost("Too many places of the disk that this one was to be built on are damaged.")
+        return gaps
 
     def keep(self, kind: ChunkKind, contents: Mapping[ChunkId, bytes | memoryview]) -> None:
         """Store chunks as they are, without those that are stored. Data chunks of one call share a payload."""
@@ -146,6 +180,41 @@ class Writer:
             self._packer.settle()
         finally:
             self._packer.close()
+
+    def _doubtful(self, root: DiskRoot) -> Iterator[Doubtful]:
+        walk = TreeWalk(self._trust.counts_on, self.load_node, self.save_node, self._trust.whole_nodes)
+        return walk.doubtful(root, Shape(root.size_bytes, self.chunk_size_bytes))
+
+    def _make_whole(self, document: PointDocument) -> None:
+        """Store anew what the point needs and can no longer count on; raises ChunkLost, WriterOverdue."""
+        for _ in range(MAX_LOOKS):
+            if not self._trust.look_again(self._packer.stored):
+                return
+            nodes_before, is_whole = self.stats.nodes_new, True
+            try:
+                for disk in document.disks:
+                    for doubtful in self._doubtful(disk.root):
+                        is_whole = False
+                        self.keep(ChunkKind.DATA, self._context.chunks.data_of(doubtful.values()))
+            except ChunkLost as error:
+                raise self._not_whole(document, error) from error
+            if is_whole and self.stats.nodes_new == nodes_before:
+                return
+            self._packer.flush()
+        raise self._not_whole(document, None)
+
+    def _not_whole(self, document: PointDocument, error: ChunkLost | None) -> RepositoryError:
+        """Why a point cannot be."""
+        if self._trust.gone or not error:
+            return WriterOverdue(
+                f"Collections have deleted what the capture of machine {document.machine_id} counted on; no point was "
+                "made of it.",
+                hint="Capture again: what is stored will not be sent a second time.",
+            )
+        return ChunkLost(
+            f"The point of machine {document.machine_id} would not be whole, and was not made: {error.message}",
+            hint="'twinhull sync MACHINE --full-compare' stores anew what the machine still holds.",
+        )
 
     def _check_root(self, root: DiskRoot) -> None:
         index = self._context.index
@@ -188,7 +257,7 @@ class Writer:
         return Reader(self._context.chunks, self.chunk_size_bytes)
 
     def _is_stored(self, chunk_id: ChunkId) -> bool:
-        return self._context.index.find_outside(chunk_id, self._context.avoided_packs) is not None
+        return self._trust.counts_on(chunk_id)
 
     def _store_piece(self, piece: memoryview) -> list[ChunkId | None]:
         """Store the new chunks of a piece, which are compressed as one; the ids of all."""

@@ -1,0 +1,134 @@
+"""Which packs a new point may count on.
+
+Not on those that a collection has condemned, nor on those that are known to be damaged: a verification noted them, the
+store's listing lacks them or has another size for them, or a read of this process found them damaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Iterable, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+
+from twinhull.model.ports import Clock
+from twinhull.repository.collection_state import PREFIX, condemned_packs, latest_state
+from twinhull.repository.errors import RepositoryDamaged
+from twinhull.repository.ids import ChunkId, PackId
+from twinhull.repository.index import Index
+from twinhull.repository.keys import Keys
+from twinhull.repository.packs import PackInfo, pack_name
+from twinhull.repository.store.contract import Store, numbered
+from twinhull.repository.verification_notes import latest_notes
+
+LISTED_FOR_SECONDS = 600.0
+"""How long a process believes its listing of the packs; a capture every few seconds does not list them each time."""
+MAX_WHOLE_NODES = 1 << 18
+"""How many tree nodes are remembered as whole: some 30 MiB, and 2 TiB of disks with chunks of 128 KiB."""
+
+
+def named_packs(index: Index) -> set[PackInfo]:
+    """Every pack that the index knows."""
+    return {pack for table in index.tables for pack in table.packs}
+
+
+@dataclass
+class Damage:
+    """The packs of one repository that are known to be damaged, and the nodes below which none of them is needed."""
+
+    store: Store
+    keys: Keys
+    index: Index
+    clock: Clock
+    met: Collection[PackId]
+    """Those that a read of this process has found damaged."""
+    _missing: frozenset[PackId] = frozenset()
+    _listed_at: float | None = None
+    _whole: tuple[frozenset[PackId], set[ChunkId]] = (frozenset(), set())
+    _lock: Lock = field(default_factory=Lock)
+
+    def known(self, *, is_listing: bool = False) -> frozenset[PackId]:
+        """The damaged packs that the index names; ``is_listing`` lists the store's packs whenever that last was."""
+        named = named_packs(self.index)
+        self._list(named, is_forced=is_listing)
+        found = {*self._missing, *latest_notes(self.store, self.keys).damaged, *self.met}
+        return frozenset(found.intersection(pack.pack_id for pack in named)) if found else frozenset()
+
+    def whole_nodes(self, damaged: frozenset[PackId]) -> set[ChunkId]:
+        """The nodes that were walked while just these packs were damaged, and found to need none of them."""
+        with self._lock:
+            if self._whole[0] != damaged or len(self._whole[1]) > MAX_WHOLE_NODES:
+                self._whole = damaged, set()
+            return self._whole[1]
+
+    def _list(self, named: Iterable[PackInfo], *, is_forced: bool) -> None:
+        now = self.clock.monotonic()
+        if not is_forced and self._listed_at is not None and now - self._listed_at < LISTED_FOR_SECONDS:
+            return
+        sizes = {info.name: info.size_bytes for info in self.store.list("pack-")}
+        self._missing = frozenset(pack.pack_id for pack in named if sizes.get(pack.name) != pack.size_bytes)
+        self._listed_at = now
+
+
+class Trust(Container[object]):
+    """What one writer counts on, from its beginning to its publishing. As a container: the packs that it avoids."""
+
+    def __init__(self, damage: Damage, also_damaged: Collection[PackId] = ()) -> None:
+        """``also_damaged`` is what the caller knows to be damaged besides."""
+        self._damage = damage
+        self._also_damaged = frozenset(also_damaged)
+        self._collections = self._collections_now()
+        self._condemned = condemned_packs(damage.store, damage.keys)
+        self.gone: frozenset[PackId] = frozenset()
+        """The packs that collections have deleted under the writer."""
+        self.damaged: frozenset[PackId] = frozenset()
+        self.relied: set[PackId] = set()
+        """The packs that hold something which this writer needed and did not store."""
+
+    def __contains__(self, pack_id: object) -> bool:
+        return (
+            pack_id in self._condemned or pack_id in self.damaged or pack_id in self.gone or pack_id in self._damage.met
+        )
+
+    def look(self) -> None:
+        """Learn what is damaged, once the index is read."""
+        self.damaged = self._damage.known() | self._also_damaged
+
+    def counts_on(self, chunk_id: ChunkId) -> bool:
+        """Whether the chunk need not be stored."""
+        place = self._damage.index.find_outside(chunk_id, self)
+        if place is None:
+            return False
+        self.relied.add(place.pack.pack_id)
+        return True
+
+    @property
+    def whole_nodes(self) -> set[ChunkId]:
+        """See ``Damage.whole_nodes``."""
+        return self._damage.whole_nodes(self.damaged | self.gone)
+
+    def look_again(self, stored: Collection[PackId]) -> bool:
+        """Whether a walk must show that everything needed is still there: what collections did since, and damage.
+
+        ``stored`` are the writer's own packs. A collection says what it deletes before it does, and then looks for new
+        points; so of a point and a collection at the same time at least one sees the other.
+        """
+        collections = self._collections_now()
+        if collections != self._collections:
+            self._collections = collections
+            self._damage.index.refresh()
+            self.gone |= self._lost_of({*self.relied, *stored})
+        self.damaged |= self._damage.known()
+        return bool(self.damaged or self.gone)
+
+    def _lost_of(self, needed: Collection[PackId]) -> frozenset[PackId]:
+        """Of some packs, those that a collection has deleted or is deleting."""
+        try:
+            state = latest_state(self._damage.store, self._damage.keys)
+        except RepositoryDamaged:  # then the listing alone says what is gone
+            state = None
+        expired = state.expired if state else frozenset()
+        there = {info.name for info in self._damage.store.list("pack-")}
+        return frozenset(pack_id for pack_id in needed if pack_id in expired or pack_name(pack_id) not in there)
+
+    def _collections_now(self) -> Sequence[str]:
+        return numbered(self._damage.store, PREFIX)
