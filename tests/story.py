@@ -20,6 +20,7 @@ from twinhull.replication.requests import FailoverRequest, Request, SyncRequest
 from twinhull.replication.standing import look
 from twinhull.replication.sync import SYNC
 from twinhull.repository import KdfCost, MemoryStore, ObjectInfo, Point, Repository, Store
+from twinhull.repository.store.contract import MAX_READ_BYTES
 
 WEB = MachineId("6f5a3f0e-0000-4000-8000-000000000001")
 A, B = SiteName("a"), SiteName("b")
@@ -49,8 +50,8 @@ class TickingStore:
         self._inner.create(name, parts)
         self._world.tick(f"store create {kind} done")
 
-    def read(self, name: str) -> bytes:
-        return self._inner.read(name)
+    def read(self, name: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
+        return self._inner.read(name, max_bytes)
 
     def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
         return self._inner.read_range(name, offset_bytes, length_bytes)

@@ -39,7 +39,8 @@ def damage(setup: Setup, tmp_path: Path, number: int) -> str:
         point = manager.repository.points(MACHINE)[number - 1]
     found = [path for path in (tmp_path / "points").rglob(object_name("point", point.id)) if path.is_file()]
     found[0].chmod(0o600)
-    found[0].write_bytes(b"not what was written")
+    whole = found[0].read_bytes()
+    found[0].write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     return f"The point {point.id} cannot be read, and is passed over: "
 
 

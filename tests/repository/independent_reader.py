@@ -10,11 +10,14 @@ import hashlib
 import hmac
 import json
 import struct
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import zstandard
 from blake3 import blake3
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -38,13 +41,24 @@ class IndependentReader:
             self._read_footer(pack)
 
     def points(self) -> list[dict[str, Any]]:
-        removed = {path.name.removeprefix("removal-") for path in self.root.glob("removal/removal-*")}
-        paths = sorted(self.root.glob("point/point-*"))
+        removed = {self._plain(path).removeprefix("removal-") for path, _ in self._opened("removal", 5)}
         return [
-            json.loads(self._unseal(path, 4, "point"))
-            for path in paths
-            if path.name.removeprefix("point-") not in removed
+            json.loads(content)
+            for path, content in self._opened("point", 4)
+            if self._plain(path).removeprefix("point-") not in removed
         ]
+
+    def _opened(self, kind: str, number: int) -> Iterator[tuple[Path, bytes]]:
+        """The objects of a kind that a holder of the keys wrote; whatever else is there counts for nothing."""
+        for path in sorted(self.root.glob(f"{kind}/{kind}-*")):
+            with suppress(InvalidTag, AssertionError):
+                yield path, self._unseal(path, number, kind)
+
+    def _plain(self, path: Path) -> str:
+        """What an object is: its name without the tag, if it has the right one."""
+        plain, _, tag = path.name.rpartition("-")
+        right = hmac.new(self.derive("names"), b"name " + plain.encode(), hashlib.sha256).hexdigest()[:32]
+        return plain if tag == right else path.name
 
     def index_entries(self) -> dict[bytes, tuple[str, int, int, int]]:
         found: dict[bytes, tuple[str, int, int, int]] = {}

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from twinhull.model.progress import OnProgress, Progress
 from twinhull.repository import ObjectInfo, Store, StoreError, StoreFull
+from twinhull.repository.store.contract import MAX_READ_BYTES
 
 MAX_DELAY_SECONDS = 0.01
 
@@ -91,8 +92,8 @@ class FailingStore(Generic[Inner]):
     def delete(self, name: str) -> None:
         self._change(lambda: self.inner.delete(name))
 
-    def read(self, name: str) -> bytes:
-        return self.inner.read(name)
+    def read(self, name: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
+        return self.inner.read(name, max_bytes)
 
     def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
         return self.inner.read_range(name, offset_bytes, length_bytes)
@@ -142,9 +143,9 @@ class SlowStore:
         with self._late():
             self._inner.delete(name)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
         with self._late():
-            return self._inner.read(name)
+            return self._inner.read(name, max_bytes)
 
     def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
         with self._late():

@@ -10,6 +10,7 @@ import pytest
 from twinhull.model.units import MIB
 from twinhull.repository import CachedStore, MemoryStore, Repository
 from twinhull.repository.store.cached import BLOCK_BYTES, LOOK_SHARE
+from twinhull.repository.store.contract import MAX_READ_BYTES
 
 from .misbehaving import FailingStore
 from .world import CHUNK, DATABASE, PASSPHRASE, TurnedClock, capture, content_of, made, noise, opened, ports
@@ -25,9 +26,9 @@ class _Counting(FailingStore[MemoryStore]):
         super().__init__(inner)
         self.asked: list[str] = []
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
         self.asked.append(name)
-        return super().read(name)
+        return super().read(name, max_bytes)
 
     def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
         self.asked.append(name)
@@ -147,8 +148,8 @@ class _BadLine(_Counting):
         self.turned.add(name)
         return data[:100] + bytes([data[100] ^ 1]) + data[101:]
 
-    def read(self, name: str) -> bytes:
-        return self._turn(name, super().read(name))
+    def read(self, name: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
+        return self._turn(name, super().read(name, max_bytes))
 
     def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
         return self._turn(name, super().read_range(name, offset_bytes, length_bytes))

@@ -30,6 +30,7 @@ from twinhull.repository import (
     repair,
 )
 from twinhull.repository.collection_state import latest_state
+from twinhull.repository.documents import Documents
 from twinhull.repository.ids import ChunkKind
 from twinhull.repository.index_table import Place, payload_of
 from twinhull.repository.packs import pack_name
@@ -37,7 +38,7 @@ from twinhull.repository.packs import pack_name
 from . import copies
 from .copies import ONE, OTHER, TWO, filled
 from .misbehaving import CrashedError, EndedError, FailingStore, Fault, crash_after, crash_before, ending_at
-from .world import CHUNK, DATABASE, WEB, content_of, document, made, noise, opened, ports, write_disk
+from .world import CHUNK, DATABASE, WEB, SeededRandomness, content_of, document, made, noise, opened, ports, write_disk
 
 Harm = Callable[[MemoryStore, str], None]
 
@@ -267,7 +268,7 @@ def test_a_copy_that_a_collection_may_be_about_to_delete_is_none_to_rely_on(stor
             point = writer.publish(document({"vda": write_disk(writer, OTHER)}))
     repository = opened(store)
     repository.collect()
-    state = latest_state(store, repository.keys)
+    state = latest_state(Documents(store, repository.keys, SeededRandomness()))
     assert state
     condemned = {pack_name(pack_id) for pack_id in state.packs}
     assert len(condemned) == 2

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from twinhull.model.machine import MachineId, PointId
 from twinhull.recovery.points_by_name import resolve_point
 from twinhull.replication.context import tell_damage
-from twinhull.repository import Point, Repository, RepositoryDamaged, RepositoryError, parse_point_id
+from twinhull.repository import NotAuthentic, Point, Repository, RepositoryDamaged, RepositoryError, parse_point_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,12 @@ def point_by_name(repository: Repository, machine_id: MachineId, text: str) -> P
     one that is meant would be found.
     """
     damages = Damages()
-    points = repository.points(machine_id, damages.note)
+
+    def note(point_id: PointId, error: RepositoryError) -> None:
+        if not isinstance(error, NotAuthentic):  # what no holder of the keys wrote was never a point
+            damages.note(point_id, error)
+
+    points = repository.points(machine_id, note)
     if text.strip().startswith("N") and damages.found:
         raise RepositoryDamaged(
             f"'{text}' cannot be counted: {' '.join(damages.of(machine_id))} Nothing was done.",

@@ -47,6 +47,7 @@ from twinhull.repository.disk import PointDiskReader
 from twinhull.repository.errors import (
     ChunkLost,
     KeysRotated,
+    NotAuthentic,
     PointConflict,
     RepositoryDamaged,
     RepositoryError,
@@ -101,6 +102,7 @@ __all__ = [
     "LimitedStore",
     "MemoryStore",
     "MissingPieces",
+    "NotAuthentic",
     "ObjectInfo",
     "Point",
     "PointConflict",

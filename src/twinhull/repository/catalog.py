@@ -1,7 +1,8 @@
-"""The points of a repository: listing, publishing, removing with a way back, holding.
+"""The points of a repository: listing, publishing, removing with a way back.
 
-Objects, by machine and sequence number: ``point-…`` (the point), ``removal-…`` (it is on its way out, and can be
-taken back) and ``hold-…`` (no retention may let it go).
+Objects, by machine and sequence number: ``point-…`` (the point) and ``removal-…`` (it is on its way out, and can be
+taken back). What holds points is in ``holds``. An object counts here only if a holder of the keys wrote it
+(``documents``): junk neither hides a point, nor takes a number, nor stands in the way of a removal.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from twinhull.model.errors import NotFound, SafetyError, UsageError
 from twinhull.model.machine import MachineId, PointId
 from twinhull.model.ports import Ports
 from twinhull.repository.collection_state import latest_state
-from twinhull.repository.envelope import HEADER, SALT_BYTES, ObjectKind, seal, unseal
+from twinhull.repository.documents import UNREADABLE, Document, Documents
+from twinhull.repository.envelope import HEADER, TAG_BYTES, ObjectKind
 from twinhull.repository.errors import (
-    ObjectExists,
+    NotAuthentic,
     ObjectMissing,
     PointConflict,
     RepositoryDamaged,
     RepositoryError,
-    RepositoryVersionTooNew,
 )
 from twinhull.repository.ids import MAX_SEQUENCE, checked_machine_id, parse_point_id, point_id
 from twinhull.repository.keys import Keys
@@ -30,7 +31,12 @@ from twinhull.repository.points import DiskRoot, Point, PointDocument, decode_po
 from twinhull.repository.store.contract import Store
 
 OnDamage = Callable[[PointId, RepositoryError], None]
-"""Told of each point whose document cannot be read; without it, the first such document ends the listing."""
+"""Called for each point whose document cannot be read. The error is NotAuthentic if no holder of the keys wrote it.
+
+Without it, the first document that a holder of the keys wrote and that cannot be read ends the listing.
+"""
+PLAIN_ATTEMPTS = 8
+"""How often a point tries the next free number. After that it takes a name that only a holder of the keys can guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class Numbering:
 class Removal:
     """A point on its way out. ``removed_at`` is the wall clock of the request, informational.
 
-    ``mark`` tells it from every other removal of the same point.
+    ``mark`` tells it from every other removal of the same point; it is empty if the removal cannot be read.
     """
 
     point_id: PointId
@@ -59,14 +65,16 @@ class Catalog:
 
     def __init__(self, store: Store, keys: Keys, ports: Ports) -> None:
         self._store = store
-        self._keys = keys
         self._ports = ports
+        self.documents = Documents(store, keys, ports.randomness)
+        self._removed: set[PointId] = set()
+        """Points with a removal whose name proves nothing, and which was opened. Each of these is read once."""
 
     def points(self, machine_id: MachineId | None = None, on_damage: OnDamage | None = None) -> list[Point]:
         """The points that are not removed, by machine and sequence; see ``OnDamage``."""
-        removed = set(self._ids("removal", machine_id))
-        wanted = [point for point in self._ids("point", machine_id) if point not in removed]
-        return list(self._read_all(wanted, on_damage))
+        listed = self._ids("point", machine_id)
+        removed = self._removed_among(listed, machine_id)
+        return list(self._read_all([point for point in listed if point not in removed], on_damage))
 
     def all_points(self, on_damage: OnDamage | None = None, without: Collection[PointId] = ()) -> list[Point]:
         """Every point whose content must stay, those on their way out included."""
@@ -74,9 +82,9 @@ class Catalog:
         return list(self._read_all(wanted, on_damage))
 
     def point(self, wanted: PointId) -> Point:
-        """One point; raises NotFound, also where it is removed."""
+        """One point; raises NotFound, also if it is removed."""
         parse_point_id(wanted)
-        if self._exists("removal", wanted):
+        if self._is_removed(wanted):
             raise NotFound(f"The point {wanted} is removed.", hint="It may still be possible to take the removal back.")
         return self._read(wanted)
 
@@ -84,164 +92,188 @@ class Catalog:
         """Make the point visible under its number; also its size as an object. Raises PointConflict."""
         machine_id = checked_machine_id(document.machine_id)
         self._check_bases(machine_id, bases)
-        while True:
+        for attempt in range(MAX_SEQUENCE):
             sequence = numbering.exact or self.next_sequence(machine_id)
             if numbering.expected not in (None, sequence):
                 raise _conflict(machine_id, numbering.expected)
             point = Point(sequence, document)
-            sealed = self._sealed(ObjectKind.POINT, object_name("point", point.id), encode_point(point))
-            if self._create(object_name("point", point.id), sealed):
-                return point, len(sealed)
+            content = encode_point(point)
+            is_plain = numbering.exact is None and attempt < PLAIN_ATTEMPTS
+            create = self.documents.create_plain if is_plain else self.documents.create
+            if create(ObjectKind.POINT, object_name("point", point.id), content):
+                return point, HEADER.size + len(content) + TAG_BYTES
             if numbering.exact:
-                raise _conflict(machine_id, numbering.exact)
+                break
+        raise _conflict(machine_id, numbering.exact)
 
     def next_sequence(self, machine_id: MachineId) -> int:
-        """One more than the highest number that the machine's points and removals have."""
-        taken = [parse_point_id(found)[1] for kind in ("point", "removal") for found in self._ids(kind, machine_id)]
-        sequence = max(taken, default=0) + 1
+        """The first number above all points and removals that the machine has or had, and that no junk has."""
+        sequence = self.highest_sequence(machine_id) + 1
+        taken = {parse_point_id(found)[1] for found in self._ids("point", machine_id)}
+        while sequence in taken:
+            sequence += 1
         if sequence > MAX_SEQUENCE:
             raise UsageError(f"Machine {machine_id} has used up its {MAX_SEQUENCE} sequence numbers.")
         return sequence
 
-    def remove(self, wanted: PointId, reason: str) -> None:
-        """Put a point on its way out; raises NotFound, SafetyError for a held point."""
-        if not self._exists("point", wanted) or self._exists("removal", wanted):
+    def highest_sequence(self, machine_id: MachineId) -> int:
+        """The highest number that a point of the machine has or had, 0 if it never had any."""
+        found = {
+            (parse_point_id(point)[1], kind, is_tagged)
+            for kind in (ObjectKind.POINT, ObjectKind.REMOVAL)
+            for point, is_tagged in self._listed(kind.purpose, machine_id)
+        }
+        for sequence, kind, is_tagged in sorted(found, reverse=True):
+            wanted = point_id(machine_id, sequence)
+            if is_tagged or self.documents.is_authentic(kind, object_name(kind.purpose, wanted)):
+                return sequence
+        return 0
+
+    def remove(self, wanted: PointId, reason: str, held: Callable[[PointId], bool]) -> None:
+        """Put a point on its way out; raises NotFound, SafetyError for a held point.
+
+        Junk that is named as a point can be removed like one.
+        """
+        if not self.documents.is_there(object_name("point", wanted)) or self._is_removed(wanted):
             raise NotFound(f"There is no point {wanted} in {self._store.url}.")
-        if self._exists("hold", wanted):
+        if held(wanted):
             raise SafetyError(
                 f"The point {wanted} is held, and was not removed.",
-                hint=f"Where nobody needs it any more: twinhull points release {wanted}",
+                hint=f"If it is not needed any more: twinhull points release {wanted}",
             )
-        content = {"removed_at": self._ports.clock.now().astimezone(UTC).isoformat(), "reason": reason}
-        name = object_name("removal", wanted)
-        self._create(name, self._sealed(ObjectKind.REMOVAL, name, json.dumps(content).encode()))
+        self._create_removal(wanted, reason)
 
     def take_back(self, wanted: PointId) -> Point:
-        """Undo a removal; raises NotFound where the point is gone, or was not removed."""
-        parse_point_id(wanted)
-        if not self._exists("removal", wanted):
+        """Undo a removal; raises NotFound if the point is gone, or was not removed."""
+        name = object_name("removal", wanted)
+        if not self.documents.is_there(name):
             raise NotFound(f"The point {wanted} is not on its way out.")
         point = self._read(wanted)
         self._refuse_final(wanted)
-        self._store.delete(object_name("removal", wanted))
+        self.documents.delete(name)
+        self._removed.discard(wanted)
         self._refuse_final(wanted)  # a collection that began meanwhile looks for the removal after it has said so
         return point
 
     def forget(self, wanted: PointId) -> None:
         """Delete a point whose removal is final, unless that was taken back at the last moment."""
-        if self._exists("removal", wanted):
-            self._store.delete(object_name("point", wanted))
+        if self._is_removed(wanted):
+            self.documents.delete(object_name("point", wanted))
 
     def forget_traces(self) -> None:
-        """Delete the removals and holds of points that are gone, but keep the removal of a machine's highest number."""
+        """Delete the removals of points that are gone, but keep the removal of a machine's highest number."""
         points = set(self._ids("point", None))
-        gone = [found for found in self._ids("removal", None) if found not in points]
-        for found in gone:
+        for found in sorted(self.removed_ids() - points):
             machine_id, sequence = parse_point_id(found)
-            if sequence < self.next_sequence(machine_id) - 1:
-                self._store.delete(object_name("removal", found))
-        for found in self._ids("hold", None):
-            if found not in points:
-                self._store.delete(object_name("hold", found))
+            if sequence < self.highest_sequence(machine_id):
+                self.documents.delete(object_name("removal", found))
+            else:
+                self._keep_number(found)
 
     def removals(self) -> list[Removal]:
         """The points on their way out."""
-        return [removal for wanted in self._ids("removal", None) if (removal := self._removal(wanted))]
+        return [removal for wanted in sorted(self.removed_ids()) if (removal := self._removal(wanted))]
 
     def removed_ids(self) -> set[PointId]:
-        """Whatever has a removal, also where the point itself is gone."""
-        return set(self._ids("removal", None))
+        """Every point with a removal, also if the point itself is gone."""
+        return self._removed_among(None, None)
 
-    def hold(self, wanted: PointId, reason: str) -> None:
-        """Keep a point from every retention and removal; no error where it is held already, for whatever reason.
-
-        Raises NotFound, also where it was removed at the same moment: such a point stays, and can be taken back.
-        """
-        self.point(wanted)
-        name = object_name("hold", wanted)
-        self._create(name, self._sealed(ObjectKind.HOLD, name, json.dumps({"reason": reason}).encode()))
-        self.point(wanted)
-
-    def release(self, wanted: PointId) -> None:
-        """Hold the point no more; raises NotFound where it is not held."""
-        if not self._exists("hold", wanted):
-            raise NotFound(f"The point {wanted} is not held.")
-        self._store.delete(object_name("hold", wanted))
-
-    def hold_reason(self, wanted: PointId) -> str | None:
-        """Why the point is held, None where it is not; raises RepositoryDamaged where that cannot be read."""
-        name = object_name("hold", wanted)
-        try:
-            content = unseal(self._keys, ObjectKind.HOLD, name, self._store.read(name))
-        except ObjectMissing:
-            return None
-        try:
-            return str(json.loads(content)["reason"])
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise RepositoryDamaged(f"The object '{name}' holds no hold: {error!r}.") from error
-
-    def held(self) -> set[PointId]:
-        """The points that are held."""
-        return set(self._ids("hold", None))
-
-    def _ids(self, kind: str, machine_id: MachineId | None) -> list[PointId]:
-        prefix = f"{kind}-{machine_id}-" if machine_id else f"{kind}-"
-        named = (_named(info.name, kind) for info in self._store.list(prefix))
-        return [found for found in named if found]
+    def stored_name(self, wanted: PointId) -> str:
+        """The name that the point's object has in the store."""
+        plain = object_name("point", wanted)
+        tagged = self.documents.tagged(plain)
+        return tagged if self.documents.exists(tagged) else plain
 
     def misnamed(self) -> list[str]:
         """Objects among the points that are named as nothing of a repository is."""
         kinds = ("point", "removal", "hold")
-        return [info.name for kind in kinds for info in self._store.list(f"{kind}-") if not _named(info.name, kind)]
+        return [plain for kind in kinds for plain, _ in self.documents.listed(f"{kind}-") if not named(plain, kind)]
+
+    def _ids(self, kind: str, machine_id: MachineId | None) -> list[PointId]:
+        return sorted({found for found, _ in self._listed(kind, machine_id)})
+
+    def _listed(self, kind: str, machine_id: MachineId | None) -> Iterator[tuple[PointId, bool]]:
+        """The points that there are such objects of, and whether the name proves that."""
+        prefix = f"{kind}-{machine_id}-" if machine_id else f"{kind}-"
+        for plain, is_tagged in self.documents.listed(prefix):
+            if found := named(plain, kind):
+                yield found, is_tagged
+
+    def _removed_among(self, points: Collection[PointId] | None, machine_id: MachineId | None) -> set[PointId]:
+        """The points, of some or of all, that are removed. An object is read only if its name proves nothing."""
+        proven: set[PointId] = set()
+        claimed: set[PointId] = set()
+        for found, is_tagged in self._listed("removal", machine_id):
+            (proven if is_tagged else claimed).add(found)
+        looked_for = claimed - proven if points is None else (claimed - proven).intersection(points)
+        return proven | {found for found in looked_for if self._is_claim_true(found)}
+
+    def _is_removed(self, wanted: PointId) -> bool:
+        tagged = self.documents.tagged(object_name("removal", wanted))
+        return self.documents.exists(tagged) or self._is_claim_true(wanted)
+
+    def _is_claim_true(self, wanted: PointId) -> bool:
+        """Whether a removal under its plain name, as format 1.0 has them, is one."""
+        name = object_name("removal", wanted)
+        if wanted in self._removed and self.documents.exists(name):
+            return True
+        try:
+            self.documents.open(ObjectKind.REMOVAL, name)
+        except (ObjectMissing, NotAuthentic):
+            self._removed.discard(wanted)
+            return False
+        except UNREADABLE:
+            return True
+        self._removed.add(wanted)
+        return True
 
     def _read_all(self, wanted: Collection[PointId], on_damage: OnDamage | None) -> Iterator[Point]:
         for one in wanted:
             try:
                 yield self._read(one)
-            except (RepositoryDamaged, RepositoryVersionTooNew) as error:
-                if not on_damage:
+            except UNREADABLE as error:
+                if on_damage:
+                    on_damage(one, error)
+                elif not isinstance(error, NotAuthentic):
                     raise
-                on_damage(one, error)
             except NotFound:  # removed for good since the listing
                 continue
 
     def _read(self, wanted: PointId) -> Point:
-        name = object_name("point", wanted)
+        plain = object_name("point", wanted)
         try:
-            point = decode_point(unseal(self._keys, ObjectKind.POINT, name, self._store.read(name)), name)
+            found = self.documents.read(ObjectKind.POINT, plain)
         except ObjectMissing:
             raise NotFound(f"There is no point {wanted} in {self._store.url}.") from None
+        point = decode_point(found.content, found.name)
         if point.id != wanted:
-            raise RepositoryDamaged(f"The object '{name}' holds another point: {point.id}.")
+            raise RepositoryDamaged(f"The object '{found.name}' holds another point: {point.id}.")
         return point
 
+    def _create_removal(self, wanted: PointId, reason: str) -> None:
+        self.documents.create(ObjectKind.REMOVAL, object_name("removal", wanted), self._removal_content(reason))
+
+    def _keep_number(self, wanted: PointId) -> None:
+        """Leave a trace that Twinhull up to 0.9 sees, too, so that it gives the number to no other point."""
+        self.documents.create_plain(
+            ObjectKind.REMOVAL, object_name("removal", wanted), self._removal_content("its number is not given again")
+        )
+
+    def _removal_content(self, reason: str) -> bytes:
+        removed_at = self._ports.clock.now().astimezone(UTC).isoformat()
+        return json.dumps({"removed_at": removed_at, "reason": reason}).encode()
+
     def _removal(self, wanted: PointId) -> Removal | None:
-        """A point's removal, None where it was taken back since the listing, or where the point is gone."""
-        name = object_name("removal", wanted)
-        if not self._exists("point", wanted):
+        """A point's removal, None if it was taken back since the listing, or if the point is gone."""
+        if not self.documents.is_there(object_name("point", wanted)):
             return None
         try:
-            sealed = self._store.read(name)
+            return _parsed_removal(wanted, self.documents.read(ObjectKind.REMOVAL, object_name("removal", wanted)))
         except ObjectMissing:
             return None
-        try:
-            return self._parsed_removal(wanted, sealed)
-        except RepositoryDamaged as error:
-            raise RepositoryDamaged(
-                error.message,
-                hint=f"'twinhull points take-back {wanted}' drops the removal; then the point can be removed anew.",
-            ) from error
-
-    def _parsed_removal(self, wanted: PointId, sealed: bytes) -> Removal:
-        name = object_name("removal", wanted)
-        content = unseal(self._keys, ObjectKind.REMOVAL, name, sealed)
-        mark = sealed[HEADER.size - SALT_BYTES : HEADER.size].hex()
-        try:
-            raw = json.loads(content)
-            removed_at = datetime.fromisoformat(raw["removed_at"]).astimezone(UTC)
-            return Removal(wanted, removed_at, str(raw["reason"]), mark)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise RepositoryDamaged(f"The object '{name}' holds no removal: {error!r}.") from error
+        except UNREADABLE as error:
+            hint = f"'twinhull points take-back {wanted}' drops the removal; then the point can be removed anew."
+            return Removal(wanted, datetime.fromtimestamp(0, UTC), f"{error.message} {hint}", mark="")
 
     def _check_bases(self, machine_id: MachineId, bases: Collection[DiskRoot]) -> None:
         """What a disk was built on must be in a point that stays: then nothing below it can have been collected.
@@ -262,7 +294,7 @@ class Catalog:
 
     def _refuse_final(self, wanted: PointId) -> None:
         try:
-            state = latest_state(self._store, self._keys)
+            state = latest_state(self.documents)
         except RepositoryDamaged:  # then the next collection lets everything wait anew
             return
         if state and wanted in state.final:
@@ -271,38 +303,29 @@ class Catalog:
                 hint="See whether it is still listed.",
             )
 
-    def _sealed(self, kind: ObjectKind, name: str, content: bytes) -> bytes:
-        return seal(self._keys, kind, name, self._ports.randomness.token(SALT_BYTES), content)
-
-    def _create(self, name: str, sealed: bytes) -> bool:
-        """Whether the object is ours. A creation that was answered twice (a retry) finds its own object there."""
-        try:
-            self._store.create(name, [sealed])
-        except ObjectExists:
-            return self._store.read(name) == sealed
-        return True
-
-    def _exists(self, kind: str, wanted: PointId) -> bool:
-        try:
-            self._store.size(object_name(kind, wanted))
-        except ObjectMissing:
-            return False
-        return True
-
 
 def object_name(kind: str, wanted: PointId) -> str:
-    """The name of a point's object of some kind: ``point``, ``removal``, ``hold``."""
+    """The plain name of a point's object of some kind: ``point``, ``removal``, ``hold``."""
     machine_id, sequence = parse_point_id(wanted)
     return f"{kind}-{machine_id}-{sequence:08d}"
 
 
-def _named(name: str, kind: str) -> PointId | None:
-    """The point that an object is about, or None where its name is none of ours."""
+def named(name: str, kind: str) -> PointId | None:
+    """The point that an object is about, or None if its name is none of ours."""
     machine_id, _, sequence = name.removeprefix(f"{kind}-").rpartition("-")
     try:
         return point_id(*parse_point_id(f"{machine_id}/{sequence}"))
     except UsageError:
         return None
+
+
+def _parsed_removal(wanted: PointId, found: Document) -> Removal:
+    try:
+        raw = json.loads(found.content)
+        removed_at = datetime.fromisoformat(raw["removed_at"]).astimezone(UTC)
+        return Removal(wanted, removed_at, str(raw["reason"]), found.mark)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RepositoryDamaged(f"The object '{found.name}' holds no removal: {error!r}.") from error
 
 
 def _conflict(machine_id: MachineId, number: int | None) -> PointConflict:

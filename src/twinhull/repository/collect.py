@@ -14,20 +14,22 @@ from twinhull.model.errors import UsageError
 from twinhull.model.machine import PointId
 from twinhull.model.ports import Ports
 from twinhull.model.units import format_bytes, format_duration
-from twinhull.repository.catalog import Catalog, object_name
+from twinhull.repository.catalog import Catalog
 from twinhull.repository.chunks import Chunks
-from twinhull.repository.collection_state import CollectionState, last_number, latest_state, store_state
+from twinhull.repository.collection_state import CollectionState, latest_state, states, store_state
 from twinhull.repository.compaction import copy_out, packs_to_empty, rewrite_index
-from twinhull.repository.envelope import SALT_BYTES
-from twinhull.repository.errors import ObjectExists, ObjectMissing, RepositoryDamaged
+from twinhull.repository.envelope import ObjectKind
+from twinhull.repository.errors import ObjectMissing, RepositoryDamaged
+from twinhull.repository.holds import Holds
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
 from twinhull.repository.keys import Keys
+from twinhull.repository.numbered import Numbered
 from twinhull.repository.packing import Packer
 from twinhull.repository.packs import PackInfo, pack_id_in
 from twinhull.repository.stats import StatsCounter
 from twinhull.repository.stopping import Check, stoppable
-from twinhull.repository.store.contract import NEVER, Store, numbered
+from twinhull.repository.store.contract import NEVER, Store
 from twinhull.repository.usage import Usage, measure_usage
 from twinhull.repository.writer import SESSION_LIMIT_SECONDS
 
@@ -131,6 +133,7 @@ class Collector:
     far_chunks: Chunks
     """Past every cache: whether a copy is good is asked of the store itself."""
     catalog: Catalog
+    holds: Holds
     ports: Ports
     chunk_size_bytes: int
     level: int
@@ -144,9 +147,7 @@ class Collector:
             return CollectReport(reasons=("The clock jumped during this run, so nothing was removed.",))
         if is_dry_run:
             return decision.report
-        try:
-            store_state(self.store, self.keys, decision.state, self.ports.randomness.token(SALT_BYTES))
-        except ObjectExists:
+        if not store_state(self.catalog.documents, decision.state):
             return CollectReport(reasons=("Another collection was faster; this one left everything to it.",))
         self._carry_out(decision)
         return decision.report
@@ -155,11 +156,11 @@ class Collector:
         """What may go now, None where the clock jumped meanwhile. Copies what is used out of mostly unused packs."""
         started = self.ports.clock.now(), self.ports.clock.monotonic()
         waits = self._waits(started[0], grace_seconds)
-        marks = {removal.point_id: removal.mark for removal in self.catalog.removals()}
+        marks = {removal.point_id: removal.mark for removal in self.catalog.removals() if removal.mark}
         removals = waits.removals(marks)
-        locks, held = _Locks(self.store), self.catalog.held()
+        locks, held = _Locks(self.store), self.holds.held()
         over = [point for point, seconds in removals.items() if waits.is_over(seconds) and point not in held]
-        final = tuple(point for point in over if not locks.holds(object_name("point", point)))
+        final = tuple(point for point in over if not locks.holds(self.catalog.stored_name(point)))
         usage = self._usage(waits.last, final)
         if self._clock_jumped(*started):
             return None
@@ -179,10 +180,10 @@ class Collector:
     def _waits(self, now: datetime, grace_seconds: float) -> _Waits:
         """The last run's decisions; where they cannot be read, everything begins to wait anew."""
         try:
-            last = latest_state(self.store, self.keys)
+            last = latest_state(self.catalog.documents)
         except RepositoryDamaged:
             last = None
-        last = last or CollectionState(last_number(self.store), now)
+        last = last or CollectionState(states(self.catalog.documents).last_number(), now)
         credit = min(max((now - last.observed_at).total_seconds(), 0.0), grace_seconds / CREDITS_PER_GRACE)
         return _Waits(last, credit, grace_seconds)
 
@@ -255,10 +256,11 @@ class Collector:
         for pack_id in stoppable(sorted(decision.expired), self.check, 1):
             self.store.delete(usage.packs[pack_id].name)
         self.catalog.forget_traces()
+        self.holds.forget_traces()
         self.store.sweep()
-        for kind in ("collection", "verification"):
-            for name in numbered(self.store, f"{kind}-")[:-1]:
-                self.store.delete(name)
+        for kind in (ObjectKind.COLLECTION, ObjectKind.VERIFICATION):
+            notes = Numbered(self.catalog.documents, kind)
+            notes.drop_before(notes.last_number())
 
 
 def _check_grace(grace_seconds: float, *, is_alone: bool) -> None:

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from twinhull.model.machine import PointId
-from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
-from twinhull.repository.errors import ObjectMissing, RepositoryDamaged
+from twinhull.repository.documents import Documents
+from twinhull.repository.envelope import ObjectKind
+from twinhull.repository.errors import RepositoryDamaged
 from twinhull.repository.ids import PackId, parse_point_id
-from twinhull.repository.keys import Keys
-from twinhull.repository.store.contract import Store, numbered
+from twinhull.repository.numbered import Numbered
 
-PREFIX = "collection-"
 GRACE_SECONDS = 7 * 86_400.0
 """How long a removal can be taken back, and how long a pack stays after nothing seems to use it any more."""
 
@@ -34,11 +33,6 @@ class CollectionState:
     marks: Mapping[PointId, str] = field(default_factory=dict)
     expired: frozenset[PackId] = frozenset()
 
-    @property
-    def name(self) -> str:
-        """The object's name."""
-        return f"{PREFIX}{self.number:08d}"
-
 
 class EveryPack(Container[object]):
     """Stands for all packs, where it is not known which ones are condemned."""
@@ -47,10 +41,13 @@ class EveryPack(Container[object]):
         return True
 
 
-def store_state(store: Store, keys: Keys, state: CollectionState, salt: bytes) -> None:
-    """Write a run's decisions; raises ObjectExists where another run was faster."""
-    if len(salt) != SALT_BYTES:
-        raise ValueError("a salt has 32 bytes")
+def states(documents: Documents) -> Numbered:
+    """Where the decisions of all runs are."""
+    return Numbered(documents, ObjectKind.COLLECTION)
+
+
+def store_state(documents: Documents, state: CollectionState) -> bool:
+    """Write a run's decisions; whether they are in force, or another run was faster."""
     content = {
         "observed_at": state.observed_at.isoformat(),
         "packs": {pack_id.hex(): seconds for pack_id, seconds in state.packs.items()},
@@ -59,36 +56,25 @@ def store_state(store: Store, keys: Keys, state: CollectionState, salt: bytes) -
         "marks": dict(state.marks),
         "expired": sorted(pack_id.hex() for pack_id in state.expired),
     }
-    store.create(state.name, [seal(keys, ObjectKind.COLLECTION, state.name, salt, json.dumps(content).encode())])
+    return states(documents).create(state.number, json.dumps(content).encode())
 
 
-def latest_state(store: Store, keys: Keys) -> CollectionState | None:
-    """What the last run has decided, None where none ever ran; raises RepositoryDamaged."""
-    while True:
-        names = numbered(store, PREFIX)
-        if not names:
-            return None
-        try:
-            return _decoded(names[-1], unseal(keys, ObjectKind.COLLECTION, names[-1], store.read(names[-1])))
-        except ObjectMissing:  # a newer one has taken its place since the listing
-            continue
+def latest_state(documents: Documents) -> CollectionState | None:
+    """What the last run has decided, None if none ever ran; raises RepositoryDamaged."""
+    found = states(documents).latest()
+    return _decoded(*found) if found else None
 
 
-def last_number(store: Store) -> int:
-    """The highest number of any run; 0 where none ever ran."""
-    return max((int(name.removeprefix(PREFIX)) for name in numbered(store, PREFIX)), default=0)
-
-
-def condemned_packs(store: Store, keys: Keys) -> Container[object]:
+def condemned_packs(documents: Documents) -> Container[object]:
     """The packs that no new point may build on. Where that cannot be read, it is all of them: storing twice is safe."""
     try:
-        state = latest_state(store, keys)
+        state = latest_state(documents)
     except RepositoryDamaged:
         return EveryPack()
     return frozenset(state.packs) if state else frozenset()
 
 
-def _decoded(name: str, content: bytes) -> CollectionState:
+def _decoded(number: int, content: bytes) -> CollectionState:
     try:
         raw = json.loads(content)
         for point_id in [*raw["removals"], *raw["final"]]:
@@ -97,7 +83,7 @@ def _decoded(name: str, content: bytes) -> CollectionState:
         # An older Twinhull does not list what it deletes: it is all that has waited for the grace.
         expired = raw.get("expired", [pack.hex() for pack, seconds in packs.items() if seconds >= GRACE_SECONDS])
         return CollectionState(
-            number=int(name.removeprefix(PREFIX)),
+            number=number,
             observed_at=datetime.fromisoformat(raw["observed_at"]).astimezone(UTC),
             packs=packs,
             removals={PointId(point): float(seconds) for point, seconds in raw["removals"].items()},
@@ -106,4 +92,4 @@ def _decoded(name: str, content: bytes) -> CollectionState:
             expired=frozenset(PackId(bytes.fromhex(pack)) for pack in expired),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RepositoryDamaged(f"The object '{name}' holds no collection: {error!r}.") from error
+        raise RepositoryDamaged(f"The note of collection {number} holds no collection: {error!r}.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from twinhull.repository.errors import (
     RepositoryDamaged,
     RepositoryMissing,
     RepositoryVersionTooNew,
+    StoreError,
 )
 from twinhull.repository.key_objects import MAX_PLAIN_BYTES, KdfCost, KeyObjects, check_signed, signed
 from twinhull.repository.keys import KEY_BYTES, Keys
@@ -51,8 +53,9 @@ def create_config(
         store.delete(name)
         raise AlreadyExists(f"Somebody else has just made a repository in {store.url}.") from None
     for info in list(store.list("key-")):
-        if info.name != name:  # of a creation that did not come to its end, and cannot any more
-            store.delete(info.name)
+        if info.name != name:  # of a creation that did not come to its end, and cannot any more; or junk
+            with suppress(StoreError, UsageError):  # it does no harm
+                store.delete(info.name)
     return config, keys
 
 

@@ -14,7 +14,7 @@ from twinhull.model.extents import Extent, aligned, pieces, total_bytes
 from twinhull.model.machine import MachineId, PointId
 from twinhull.model.progress import OnProgress, nobody_listens
 from twinhull.model.units import format_bytes
-from twinhull.repository.errors import ChunkLost, PointConflict, RepositoryDamaged, RepositoryError
+from twinhull.repository.errors import ChunkLost, NotAuthentic, PointConflict, RepositoryDamaged, RepositoryError
 from twinhull.repository.points import DiskRoot, Point, PointDisk, PointDocument
 from twinhull.repository.repository import Repository
 from twinhull.repository.telling import Teller
@@ -95,7 +95,8 @@ class _Wanted:
         removed = target.removed_ids()
         unreadable: dict[PointId, RepositoryError] = {}
         there = {point.id: point for point in target.points(only, unreadable.__setitem__)}
-        newest = {} if is_again else {each: target.next_sequence(each) - 1 for each in machine_ids}
+        unreadable = {each: error for each, error in unreadable.items() if not isinstance(error, NotAuthentic)}
+        newest = {} if is_again else {each: target.highest_sequence(each) for each in machine_ids}
         return cls(there, unreadable, removed, newest)
 
     def verdict(self, point: Point) -> CopyVerdict | None:
@@ -228,7 +229,8 @@ def _left(point: Point, reason: str) -> CopyVerdict:
 
 
 def _damaged(point_id: PointId, error: RepositoryError) -> CopyVerdict:
-    return CopyVerdict(point_id, is_copied=False, reason=error.message, is_damaged=True)
+    is_damaged = not isinstance(error, NotAuthentic)
+    return CopyVerdict(point_id, is_copied=False, reason=error.message, is_damaged=is_damaged)
 
 
 def _without_roots(document: PointDocument) -> PointDocument:

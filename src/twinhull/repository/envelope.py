@@ -77,6 +77,11 @@ def parse_header(keys: Keys, data: bytes, kind: ObjectKind, name: str) -> Header
     return head
 
 
+def salt_in(data: bytes) -> bytes:
+    """The salt in an object's header, whoever wrote it."""
+    return bytes(data[HEADER.size - SALT_BYTES : HEADER.size])
+
+
 def seal(keys: Keys, kind: ObjectKind, name: str, salt: bytes, content: bytes) -> bytes:
     """An object of ``content``; ``salt`` are 32 random bytes, fresh for each object."""
     number = keys.number

@@ -8,7 +8,9 @@ The tree (exit code)::
         ├── RepositoryVersionTooNew (32)  it was made by a newer Twinhull
         ├── WrongPassphrase (33)          no key of the repository opens with it
         ├── RepositoryDamaged (34)        an object is not what was written
-        │   └── ChunkLost (35)            no good copy of a chunk is left
+        │   ├── NotAuthentic (34)         no holder of the keys wrote this object: it counts for nothing
+    │   ├── ObjectUnfit (34)          an object that was not read: too large, no plain file, or oddly named
+    │   └── ChunkLost (35)            no good copy of a chunk is left
         ├── StoreError (36)               the store refused or failed
         │   ├── ObjectMissing (36)
         │   ├── ObjectExists (36)
@@ -51,6 +53,14 @@ class RepositoryDamaged(RepositoryError):
     """An object of the repository is not what was written."""
 
     exit_code = 34
+
+
+class NotAuthentic(RepositoryDamaged):
+    """No holder of the repository's keys wrote the object, as far as can be known: it counts for nothing."""
+
+
+class ObjectUnfit(RepositoryDamaged):
+    """An object that no holder of the keys makes, and that was not read: too large, no plain file, or oddly named."""
 
 
 class ChunkLost(RepositoryDamaged):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from twinhull.model.ports import Randomness
+from twinhull.model.units import MIB
 from twinhull.repository.envelope import SALT_BYTES, ObjectKind, seal, unseal
 from twinhull.repository.errors import ObjectMissing, RepositoryDamaged, RepositoryError, RepositoryVersionTooNew
 from twinhull.repository.ids import ChunkId, PackId
@@ -17,6 +18,8 @@ from twinhull.repository.packs import pack_id_in, read_footer
 from twinhull.repository.store.cached import is_worth_another_read
 from twinhull.repository.store.contract import Store
 
+MAX_INDEX_BYTES = 64 * MIB
+"""The most that is read of an index object; one that is full has 11 MiB and the names of packs and of older ones."""
 MAX_SMALL_TABLE_ENTRIES = 1 << 13
 MAX_UNMERGED_TABLES = 16
 """Every sync leaves a small index object. More of them than this are searched as one, which is made in memory only: the
@@ -155,7 +158,7 @@ class Index:
             return self._opened(name)
 
     def _opened(self, name: str) -> IndexTable:
-        return IndexTable(name, unseal(self._keys, ObjectKind.INDEX, name, self._store.read(name)))
+        return IndexTable(name, unseal(self._keys, ObjectKind.INDEX, name, self._store.read(name, MAX_INDEX_BYTES)))
 
     def _recover_pack(self, pack_id: PackId) -> None:
         try:

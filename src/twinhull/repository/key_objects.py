@@ -19,17 +19,17 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from twinhull.model.errors import UsageError
 from twinhull.model.ports import Randomness
 from twinhull.model.units import KIB, MIB
-from twinhull.repository.envelope import FORMAT_VERSION, SALT_BYTES, ObjectKind, seal, unseal
+from twinhull.repository.documents import Documents
+from twinhull.repository.envelope import FORMAT_VERSION
 from twinhull.repository.errors import (
     KeysRotated,
-    ObjectExists,
     ObjectMissing,
     RepositoryDamaged,
-    RepositoryError,
     WrongPassphrase,
 )
 from twinhull.repository.keys import KEY_BYTES, Keys
-from twinhull.repository.store.contract import Store, numbered
+from twinhull.repository.rotations import Rotations
+from twinhull.repository.store.contract import Store
 
 MAX_ITERATIONS = 64
 MAX_LANES = 16
@@ -38,8 +38,7 @@ MAX_PLAIN_BYTES = 64 * KIB
 """The most that is read of an object in plain."""
 _NONCE = bytes(12)
 _KEY = "key-"
-_ROTATION = "rotation-"
-_DAMAGE = (ValueError, KeyError, TypeError, RecursionError, ObjectMissing)
+_DAMAGE = (ValueError, KeyError, TypeError, RecursionError, ObjectMissing, RepositoryDamaged)
 """What comes of an object that holds no key."""
 RECOVERY_KEY_LETTERS = 30
 _RECOVERY_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
@@ -82,14 +81,12 @@ class KeyObjects:
             except _DAMAGE as error:
                 problems.append(f"'{name}' is damaged ({error!r})")
                 continue
-            if keys and self._is_of_the_last_rotation(keys):
-                return keys
             found += [keys] if keys else []
+        current = [keys for keys in found if not self._rotations(keys).has_newer()]
+        if not current:
+            raise self._wrong(problems, is_outdated=bool(found))
         # The rotation's object may be damaged or lost, and nobody shall be locked out for that.
-        longest = max(found, key=lambda keys: keys.number, default=None)
-        if longest and longest.number >= self._last_rotation():
-            return longest
-        raise self._wrong(problems, is_outdated=bool(found))
+        return max(current, key=lambda keys: (self._rotations(keys).is_in_force(), keys.number))
 
     def add(self, keys: Keys, passphrase: str) -> str:
         """Wrap the ring by one more passphrase; returns the name of the object. Raises UsageError."""
@@ -159,18 +156,23 @@ class KeyObjects:
         Raises KeysRotated where a rotation has left the ring behind, RepositoryDamaged where that cannot be known.
         """
         self.require_known(keys)
-        last = self._last_rotation()
-        if last < keys.number:  # a rotation was cut short, or its object is lost
-            self._put_in_force(keys)
-        elif not self._is_of_the_last_rotation(keys):
+        rotations = self._rotations(keys)
+        if rotations.is_in_force():
+            return
+        if rotations.is_there():
             raise RepositoryDamaged(
-                f"It cannot be known which key is in force: '{_ROTATION}{last:08d}' is damaged; nothing was changed.",
+                f"It cannot be known which key is in force: '{rotations.name}' is damaged; nothing was changed.",
                 hint="Everything can still be read: copy the repository to a new one.",
             )
+        self._put_in_force(keys)  # a rotation was cut short, or its object is lost
 
     def is_known(self, keys: Keys) -> bool:
         """Whether the ring has every key that objects may be sealed under."""
-        return self._last_rotation() <= keys.number
+        return not self._rotations(keys).has_newer()
+
+    def is_newer_claimed(self, keys: Keys) -> bool:
+        """Whether any object, if only junk, claims that there is a newer key."""
+        return self._rotations(keys).is_claimed()
 
     def require_known(self, keys: Keys, why_not: str = "") -> None:
         """Raises KeysRotated where the ring lacks a key that is in force; ``why_not`` says why it could not be had."""
@@ -178,27 +180,11 @@ class KeyObjects:
             raise self._rotated(why_not)
 
     def _put_in_force(self, keys: Keys) -> None:
-        name = f"{_ROTATION}{keys.number:08d}"
-        sealed = seal(keys, ObjectKind.ROTATION, name, self.randomness.token(SALT_BYTES), b"{}")
-        try:
-            self.store.create(name, [sealed])
-        except ObjectExists:
-            raise self._rotated() from None
+        if not self._rotations(keys).put_in_force():
+            raise self._rotated()
 
-    def _last_rotation(self) -> int:
-        """The number of the newest key in force."""
-        return max((int(name.removeprefix(_ROTATION)) for name in numbered(self.store, _ROTATION)), default=1)
-
-    def _is_of_the_last_rotation(self, keys: Keys) -> bool:
-        last = self._last_rotation()
-        if last == 1 or last != keys.number:
-            return last == keys.number
-        name = f"{_ROTATION}{last:08d}"
-        try:
-            unseal(keys, ObjectKind.ROTATION, name, self.store.read(name))
-        except RepositoryError:  # of a rotation that was faster, or damaged
-            return False
-        return True
+    def _rotations(self, keys: Keys) -> Rotations:
+        return Rotations(Documents(self.store, keys, self.randomness))
 
     def names(self) -> list[str]:
         """The objects, each of which wraps a ring."""

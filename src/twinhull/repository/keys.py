@@ -21,6 +21,10 @@ from twinhull.repository.ids import ChunkId, ChunkKind
 KEY_BYTES = 32
 MAX_KEYS = 0xFFFF
 """As many as an object's header can tell apart."""
+TAG_LETTERS = 32
+"""The length of the tag of a name, in hexadecimal digits."""
+_SIGNATURE_BYTES = 16
+"""How much of a signed salt is signature."""
 _CACHED_CIPHERS = 256
 
 
@@ -36,6 +40,7 @@ class Keys:
         """Called where a key is asked for that is not in the ring; it may have come by a rotation since."""
         self._id_keys = {kind: self.derive(f"id {kind.name.lower()}") for kind in ChunkKind}
         self._config_key = self.derive("config")
+        self._name_key = self.derive("names")
         self.cipher = lru_cache(_CACHED_CIPHERS)(self._cipher)
 
     @property
@@ -72,6 +77,34 @@ class Keys:
         """The HMAC-SHA256 of the config's first line, in hexadecimal."""
         return hmac.new(self._config_key, config, hashlib.sha256).hexdigest()
 
+    def name_tag(self, plain: str) -> str:
+        """What only a holder of the keys can add to that name of an object."""
+        return hmac.new(self._name_key, b"name " + plain.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()[
+            :TAG_LETTERS
+        ]
+
+    def signed_salt(self, name: str, seed: bytes, number: int = 1) -> bytes:
+        """A salt for the object of that name: the beginning of 32 random bytes, then what proves that we drew it.
+
+        ``number`` says by which key it is proved: the first one, which every holder has, if nothing else is said.
+        """
+        drawn = seed[:-_SIGNATURE_BYTES]
+        return drawn + self._signature(name, drawn, number)
+
+    def is_signed_salt(self, name: str, salt: bytes, number: int = 1) -> bool:
+        """Whether a holder of the keys drew that salt for the object of that name."""
+        drawn = salt[:-_SIGNATURE_BYTES]
+        return hmac.compare_digest(salt, drawn + self._signature(name, drawn, number))
+
+    def _signature(self, name: str, drawn: bytes, number: int) -> bytes:
+        key = self._name_key if number == 1 else self.derive("names", b"", number)
+        return hmac.new(key, b"salt " + _encoded(name) + b"\0" + drawn, hashlib.sha256).digest()[:_SIGNATURE_BYTES]
+
     def _cipher(self, purpose: str, salt: bytes, number: int) -> AESGCM:
         self.has(number)
         return AESGCM(self.derive(purpose, salt, number))
+
+
+def _encoded(name: str) -> bytes:
+    """A name as bytes, also one that a directory holds and that is no UTF-8."""
+    return name.encode(errors="surrogateescape")

@@ -38,6 +38,8 @@ MAX_PAYLOAD_CHUNKS = 256
 """So many chunks may share a payload: a chunk's position in it takes a byte of the index."""
 PAYLOAD_CONTENT_BYTES = MIB
 """The content of a payload with more than one chunk: what a reader of one chunk has to fetch (docs/adr/0012)."""
+MAX_FOOTER_BYTES = 4 * MIB
+"""The most that is read of a pack before it is known to be one: five times the longest list of chunks."""
 _OVERHEAD_BYTES = 1 + TAG_BYTES
 """A payload is never longer than its content and this: what does not compress is kept plain."""
 _ENTRY = struct.Struct("<32sII")
@@ -203,7 +205,7 @@ def read_footer(keys: Keys, store: Store, pack_id: PackId) -> tuple[PackInfo, li
     trailer = store.read_range(name, tail_offset, _TRAILER.size)
     footer_bytes, end = _TRAILER.unpack(trailer)
     footer_offset = tail_offset - footer_bytes
-    if end != _END or footer_offset < HEADER.size:
+    if end != _END or footer_offset < HEADER.size or footer_bytes > MAX_FOOTER_BYTES:
         raise RepositoryDamaged(f"The pack '{name}' does not end as a pack does.")
     sealed = store.read_range(name, footer_offset, footer_bytes)
     cipher = keys.cipher(object_kind(kind).purpose, pack_id, number)

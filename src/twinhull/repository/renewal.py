@@ -31,7 +31,7 @@ class Renewal:
         self._keys = keys
         self._find_passphrase = find_passphrase
         self._lock = Lock()
-        self._refused: tuple[str, Sequence[str]] | None = None
+        self._made: tuple[str, Sequence[str]] | None = None
         self._problem = ""
 
     def require_current(self) -> None:
@@ -47,7 +47,7 @@ class Renewal:
     def look(self) -> None:
         """Take what rotations have added, where that can be opened; raises StoreError."""
         with self._lock:
-            if not self._objects.is_known(self._keys):
+            if self._objects.is_newer_claimed(self._keys):
                 self._take()
 
     def _take(self) -> None:
@@ -58,11 +58,12 @@ class Renewal:
         except TwinhullError as error:
             self._problem = error.message
             return
-        if guess == self._refused:  # a guess costs what it is meant to cost: none is made twice
+        if guess == self._made:  # a guess costs what it is meant to cost: none is made twice
             return
         try:
             self._keys.grow(self._objects.open(guess[0]).ring)
         except WrongPassphrase as error:
-            self._refused, self._problem = guess, error.message
+            self._problem = error.message
         except ValueError as error:
-            self._refused, self._problem = guess, f"It must be opened again: {error}."
+            self._problem = f"It must be opened again: {error}."
+        self._made = guess

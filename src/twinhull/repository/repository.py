@@ -11,11 +11,12 @@ from twinhull.model.extents import Extent
 from twinhull.model.machine import MachineId, PointId
 from twinhull.model.ports import Ports, system_ports
 from twinhull.model.progress import OnProgress, nobody_listens
-from twinhull.repository.catalog import Catalog, OnDamage, Removal, object_name
+from twinhull.repository.catalog import Catalog, OnDamage, Removal
 from twinhull.repository.chunks import Chunks
 from twinhull.repository.collect import Collector, CollectReport
 from twinhull.repository.collection_state import GRACE_SECONDS
 from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, Config, create_config, open_config
+from twinhull.repository.holds import Holds
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
 from twinhull.repository.key_objects import KdfCost, KeyObjects, new_recovery_key
@@ -63,8 +64,9 @@ class Repository:
         keys.find_more = self._renewal.look
         self.index = Index(near or store, keys, ports.randomness)
         self.chunks = Chunks(near or store, keys, self.index, config.chunk_size_bytes)
-        self._damage = Damage(store, keys, self.index, ports.clock, self.chunks.damaged)
         self._catalog = Catalog(store, keys, ports)
+        self._damage = Damage(self._catalog.documents, self.index, ports.clock, self.chunks.damaged)
+        self._holds = Holds(self._catalog)
         self._zeros = bytes(config.chunk_size_bytes)
         self.index.refresh()
 
@@ -181,7 +183,7 @@ class Repository:
             trust=trust,
             started=started,
             publish=self._catalog.publish,
-            retract=self._catalog.remove,
+            retract=self._remove,
         )
         self.index.refresh()
         trust.look()
@@ -212,7 +214,10 @@ class Repository:
         Raises NotFound, SafetyError for a held point, and KeysRotated.
         """
         self._renewal.require_current()
-        self._catalog.remove(wanted, reason)
+        self._remove(wanted, reason)
+
+    def _remove(self, wanted: PointId, reason: str) -> None:
+        self._catalog.remove(wanted, reason, self._holds.is_held)
 
     def restore_point(self, wanted: PointId) -> Point:
         """Take a removal back; raises NotFound where it is too late, or where there is none."""
@@ -220,7 +225,7 @@ class Repository:
 
     def locked_until(self, wanted: PointId) -> datetime | None:
         """Until when the store's object lock keeps the point, whatever is removed; None where it does not."""
-        return self.store.locked_until(object_name("point", wanted))
+        return self.store.locked_until(self._catalog.stored_name(wanted))
 
     def removed_points(self) -> list[Removal]:
         """The points that can still be taken back."""
@@ -231,8 +236,12 @@ class Repository:
         return self._catalog.removed_ids()
 
     def next_sequence(self, machine_id: MachineId) -> int:
-        """The number that the machine's next point gets: one more than any of its points has or had."""
+        """The number that the machine's next point gets: above any that its points have or had."""
         return self._catalog.next_sequence(machine_id)
+
+    def highest_sequence(self, machine_id: MachineId) -> int:
+        """The highest number that a point of the machine has or had; 0 if it never had any."""
+        return self._catalog.highest_sequence(machine_id)
 
     def hold_point(self, wanted: PointId, reason: str) -> None:
         """Keep a point from retention and removal until it is released; raises NotFound, KeysRotated.
@@ -240,19 +249,19 @@ class Repository:
         No error where it is held already; the first reason stays.
         """
         self._renewal.require_current()
-        self._catalog.hold(wanted, reason)
+        self._holds.hold(wanted, reason)
 
     def release_point(self, wanted: PointId) -> None:
         """Hold a point no more; raises NotFound where it is not held."""
-        self._catalog.release(wanted)
+        self._holds.release(wanted)
 
     def hold_reason(self, wanted: PointId) -> str | None:
         """Why the point is held; None where it is not."""
-        return self._catalog.hold_reason(wanted)
+        return self._holds.reason(wanted)
 
     def held_points(self) -> set[PointId]:
         """The points that are held."""
-        return self._catalog.held()
+        return self._holds.held()
 
     def verify(
         self, *, read_data: bool = False, sample: float = 1.0, on_progress: OnProgress = nobody_listens
@@ -273,7 +282,6 @@ class Repository:
             index,
             Chunks(self.store, self.keys, index, self.chunk_size_bytes),
             self._catalog,
-            self._ports.randomness,
             self.chunk_size_bytes,
         )
         try:
@@ -327,6 +335,7 @@ class Repository:
             chunks=self.chunks,
             far_chunks=Chunks(self.store, self.keys, self.index, self.chunk_size_bytes),
             catalog=self._catalog,
+            holds=self._holds,
             ports=self._ports,
             chunk_size_bytes=self.chunk_size_bytes,
             level=self.level,

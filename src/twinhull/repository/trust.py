@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from twinhull.model.ports import Clock
-from twinhull.repository.collection_state import PREFIX, condemned_packs, latest_state
+from twinhull.repository.collection_state import condemned_packs, latest_state, states
+from twinhull.repository.documents import Documents
 from twinhull.repository.errors import RepositoryDamaged
 from twinhull.repository.ids import ChunkId, PackId
 from twinhull.repository.index import Index
-from twinhull.repository.keys import Keys
 from twinhull.repository.packs import PackInfo, pack_name
-from twinhull.repository.store.contract import Store, numbered
 from twinhull.repository.verification_notes import latest_notes
 
 LISTED_FOR_SECONDS = 600.0
@@ -35,8 +34,7 @@ def named_packs(index: Index) -> set[PackInfo]:
 class Damage:
     """The packs of one repository that are known to be damaged, and the nodes below which none of them is needed."""
 
-    store: Store
-    keys: Keys
+    documents: Documents
     index: Index
     clock: Clock
     met: Collection[PackId]
@@ -50,7 +48,7 @@ class Damage:
         """The damaged packs that the index names; ``is_listing`` lists the store's packs whenever that last was."""
         named = named_packs(self.index)
         self._list(named, is_forced=is_listing)
-        found = {*self._missing, *latest_notes(self.store, self.keys).damaged, *self.met}
+        found = {*self._missing, *latest_notes(self.documents).damaged, *self.met}
         return frozenset(found.intersection(pack.pack_id for pack in named)) if found else frozenset()
 
     def whole_nodes(self, damaged: frozenset[PackId]) -> set[ChunkId]:
@@ -64,7 +62,7 @@ class Damage:
         now = self.clock.monotonic()
         if not is_forced and self._listed_at is not None and now - self._listed_at < LISTED_FOR_SECONDS:
             return
-        sizes = {info.name: info.size_bytes for info in self.store.list("pack-")}
+        sizes = {info.name: info.size_bytes for info in self.documents.store.list("pack-")}
         self._missing = frozenset(pack.pack_id for pack in named if sizes.get(pack.name) != pack.size_bytes)
         self._listed_at = now
 
@@ -77,7 +75,7 @@ class Trust(Container[object]):
         self._damage = damage
         self._also_damaged = frozenset(also_damaged)
         self._collections = self._collections_now()
-        self._condemned = condemned_packs(damage.store, damage.keys)
+        self._condemned = condemned_packs(damage.documents)
         self.gone: frozenset[PackId] = frozenset()
         """The packs that collections have deleted under the writer."""
         self.damaged: frozenset[PackId] = frozenset()
@@ -123,12 +121,12 @@ class Trust(Container[object]):
     def _lost_of(self, needed: Collection[PackId]) -> frozenset[PackId]:
         """Of some packs, those that a collection has deleted or is deleting."""
         try:
-            state = latest_state(self._damage.store, self._damage.keys)
+            state = latest_state(self._damage.documents)
         except RepositoryDamaged:  # then the listing alone says what is gone
             state = None
         expired = state.expired if state else frozenset()
-        there = {info.name for info in self._damage.store.list("pack-")}
+        there = {info.name for info in self._damage.documents.store.list("pack-")}
         return frozenset(pack_id for pack_id in needed if pack_id in expired or pack_name(pack_id) not in there)
 
     def _collections_now(self) -> Sequence[str]:
-        return numbered(self._damage.store, PREFIX)
+        return states(self._damage.documents).names()

@@ -15,13 +15,11 @@ from itertools import groupby
 
 from twinhull.blocks.workers import Stream, in_order
 from twinhull.model.machine import PointId
-from twinhull.model.ports import Randomness
 from twinhull.model.progress import OnProgress, Progress
 from twinhull.repository.catalog import Catalog
 from twinhull.repository.chunks import Chunks
-from twinhull.repository.envelope import SALT_BYTES, ObjectKind, unseal
+from twinhull.repository.envelope import ObjectKind
 from twinhull.repository.errors import (
-    ObjectExists,
     ObjectMissing,
     RepositoryDamaged,
     RepositoryError,
@@ -103,7 +101,6 @@ class Verifier:
     index: Index
     chunks: Chunks
     catalog: Catalog
-    randomness: Randomness
     chunk_size_bytes: int
 
     def verify(self, *, read_data: bool, sample: float, on_progress: OnProgress) -> VerifyReport:
@@ -141,7 +138,7 @@ class Verifier:
         for kind in _DOCUMENTS:
             for info in self.store.list(f"{kind.purpose}-"):
                 try:
-                    unseal(self.keys, kind, info.name, self.store.read(info.name))
+                    self.catalog.documents.open(kind, info.name)
                 except ObjectMissing:
                     continue
                 except _DAMAGE as error:
@@ -294,7 +291,7 @@ class Verifier:
 
     def _chosen(self, sizes: dict[str, int], sample: float) -> list[str]:
         """The packs to read: all damaged ones; then never good ones, and those good longest ago, to fill the sample."""
-        last_good = {pack_name(pack_id): run for pack_id, run in latest_notes(self.store, self.keys).last_good.items()}
+        last_good = {pack_name(pack_id): run for pack_id, run in latest_notes(self.catalog.documents).last_good.items()}
         order = sorted(sizes, key=lambda name: (last_good.get(name, 0), name))
         room = sum(sizes.values()) * sample
         chosen = []
@@ -308,17 +305,16 @@ class Verifier:
 
     def _note(self, is_good: Mapping[str, bool], sizes: Mapping[str, int]) -> tuple[str, ...]:
         """Note what was read, so that the next sample reads something else, and what is damaged once more."""
-        latest = latest_notes(self.store, self.keys)
-        number = next_number(self.store, latest)
+        documents = self.catalog.documents
+        latest = latest_notes(documents)
+        number = next_number(documents)
         last_good = {pack_id: run for pack_id, run in latest.last_good.items() if pack_name(pack_id) in sizes}
         last_good |= {_pack_id(name): number if is_fine else DAMAGED for name, is_fine in is_good.items()}
         try:
-            store_notes(self.store, self.keys, Notes(number, last_good), self.randomness.token(SALT_BYTES))
-        except ObjectExists:
-            return ("Another verification ran at the same time; what this one read is not noted.",)
+            is_noted = store_notes(documents, Notes(number, last_good))
         except StoreError as error:
             return (f"What was read could not be noted, and may be read again soon: {error.message}",)
-        return ()
+        return () if is_noted else ("Another verification ran at the same time; what this one read is not noted.",)
 
 
 def _pack_id(name: str) -> PackId:

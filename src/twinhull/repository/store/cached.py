@@ -15,7 +15,7 @@ from threading import Lock
 from blake3 import blake3
 
 from twinhull.model.units import GIB, KIB
-from twinhull.repository.store.contract import Store
+from twinhull.repository.store.contract import MAX_READ_BYTES, Store
 from twinhull.repository.store.wrappers import Around
 
 MAX_CACHE_BYTES = GIB
@@ -42,13 +42,13 @@ class CachedStore(Around):
         self._lock = Lock()
         self._unseen_bytes: int | None = None
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
         """See ``Store.read``; index objects are kept."""
         if not name.startswith(_INDEX):
-            return super().read(name)
+            return super().read(name, max_bytes)
         data = self._kept(name)
         if data is None:
-            data = super().read(name)
+            data = super().read(name, max_bytes)
             self._keep(name, data)
         return data
 

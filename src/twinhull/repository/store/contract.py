@@ -9,9 +9,13 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from twinhull.model.errors import UsageError
+from twinhull.model.units import MIB, format_bytes
+from twinhull.repository.errors import ObjectUnfit
 
 _NAME = re.compile(r"[a-z]+(-[0-9a-f]+)*", re.ASCII)
 MAX_NAME_LENGTH = 128
+MAX_READ_BYTES = 256 * MIB
+"""The most that ``Store.read`` reads: no object that is read whole may be larger (packs are read in ranges)."""
 CONFIG_NAME = "config"
 """The object that every repository has, from its beginning to its end."""
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -44,8 +48,12 @@ class Store(Protocol):
         """
         ...
 
-    def read(self, name: str) -> bytes:
-        """A whole object; raises ObjectMissing, and RepositoryDamaged where only this one cannot be read."""
+    def read(self, name: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
+        """A whole object; raises ObjectMissing, and RepositoryDamaged if only this one cannot be read.
+
+        Raises ObjectUnfit, before it reads any of it, if the object has more than ``max_bytes``. Of a name that was
+        found in a listing and is none that ``create`` takes, this and what follows raise ObjectUnfit, too.
+        """
         ...
 
     def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
@@ -79,10 +87,20 @@ class Store(Protocol):
         ...
 
 
-def numbered(store: Store, prefix: str) -> list[str]:
-    """The objects that are named by the prefix and eight digits, in order; whatever else begins so is none of ours."""
-    digits = re.compile(rf"{prefix}[0-9]{{8}}", re.ASCII)
-    return [info.name for info in store.list(prefix) if digits.fullmatch(info.name)]
+def check_size(name: str, size_bytes: int, max_bytes: int) -> None:
+    """Raise ObjectUnfit if an object is larger than what is read of its kind."""
+    if size_bytes > max_bytes:
+        raise ObjectUnfit(
+            f"The object '{name}' has {format_bytes(size_bytes)}; no more than {format_bytes(max_bytes)} is read of it."
+        )
+
+
+def found_name(name: str) -> str:
+    """``name``, as a listing had it, if it is one that a store takes; raises ObjectUnfit."""
+    try:
+        return checked_name(name)
+    except UsageError as error:
+        raise ObjectUnfit(f"The object {name!r} is named as nothing of a repository is.") from error
 
 
 def checked_name(name: str) -> str:

@@ -13,18 +13,35 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from twinhull.model.ports import Randomness, SystemRandomness
-from twinhull.repository.errors import ObjectExists, ObjectMissing, RepositoryDamaged, StoreError, StoreFull
-from twinhull.repository.store.contract import CONFIG_NAME, ObjectInfo, checked_name
+from twinhull.model.units import KIB
+from twinhull.repository.errors import (
+    ObjectExists,
+    ObjectMissing,
+    ObjectUnfit,
+    RepositoryDamaged,
+    StoreError,
+    StoreFull,
+)
+from twinhull.repository.store.contract import (
+    CONFIG_NAME,
+    MAX_READ_BYTES,
+    ObjectInfo,
+    check_size,
+    checked_name,
+    found_name,
+)
 
 PARTIAL_PREFIX = ".twinhull-partial-"
 _SHARDED = ("pack", "index")
 """Kinds with so many objects that they are spread over 256 directories by their first two digits."""
+_MAX_CONFIG_BYTES = 64 * KIB
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _BAD_PLACES = (errno.EIO, errno.EBADMSG, errno.EUCLEAN)
 """What reading a file gives that the disk, or the file system's own checksums, have lost."""
@@ -59,15 +76,18 @@ class DirectoryStore:
             _sync_directory(path.parent)
             self._note(name)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
         """See ``Store.read``."""
         with self._opened(name) as descriptor:
-            return _read_at(descriptor, 0, os.fstat(descriptor).st_size)
+            size = os.fstat(descriptor).st_size
+            check_size(name, size, max_bytes)
+            return _read_at(descriptor, 0, size)
 
     def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
         """See ``Store.read_range``."""
         with self._opened(name) as descriptor:
-            return _read_at(descriptor, offset_bytes, length_bytes)
+            left = max(os.fstat(descriptor).st_size - offset_bytes, 0)
+            return _read_at(descriptor, offset_bytes, min(length_bytes, left))
 
     def size(self, name: str) -> int:
         """See ``Store.size``."""
@@ -110,7 +130,7 @@ class DirectoryStore:
     def _note(self, name: str) -> None:
         """The first config that is met is this store's for good."""
         if name == CONFIG_NAME:
-            self._config = self._config or self._path(name).read_bytes()
+            self._config = self._config or _config_in(self._path(name))
             self._require_there()
 
     @contextmanager
@@ -128,7 +148,7 @@ class DirectoryStore:
 
     def _require_there(self, root: Path | None = None) -> None:
         path = _path(root or self.root, CONFIG_NAME)
-        if self._config is not None and not (path.exists() and path.read_bytes() == self._config):
+        if self._config is not None and not (path.exists() and _config_in(path) == self._config):
             raise StoreError(
                 f"The repository is not in {self.root} any more; nothing was changed there.",
                 hint="Is its disk mounted there?",
@@ -180,11 +200,13 @@ class DirectoryStore:
     def _opened(self, name: str) -> Iterator[int]:
         with self._told(f"read '{name}' from"):
             try:
-                descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = os.open(_path(self.root, found_name(name)), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             except FileNotFoundError:
                 self._require_there()
                 raise ObjectMissing(f"There is no object '{name}' in {self.root}.") from None
             try:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # what blocks, or never ends
+                    raise ObjectUnfit(f"The object '{name}' in {self.root} is no plain file.")
                 self._note(name)
                 yield descriptor
             except OSError as error:
@@ -215,6 +237,11 @@ def _path(root: Path, name: str) -> Path:
     return root / kind / rest[:2] / name if kind in _SHARDED else root / kind / name
 
 
+def _config_in(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_MAX_CONFIG_BYTES)
+
+
 def _make_directory(folder: Path) -> None:
     if folder.is_dir():
         return
@@ -226,7 +253,7 @@ def _make_directory(folder: Path) -> None:
 def _names(folder: Path) -> list[str]:
     try:
         return [path.name for path in folder.iterdir()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

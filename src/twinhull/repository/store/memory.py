@@ -7,7 +7,7 @@ from datetime import datetime
 from threading import Lock
 
 from twinhull.repository.errors import ObjectExists, ObjectMissing
-from twinhull.repository.store.contract import ObjectInfo, checked_name
+from twinhull.repository.store.contract import MAX_READ_BYTES, ObjectInfo, check_size, checked_name, found_name
 
 
 class MemoryStore:
@@ -32,20 +32,19 @@ class MemoryStore:
                 raise ObjectExists(f"The object '{name}' exists already.")
             self.objects[name] = data
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
         """See ``Store.read``."""
-        try:
-            return self.objects[name]
-        except KeyError:
-            raise ObjectMissing(f"There is no object '{name}'.") from None
+        data = self._held(name)
+        check_size(name, len(data), max_bytes)
+        return data
 
     def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
         """See ``Store.read_range``."""
-        return self.read(name)[offset_bytes : offset_bytes + length_bytes]
+        return self._held(name)[offset_bytes : offset_bytes + length_bytes]
 
     def size(self, name: str) -> int:
         """See ``Store.size``."""
-        return len(self.read(name))
+        return len(self._held(name))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See ``Store.list``."""
@@ -65,3 +64,9 @@ class MemoryStore:
     def sweep(self) -> int:
         """See ``Store.sweep``: nothing is ever half-created here."""
         return 0
+
+    def _held(self, name: str) -> bytes:
+        try:
+            return self.objects[found_name(name)]
+        except KeyError:
+            raise ObjectMissing(f"There is no object '{name}'.") from None

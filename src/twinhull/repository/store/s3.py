@@ -22,7 +22,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import S3Store as Bucket
 
 from twinhull.repository.errors import ObjectExists, ObjectMissing, StoreError
-from twinhull.repository.store.contract import NEVER, ObjectInfo, checked_name
+from twinhull.repository.store.contract import MAX_READ_BYTES, NEVER, ObjectInfo, check_size, checked_name, found_name
 
 CONNECT_SECONDS = "10s"
 REQUEST_SECONDS = "300s"
@@ -97,19 +97,22 @@ class S3Store:
                 obstore.put(self._bucket, _key(name), data, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 # A put whose answer was lost is repeated by the library, and meets the object that it made itself.
-                if self.read(name) != data:
+                if not self._holds(name, data):
                     raise ObjectExists(f"The object '{name}' exists already in {self.url}.") from None
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
         """See ``Store.read``."""
         with self._told("read", name):
-            return bytes(obstore.get(self._bucket, _key(name)).bytes())
+            answer = obstore.get(self._bucket, _key(found_name(name)))
+            check_size(name, int(answer.meta["size"]), max_bytes)
+            return bytes(answer.bytes())
 
     def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
         """See ``Store.read_range``."""
+        key = _key(found_name(name))
         with self._told("read", name):
             try:
-                return bytes(obstore.get_range(self._bucket, _key(name), start=offset_bytes, length=length_bytes))
+                return bytes(obstore.get_range(self._bucket, key, start=offset_bytes, length=length_bytes))
             except _MISSING:
                 raise
             except BaseError:
@@ -118,12 +121,12 @@ class S3Store:
                     raise
             if not left:
                 return b""
-            return bytes(obstore.get_range(self._bucket, _key(name), start=offset_bytes, length=left))
+            return bytes(obstore.get_range(self._bucket, key, start=offset_bytes, length=left))
 
     def size(self, name: str) -> int:
         """See ``Store.size``."""
         with self._told("look at", name):
-            return int(obstore.head(self._bucket, _key(name))["size"])
+            return int(obstore.head(self._bucket, _key(found_name(name)))["size"])
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See ``Store.list``."""
@@ -162,6 +165,10 @@ class S3Store:
     def sweep(self) -> int:
         """See ``Store.sweep``: a put is whole or nothing, and leaves nothing beside."""
         return 0
+
+    def _holds(self, name: str, data: bytes) -> bool:
+        """Whether the object of that name is this one."""
+        return self.size(name) == len(data) and self.read(name, len(data)) == data
 
     @contextmanager
     def _told(self, action: str, name: str) -> Iterator[None]:

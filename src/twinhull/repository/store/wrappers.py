@@ -11,7 +11,7 @@ from threading import Lock
 
 from twinhull.model.ports import Clock
 from twinhull.repository.errors import StoreError
-from twinhull.repository.store.contract import ObjectInfo, Store
+from twinhull.repository.store.contract import MAX_READ_BYTES, ObjectInfo, Store
 
 
 class Around:
@@ -29,9 +29,9 @@ class Around:
         """See ``Store.create``."""
         self._inner.create(name, parts)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
         """See ``Store.read``."""
-        return self._inner.read(name)
+        return self._inner.read(name, max_bytes)
 
     def read_range(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
         """See ``Store.read_range``."""
@@ -94,9 +94,9 @@ class LimitedStore(Around):
         self._wait(sum(map(len, parts)))
         super().create(name, parts)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
         """Pass on, then wait until the next one's turn."""
-        data = super().read(name)
+        data = super().read(name, max_bytes)
         self._wait(len(data))
         return data
 
