@@ -48,8 +48,8 @@ def test_the_main_story(planned: Shell) -> None:
     assert lost["result"]["rpo_seconds"] >= 0
     planned.world.host("here").return_()
     report = _report(planned)
-    assert (report["runs_on"], report["health"]) == ("there", "conflict")
-    assert "may not start the machine there any more" in report["reason"]
+    assert (report["runs_on"], report["health"]) == ("there", "no replica")
+    assert any("may not start the machine there any more" in finding["sentence"] for finding in report["findings"])
 
 
 def test_the_way_home_from_a_site_that_was_lost_and_came_back(planned: Shell) -> None:
@@ -57,7 +57,7 @@ def test_the_way_home_from_a_site_that_was_lost_and_came_back(planned: Shell) ->
     planned.world.host("here").isolate()
     planned.ok("failover", "web1", "--unplanned", "--yes")
     planned.world.host("here").return_()
-    assert "'twinhull serve' puts that right, or the machine's next run." in planned.ok("status").out
+    assert "'twinhull serve' corrects that, or the machine's next run." in planned.ok("status").out
     preview = planned.ok("failback", "web1", "--dry-run").out
     assert "First put right: here holds epoch 1 of the machine, and the current one is 2" in preview
     assert "Make here the primary in epoch 3" in preview
@@ -91,8 +91,8 @@ def test_a_network_that_is_not_there_is_said_before_and_another_can_be_named(two
     assert f"It would not start there: {missing}" in _readiness(two_sites)
     report = _report(two_sites)
     assert (report["health"], report["reason"]) == (
-        "unprotected",
-        f"The replica would not start, found the last sync: {missing}",
+        "cannot take over",
+        f"The replica of web1 on there would not start: {missing}",
     )
     assert f"this will be refused: {missing}" in two_sites.ok("failover", "web1", "--dry-run").out
     refused = two_sites("failover", "web1", "--yes")

@@ -11,6 +11,7 @@ import pytest
 from tests.manager.world import HERE, PASSPHRASE, THERE, Setup, machine_id, make_setup, spec
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.facts import Limits
+from twinhull.manager.health import Health
 from twinhull.manager.locks import Lock
 from twinhull.manager.manager import Manager
 from twinhull.manager.names import REPOSITORY
@@ -18,7 +19,6 @@ from twinhull.manager.orders import Desk, FailoverOptions, SyncOptions
 from twinhull.manager.records import Plan, RunRecord, RunState
 from twinhull.manager.serve import Server
 from twinhull.manager.state import write_private
-from twinhull.manager.status import Health
 from twinhull.manager.wants import Ears, Want
 from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, SiteError, StateError
 from twinhull.model.machine import PlanName, PowerState, RunId, SiteName
@@ -108,11 +108,11 @@ def test_points_are_made_while_the_target_is_silent_and_the_replica_follows(
         heard.wait_for(lambda: len(heard.words("done")) == 3)
         assert all("there does not answer" in str(facts["reason"]) for facts in heard.words("sync"))
         report = manager.status().reports[0]
-        assert report.health is Health.UNKNOWN
-        assert "The replica there falls behind; the latest point is" in report.reason
+        assert report.health is (Health.CANNOT_TAKE_OVER if is_new else Health.RPO_MISSED)
+        assert any("there has not answered" in finding.sentence for finding in report.verdict.findings)
         there.return_()
         report = manager.status().reports[0]
-        assert (report.health, "the next" in report.reason) == (Health.UNPROTECTED if is_new else Health.LATE, True)
+        assert report.health is (Health.NO_REPLICA if is_new else Health.RPO_MISSED)
         clock.sleep(16)
         heard.wait_for(lambda: len(heard.words("done")) == 4)
         assert ("no replica on there" if is_new else "replica on there is not") in str(
@@ -526,7 +526,7 @@ def test_the_status_can_be_watched_beside(tmp_path: Path, monkeypatch: pytest.Mo
             healths |= {report.health.value for report in beside.status().reports}
             setup.world.ports.clock.sleep(5)
         assert not heard.words("failed")
-        assert {report.health.value for report in beside.status().reports} <= {"protected", "late"}
+        assert {report.health.value for report in beside.status().reports} <= {"protected", "syncing", "RPO missed"}
         assert "protected" in healths
 
 

@@ -118,6 +118,12 @@ def report(found: MachineReport) -> Shape:
         "plan": found.plan.name,
         "health": found.health.value,
         "reason": found.reason,
+        "command": found.verdict.command,
+        "exit_code": found.verdict.level.value,
+        "findings": [
+            {"health": finding.health.value, "sentence": finding.sentence, "command": finding.command}
+            for finding in found.verdict.findings
+        ],
         "runs_on": found.runs_on,
         "is_running": found.is_running,
         "epoch": found.epoch,

@@ -9,7 +9,9 @@ import typer
 from twinhull.cli import shapes
 from twinhull.cli.door import Door, door_of
 from twinhull.cli.options import JsonFlag, commands, examples
-from twinhull.model.errors import UsageError
+from twinhull.cli.screen import Shape, error_shape
+from twinhull.manager.health import Level
+from twinhull.model.errors import TwinhullError, UsageError
 from twinhull.model.machine import Role
 from twinhull.model.units import format_bytes, format_duration, parse_duration
 
@@ -18,29 +20,41 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from twinhull.cluster.situation import Side
-    from twinhull.manager.manager import Manager, Status
-    from twinhull.manager.status import MachineReport
+    from twinhull.manager.health import Verdict
+    from twinhull.manager.manager import Manager
+    from twinhull.manager.status import MachineReport, Status
     from twinhull.manager.verifying import Verified
 
 app = commands()
 APPS = {"status": app}
 
 
-@app.command(epilog=examples("twinhull status", "twinhull status --watch", "twinhull status --json"))
+CheckFlag = Annotated[
+    bool,
+    typer.Option(
+        "--check", help="Print one line for a monitoring system; exit 0 ok, 1 warning, 2 critical, 3 unknown."
+    ),
+]
+
+
+@app.command(epilog=examples("twinhull status", "twinhull status --watch", "twinhull status --check"))
 def status(
     context: typer.Context,
     *,
     is_watching: Annotated[bool, typer.Option("--watch", "-w", help="Show it again and again, until Ctrl-C.")] = False,
     every: Annotated[str, typer.Option(metavar="DURATION", help="How often, with --watch.")] = "5s",
+    is_checking: CheckFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Show each planned machine: its sites, where it runs, its epoch, its lag against the RPO, its points.
+    """Show each planned machine: its health, where it runs, and how old its replica is against the RPO.
 
-    The exit code is 0 whatever is shown; scripts read the field 'health'.
+    The exit code is 0 whatever is shown, unless --check asks for one; docs/health.md lists the states.
     """
     door = door_of(context)
-    if is_watching and is_json:
+    if is_watching and (is_json or is_checking):
         raise UsageError("--watch shows pictures for people.", hint="Call 'twinhull status --json' again and again.")
+    if is_checking:
+        raise typer.Exit(check(door))
     with door.manager() as manager:
         if is_watching:
             _watch(door, manager, parse_duration(every))
@@ -62,17 +76,7 @@ def _watch(door: Door, manager: Manager, every_seconds: float) -> None:
 
 def _show(door: Door, manager: Manager, found: Status) -> None:
     if door.screen.is_json:
-        document = {
-            "machines": [shapes.report(report) for report in found.reports],
-            "sites": [shapes.site_view(view) for view in found.overview.sites.values()],
-            "repository_trouble": found.repository_trouble or None,
-            "verification": shapes.verification(found.verified),
-            "damaged_points": [{"id": point_id, "reason": reason} for point_id, reason in found.damages.found.items()],
-            "unfinished_runs": [
-                shapes.run(run, is_at_work=manager.is_at_work(run)) for run in manager.catalog.unfinished_runs()
-            ],
-        }
-        door.screen.document(document)
+        door.screen.document(document(manager, found))
         return
     door.screen.table(
         ["machine", "plan", "health", "runs on", "epoch", "lag", "rpo", "point", "replica"],
@@ -80,20 +84,78 @@ def _show(door: Door, manager: Manager, found: Status) -> None:
         empty="No machine is in a plan yet: twinhull plan create NAME --machine MACHINE --from SITE --to SITE",
     )
     for report in found.reports:
-        if report.reason:
-            door.screen.line(f"{report.machine.name}: {report.reason}")
+        for line in verdict_lines(report.machine.name, report.verdict):
+            door.screen.line(line)
         for reason in found.damages.of(report.machine.machine_id):
             door.screen.line(f"{report.machine.name}: {reason}")
-    if found.repository_trouble:
-        door.screen.line(f"repository: {found.repository_trouble}")
-        door.screen.line("  Points are shown as they were last seen. A replica starts without it, too:")
-        door.screen.line("  twinhull failover MACHINE --unplanned --without-repository")
-    elif manager.vault.is_known():
-        for line in _soundness(found.verified, manager.ports.clock.now()):
-            door.screen.line(line)
+    for line in _repository(manager, found):
+        door.screen.line(line)
     for run in manager.catalog.unfinished_runs():
-        state = "is at work" if manager.is_at_work(run) else "was left unfinished: twinhull runs resume"
+        state = "is running" if manager.is_at_work(run) else "was interrupted: twinhull runs resume"
         door.screen.line(f"{run.machine_name}: {run.run_id} {state}")
+
+
+def verdict_lines(name: str, verdict: Verdict) -> Iterator[str]:
+    """Every finding but that all is well, with the command that helps."""
+    for number, finding in enumerate(verdict.findings):
+        if number == 0 and verdict.level is Level.OK:
+            continue
+        yield finding.sentence if name in finding.sentence else f"{name}: {finding.sentence}"
+        if finding.command:
+            yield f"  {finding.command}"
+
+
+def document(manager: Manager, found: Status) -> Shape:
+    """All of it, as data."""
+    return {
+        "checked_at": manager.ports.clock.now().isoformat(),
+        "exit_code": found.level.value,
+        "machines": [shapes.report(report) for report in found.reports],
+        "sites": [shapes.site_view(view) for view in found.overview.sites.values()],
+        "repository_trouble": found.repository_trouble or None,
+        "verification": shapes.verification(found.verified),
+        "damaged_points": [{"id": point_id, "reason": reason} for point_id, reason in found.damages.found.items()],
+        "unfinished_runs": [
+            shapes.run(run, is_at_work=manager.is_at_work(run)) for run in manager.catalog.unfinished_runs()
+        ],
+    }
+
+
+def check(door: Door) -> int:
+    """One line and the exit code that monitoring systems expect; what cannot be asked is unknown."""
+    try:
+        with door.manager() as manager:
+            found = manager.status()
+            door.screen.answer(document(manager, found) if door.screen.is_json else {}, check_line(found))
+            return found.level.value
+    except TwinhullError as error:
+        level = Level.UNKNOWN
+        door.screen.answer({"exit_code": level.value, "error": error_shape(error)}, f"{level.name} - {error.message}")
+        return level.value
+
+
+def check_line(found: Status) -> str:
+    """The worst first, each machine that is not well with its sentence and command."""
+    ranked = sorted(found.reports, key=lambda report: Level.rank(report.verdict.level), reverse=True)
+    told = [_told(report) for report in ranked if report.verdict.level is not Level.OK]
+    well = len(found.reports) - len(told)
+    told += [f"{well} of {len(found.reports)} machines are protected"] if found.reports else ["no machine is in a plan"]
+    return f"{found.level.name} - {'; '.join([*told, *found.repository_alarms()])}"
+
+
+def _told(report: MachineReport) -> str:
+    verdict = report.verdict
+    command = f" [{verdict.command}]" if verdict.command else ""
+    return f"{report.machine.name}: {verdict.health.value}: {' '.join(verdict.sentence.split())}{command}"
+
+
+def _repository(manager: Manager, found: Status) -> Iterator[str]:
+    if found.repository_trouble:
+        yield f"repository: {found.repository_trouble}"
+        yield "  Points are shown as they were last seen. A replica starts without it, too:"
+        yield "  twinhull failover MACHINE --unplanned --without-repository"
+    elif manager.vault.is_known():
+        yield from _soundness(found.verified, manager.ports.clock.now())
 
 
 def _soundness(verified: Verified | None, now: datetime) -> Iterator[str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -13,23 +12,24 @@ from typing import TYPE_CHECKING, Self
 from twinhull.manager import clockwatch
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.damages import Damages, point_by_name
+from twinhull.manager.health import Health
 from twinhull.manager.journal import Journal
 from twinhull.manager.locks import is_free
 from twinhull.manager.names import Named, Names
-from twinhull.manager.overview import Lookout, Overview
+from twinhull.manager.overview import Lookout
 from twinhull.manager.rebuild import Rebuilt, rebuild
-from twinhull.manager.records import LatestPoint, RunRecord, RunState
+from twinhull.manager.records import RunRecord, RunState
 from twinhull.manager.sites import SitePool, platform
 from twinhull.manager.state import StateDirectory
-from twinhull.manager.status import MachineReport, reports
+from twinhull.manager.status import Gatherer, Status, Watched
 from twinhull.manager.vault import Vault
-from twinhull.manager.verifying import Verified, latest_verified
-from twinhull.model.errors import AlreadyExists, NotFound, SiteError, SiteUnreachable
+from twinhull.manager.verifying import latest_verified
+from twinhull.model.errors import AlreadyExists, NotFound, SiteError, TwinhullError
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.model.ports import Ports
 from twinhull.platforms.contract import SiteSettings
 from twinhull.replication.patience import in_time
-from twinhull.repository import Point, Repository, RepositoryError
+from twinhull.repository import Point, Repository
 
 if TYPE_CHECKING:
     from twinhull.manager.checking import SiteCheck
@@ -42,22 +42,6 @@ if TYPE_CHECKING:
 
 _REPOSITORY_PATIENCE_SECONDS = 20.0
 """How long a status waits for a repository whose store hangs, before it shows what was last seen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What all sites said at one moment, and what it means for each planned machine.
-
-    ``damages`` are the planned machines' points that cannot be read, ``verified`` what the repository's latest
-    verification found. ``repository_trouble`` says why the repository could not be asked, so that points are those last
-    seen; empty where it was.
-    """
-
-    overview: Overview
-    reports: list[MachineReport]
-    damages: Damages
-    verified: Verified | None = None
-    repository_trouble: str = ""
 
 
 class Manager:
@@ -246,30 +230,35 @@ class Manager:
 
     def status(self) -> Status:
         """All planned machines as the sites tell them right now."""
+        found = self._status()
+        if any(report.health is Health.RUNS_TWICE for report in found.reports):
+            # The sites do not answer at the same instant, and a failover may have come in between: look once more.
+            found = self._status()
+        return found
+
+    def _status(self) -> Status:
+        """The sites first: a replica may be at a point that is newer than any list of points made before."""
+        working = [run.run_id for run in self.catalog.unfinished_runs() if self.is_at_work(run)]
+        watched = Watched(self.ports.clock.now(), frozenset(working))
         overview = self.lookout.look()
+        damages, trouble, verified = Damages(), "", None
+        points: Mapping[MachineId, Sequence[Point]] | None = {}
+        try:
+            if self.vault.is_known():
+                points = in_time("its store", lambda: self._points(damages), _REPOSITORY_PATIENCE_SECONDS)
+                verified = latest_verified(self.catalog, self.repository.id)
+        except TwinhullError as error:
+            points, trouble = None, error.message
+        gatherer = Gatherer(self.catalog, overview, points, watched, self.is_at_work, self.ports.clock.now())
         names = {
             machine_id: self.names.name(machine_id) for plan in self.catalog.plans() for machine_id in plan.machines
         }
-        damages, trouble, verified = Damages(), "", None
-        latest = self.catalog.latest_points()
-        try:
-            if self.vault.is_known():
-                latest |= in_time("its store", lambda: self.latest_points(damages), _REPOSITORY_PATIENCE_SECONDS)
-                verified = latest_verified(self.catalog, self.repository.id)
-        except (RepositoryError, SiteUnreachable) as error:
-            trouble = error.message
-        found = reports(self.catalog, overview, names, latest, self.ports.clock.now())
-        return Status(overview, found, damages, verified, trouble)
+        return Status(overview, gatherer.reports(names), damages, verified, trouble)
 
-    def latest_points(self, damages: Damages) -> dict[MachineId, LatestPoint]:
-        """Each planned machine's latest point; raises what keeps the repository from being asked."""
-        known: dict[MachineId, LatestPoint] = {}
-        for plan in self.catalog.plans():
-            for machine_id in plan.machines:
-                points = self.repository.points(machine_id, damages.note)
-                if points:
-                    known[machine_id] = LatestPoint(machine_id, points[-1].id, points[-1].captured_at)
-        return known
+    def _points(self, damages: Damages) -> dict[MachineId, Sequence[Point]]:
+        """The planned machines' points; raises what keeps the repository from being asked."""
+        planned = [machine_id for plan in self.catalog.plans() for machine_id in plan.machines]
+        return {machine_id: self.repository.points(machine_id, damages.note) for machine_id in planned}
 
     def point(self, word: str) -> Point:
         """The point that ``MACHINE:N-2`` or a whole id names; raises NotFound, UsageError."""

@@ -1,36 +1,34 @@
-"""How each planned machine stands: where it runs, how far its replica lags, and why where that is not well."""
+"""How each planned machine is: where it runs, how old its replica is, and its health."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
-from twinhull.cluster.epochs import corrections, current_epoch, primary
+from twinhull.cluster.epochs import current_epoch
 from twinhull.cluster.situation import Side, Situation
 from twinhull.manager.catalog import Catalog
+from twinhull.manager.damages import Damages
+from twinhull.manager.evidence import Evidence, PointTime
+from twinhull.manager.health import Health, Level, Verdict
+from twinhull.manager.judging import judge
 from twinhull.manager.names import Named
 from twinhull.manager.overview import Overview
-from twinhull.manager.records import LatestPoint, Plan, RunRecord
-from twinhull.model.machine import MachineId, Role, SiteName, Standing
-from twinhull.model.units import format_duration
+from twinhull.manager.records import LatestPoint, Plan, RunRecord, RunState, SeenMachine
+from twinhull.manager.state import READING_KINDS
+from twinhull.manager.verifying import Verified
+from twinhull.model.machine import MachineId, PointId, RunId, SiteName
+from twinhull.replication.bases import capture_of, latest_epoch
+from twinhull.repository import Point
 
-
-class Health(StrEnum):
-    """In one word. What is not ``protected`` has a reason."""
-
-    PROTECTED = "protected"
-    LATE = "late"
-    UNPROTECTED = "unprotected"
-    CONFLICT = "conflict"
-    PAUSED = "paused"
-    UNKNOWN = "unknown"
+_RUNS_LOOKED_AT = 200
+"""How many of a machine's runs are looked through."""
 
 
 @dataclass(frozen=True, slots=True)
 class MachineReport:
-    """One machine. ``runs_on`` is the primary side; ``lag_seconds`` is the age of the latest point."""
+    """One machine. ``runs_on`` is the primary side; ``lag_seconds`` is how old the replica is, None if unknown."""
 
     machine: Named
     plan: Plan
@@ -41,116 +39,154 @@ class MachineReport:
     latest: LatestPoint | None
     replica: Side | None
     lag_seconds: float | None
-    health: Health
-    reason: str
+    verdict: Verdict
+
+    @property
+    def health(self) -> Health:
+        """The verdict's state."""
+        return self.verdict.health
+
+    @property
+    def reason(self) -> str:
+        """The verdict's sentence."""
+        return self.verdict.sentence
 
 
-def report(
-    machine: Named,
-    plan: Plan,
-    overview: Overview,
-    latest: LatestPoint | None,
-    now: datetime,
-    *,
-    last_sync: RunRecord | None,
-) -> MachineReport:
-    """The machine as its plan's two sites tell it; ``last_sync`` is the latest one that ended well."""
-    situation = overview.situation(machine.machine_id, (plan.source, plan.target))
-    holder = primary(situation)
-    runs_on = holder.site if holder else _unsynced_home(situation, plan)
-    replica = next((side for side in situation.sides if side.site != (runs_on or plan.source)), None)
-    lag = max((now - latest.captured_at).total_seconds(), 0.0) if latest else None
-    health, reason = _judge(plan, situation, latest, replica, lag)
-    if health is Health.PROTECTED and latest and replica and _is_left_behind(last_sync, replica, latest):
-        reason = f"The replica on {replica.site} is not at the latest point: the latest sync made only that, and the "
-        health, reason = Health.LATE, f"{reason}next one brings the replica there."
-    obstacles = _obstacles(last_sync)
-    if health is Health.PROTECTED and obstacles:
-        health, reason = Health.UNPROTECTED, f"The replica would not start, found the last sync: {' '.join(obstacles)}"
+def report(known: Evidence) -> MachineReport:
+    """The verdict on what is known, and the facts that are shown with it."""
+    home = known.home
+    runs_on = home.site if home and home.is_reachable else None
     return MachineReport(
-        machine=machine,
-        plan=plan,
-        situation=situation,
-        epoch=current_epoch(situation),
+        machine=known.machine,
+        plan=known.plan,
+        situation=known.situation,
+        epoch=current_epoch(known.situation),
         runs_on=runs_on,
-        is_running=any(side.is_running for side in situation.sides if side.site == runs_on),
-        latest=latest,
-        replica=replica,
-        lag_seconds=lag,
-        health=health,
-        reason=reason,
+        is_running=bool(home and home.is_running),
+        latest=known.latest,
+        replica=known.replica,
+        lag_seconds=known.lag_seconds,
+        verdict=judge(known),
     )
 
 
-def reports(
-    catalog: Catalog,
-    overview: Overview,
-    name: Mapping[MachineId, Named],
-    latest: Mapping[MachineId, LatestPoint],
-    now: datetime,
-) -> list[MachineReport]:
-    """All planned machines, by plan and boot order."""
-    return [
-        report(
-            name[machine_id],
-            plan,
-            overview,
-            latest.get(machine_id),
-            now,
-            last_sync=catalog.latest_done(machine_id, "sync"),
+@dataclass(frozen=True)
+class Watched:
+    """The runs that were working on machines at some moment since ``began``: what the sites said may be half of one.
+
+    Asked for once before the sites are looked at, and completed after it.
+    """
+
+    began: datetime
+    before: frozenset[RunId]
+
+    def at_work(self, runs: Sequence[RunRecord], is_at_work: Callable[[RunRecord], bool]) -> tuple[RunRecord, ...]:
+        """Those of a machine's latest runs that worked on it meanwhile."""
+        return tuple(run for run in runs if self._worked(run) or is_at_work(run))
+
+    def _worked(self, run: RunRecord) -> bool:
+        return run.run_id in self.before or (run.ended_at is not None and run.ended_at > self.began)
+
+
+@dataclass(frozen=True)
+class Gatherer:
+    """Collects the evidence. ``points`` are the machines' points, None while the repository is away."""
+
+    catalog: Catalog
+    overview: Overview
+    points: Mapping[MachineId, Sequence[Point]] | None
+    watched: Watched
+    is_at_work: Callable[[RunRecord], bool]
+    now: datetime
+
+    def evidence(self, machine: Named, plan: Plan, last_seen: Sequence[SeenMachine]) -> Evidence:
+        """What is known of one machine."""
+        machine_id = machine.machine_id
+        points = self.points.get(machine_id, ()) if self.points is not None else ()
+        latest = _latest(machine_id, points) or self.catalog.latest_points().get(machine_id)
+        runs = [run for run in self.catalog.runs(machine_id=machine_id, last=_RUNS_LOOKED_AT) if _is_on_it(run)]
+        at_work = self.watched.at_work(runs, self.is_at_work)
+        return Evidence(
+            machine=machine,
+            plan=plan,
+            situation=self.overview.situation(machine_id, (plan.source, plan.target), *latest_epoch(points)),
+            now=self.now,
+            latest=latest,
+            points={**_times_of_runs(runs, latest), **point_times(points)},
+            at_work=at_work,
+            left=tuple(run for run in runs if run.state.is_unfinished and run not in at_work),
+            last_sync=next((run for run in runs if _is_done_sync(run)), None),
+            last_seen={seen.site: seen for seen in last_seen if seen.machine_id == machine_id},
+            is_repository_away=self.points is None,
         )
-        for plan in catalog.plans()
-        for machine_id in plan.machines
-    ]
+
+    def reports(self, name: Mapping[MachineId, Named]) -> list[MachineReport]:
+        """All planned machines, by plan and boot order."""
+        last_seen = self.catalog.machines()
+        return [
+            report(self.evidence(name[machine_id], plan, last_seen))
+            for plan in self.catalog.plans()
+            for machine_id in plan.machines
+        ]
 
 
-def _obstacles(last_sync: RunRecord | None) -> list[str]:
-    found = last_sync.result.get("obstacles") if last_sync else None
-    return [str(obstacle) for obstacle in found] if isinstance(found, list) else []
+def _is_on_it(run: RunRecord) -> bool:
+    """Whether it is a run that works on the machine's sides."""
+    return run.kind not in READING_KINDS
 
 
-def _is_left_behind(last_sync: RunRecord | None, replica: Side, latest: LatestPoint) -> bool:
-    """Not while a sync is on its way from the point to the replica: every one is there for a moment."""
-    is_left = last_sync is not None and not last_sync.request.get("target")
-    return is_left and replica.standing is not None and replica.standing.point_id != latest.point_id
+def _is_done_sync(run: RunRecord) -> bool:
+    """Whether it brought a replica to a point: not only captured one while the target was silent."""
+    return run.kind == "sync" and run.state is RunState.DONE and bool(run.request.get("target"))
 
 
-def _unsynced_home(situation: Situation, plan: Plan) -> SiteName | None:
-    side = situation.side(plan.source)
-    return plan.source if side.status and not side.standing else None
+def _latest(machine_id: MachineId, points: Sequence[Point]) -> LatestPoint | None:
+    return LatestPoint(machine_id, points[-1].id, points[-1].captured_at) if points else None
 
 
-def _judge(
-    plan: Plan, situation: Situation, latest: LatestPoint | None, replica: Side | None, lag: float | None
-) -> tuple[Health, str]:
-    silent = next((side for side in situation.sides if not side.is_reachable), None)
-    wrong = corrections(situation)
-    if wrong:
-        return Health.CONFLICT, f"{wrong[0].reason} 'twinhull serve' puts that right, or the machine's next run."
-    damaged = next((side for side in situation.sides if side.standing and side.standing.role is Role.UNREADABLE), None)
-    if damaged:
-        told = f"What {damaged.site} holds about the machine cannot be read: it is not started there, and not stopped."
-        return Health.CONFLICT, f"{told} 'twinhull sync {situation.name}' names the file."
-    if latest is None or lag is None:
-        return Health.UNPROTECTED, "There is no restore point yet." + (f" {silent.reason}" if silent else "")
-    if silent:
-        return Health.UNKNOWN, f"{silent.site} does not answer: {silent.reason}{_while_silent(silent, replica, lag)}"
-    if plan.is_paused:
-        return Health.PAUSED, f"The plan is paused; the latest point is {format_duration(lag)} old."
-    return _judge_replica(plan, replica.standing if replica else None, lag)
+def point_times(points: Sequence[Point]) -> dict[PointId, PointTime]:
+    """When each point was captured."""
+    return {point.id: PointTime(point.captured_at, capture_of(point)) for point in points}
 
 
-def _while_silent(silent: Side, replica: Side | None, lag: float) -> str:
-    """What becomes of a replica that cannot be brought on."""
-    if replica is None or silent.site != replica.site:
-        return ""
-    return f" The replica there falls behind; the latest point is {format_duration(lag)} old."
+def _times_of_runs(runs: Sequence[RunRecord], latest: LatestPoint | None) -> dict[PointId, PointTime]:
+    """The same by what the machine's runs noted, for points that are not in the repository or cannot be asked for."""
+    known = {latest.point_id: PointTime(latest.captured_at)} if latest else {}
+    for run in reversed(runs):
+        point_id, captured_at = run.result.get("point_id"), run.result.get("captured_at")
+        if point_id and captured_at:
+            moment = datetime.fromisoformat(str(captured_at))
+            known[PointId(str(point_id))] = PointTime(moment, str(run.result.get("capture", "")))
+    return known
 
 
-def _judge_replica(plan: Plan, standing: Standing | None, lag: float) -> tuple[Health, str]:
-    if standing is None or standing.point_id is None or standing.is_dirty:
-        return Health.UNPROTECTED, "The replica is at no known point: the next sync brings it to one."
-    if lag > plan.rpo_seconds:
-        over = format_duration(lag - plan.rpo_seconds)
-        return Health.LATE, f"The latest point is {format_duration(lag)} old, {over} more than the RPO."
-    return Health.PROTECTED, ""
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What all sites said at one moment, and what it means for each planned machine.
+
+    ``damages`` are the planned machines' points that cannot be read, ``verified`` what the repository's latest
+    verification found. ``repository_trouble`` says why the repository could not be asked, so that points are those last
+    seen; empty where it was.
+    """
+
+    overview: Overview
+    reports: Sequence[MachineReport]
+    damages: Damages
+    verified: Verified | None = None
+    repository_trouble: str = ""
+
+    @property
+    def level(self) -> Level:
+        """What monitoring makes of all of it: the worst; nothing is known while no machine is in a plan."""
+        levels = [report.verdict.level for report in self.reports] or [Level.UNKNOWN]
+        is_damaged = self.verified is not None and not self.verified.verdict.is_good
+        of_repository = Level.CRITICAL if is_damaged else Level.WARNING if self.repository_alarms() else Level.OK
+        return Level.worst([*levels, of_repository])
+
+    def repository_alarms(self) -> list[str]:
+        """What is not well with the repository."""
+        if self.repository_trouble:
+            return [f"repository: {self.repository_trouble}"]
+        told = [] if self.verified is None or self.verified.verdict.is_good else ["repository: DAMAGED"]
+        count = len(self.damages.found)
+        return [*told, *([f"repository: {count} points cannot be read"] if count else [])]

@@ -1,0 +1,97 @@
+"""``twinhull status --check``: one line and an exit code, as monitoring systems expect."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Shell
+from twinhull.manager.health import Level
+
+
+def check(shell: Shell) -> tuple[int, str]:
+    done = shell("status", "--check")
+    assert done.err == ""
+    assert done.out.count("\n") == 1, "one line"
+    return done.code, done.out
+
+
+def only_web1(shell: Shell) -> None:
+    shell.ok("plan", "create", "p", "-m", "web1", "--from", "here", "--to", "there", "--network", "lan=br0")
+    shell.world.host("there").networks.add("br0")
+
+
+def test_no_plan_is_unknown(two_sites: Shell) -> None:
+    assert check(two_sites) == (3, "UNKNOWN - no machine is in a plan\n")
+
+
+def test_the_exit_code_follows_the_verdict(two_sites: Shell) -> None:
+    only_web1(two_sites)
+    code, line = check(two_sites)
+    assert (code, "CRITICAL - web1: no replica:" in line, "[twinhull sync web1]" in line) == (2, True, True)
+    two_sites.ok("sync", "web1")
+    assert check(two_sites) == (0, "OK - 1 of 1 machines are protected\n")
+    two_sites.ok("plan", "pause", "p")
+    assert check(two_sites)[0] == 1
+    two_sites.ok("plan", "resume", "p")
+    two_sites.world.host("here").isolate()
+    code, line = check(two_sites)
+    assert (code, "UNKNOWN - web1: unknown: here has not answered since" in line) == (3, True)
+    assert "[twinhull failover web1 --unplanned]" in line
+    two_sites.ok("failover", "web1", "--unplanned", "--yes")
+    code, line = check(two_sites)
+    assert (code, "cannot take over: here has not answered" in line) == (2, True)
+    two_sites.world.host("here").return_()
+    two_sites.ok("status")
+    code, line = check(two_sites)
+    assert (code, "web1 RUNS TWICE" in line) == (2, True)
+    two_sites.ok("sync", "web1")
+    assert check(two_sites)[0] == 0
+
+
+def test_a_machine_that_was_killed_is_critical_and_one_that_was_switched_off_is_a_warning(two_sites: Shell) -> None:
+    only_web1(two_sites)
+    two_sites.ok("sync", "web1")
+    two_sites.web.switch_off()
+    code, line = check(two_sites)
+    assert (code, "web1: off: web1 is switched off on here" in line) == (1, True)
+    two_sites.web.crash()
+    code, line = check(two_sites)
+    assert (code, "web1: down: web1 is DOWN: it crashed on here" in line) == (2, True)
+    two_sites.world.host("here").delete_machine(two_sites.web.spec.machine_id)
+    code, line = check(two_sites)
+    assert (code, "here does not have the machine any more" in line) == (2, True)
+
+
+def test_the_document_says_the_same(two_sites: Shell) -> None:
+    only_web1(two_sites)
+    done = two_sites("status", "--check", "--json")
+    machine = done.json["machines"][0]
+    assert done.code == done.json["exit_code"] == machine["exit_code"] == Level.CRITICAL
+    assert machine["health"] == "no replica"
+    assert machine["command"] == "twinhull sync web1"
+    assert machine["findings"][0] == {
+        "health": "no replica",
+        "sentence": machine["reason"],
+        "command": "twinhull sync web1",
+    }
+
+
+@pytest.mark.parametrize("is_json", [False, True])
+def test_what_cannot_be_asked_is_unknown(two_sites: Shell, *, is_json: bool) -> None:
+    with closing(sqlite3.connect(two_sites.state / "catalog.db")) as newer:
+        newer.execute("PRAGMA user_version = 999")
+    done = two_sites("status", "--check", *(["--json"] if is_json else []))
+    assert done.code == 3
+    assert done.out.startswith("{" if is_json else "UNKNOWN - The catalog")
+
+
+def test_a_repository_that_is_away_is_a_warning_and_changes_no_verdict(two_sites: Shell, tmp_path: Path) -> None:
+    only_web1(two_sites)
+    two_sites.ok("sync", "web1")
+    (tmp_path / "points").rename(tmp_path / "elsewhere")
+    code, line = check(two_sites)
+    assert (code, line.startswith("WARNING - 1 of 1 machines are protected; repository:")) == (1, True)
