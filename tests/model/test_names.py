@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import twinhull
 from twinhull.model import names
+from twinhull.model.checks import checked_text
 from twinhull.model.codec import spec_from_json, spec_to_json
 from twinhull.model.errors import DataError
 from twinhull.model.lacks import Consequence, Lack, lacks_from_json, lacks_to_json
@@ -70,7 +71,7 @@ def test_whatever_is_a_strict_name_stays_one_component_of_a_path_and_one_word(ch
     "value", ["a\nb", "a\x1b[2J", "a\x9b1m", "", "a" * 256, "\ud800", "a\u2028b", *NOT_TEXT], ids=ascii
 )
 def test_a_line_of_text_has_no_controls_and_an_end(value: object) -> None:
-    for check in (names.checked_text, names.checked_machine_name, names.checked_network):
+    for check in (checked_text, names.checked_machine_name, names.checked_network):
         with pytest.raises(ValueError, match=r"is not|control"):
             check(value)
 

@@ -14,6 +14,7 @@ from twinhull.model.units import GIB, MIB
 from twinhull.platforms.libvirt.domains import read_definition
 from twinhull.platforms.xen.copied import CopiedDisk
 from twinhull.platforms.xen.definition import check_can_boot, followed_definition, new_definition
+from twinhull.platforms.xen.keeping import lacks
 from twinhull.platforms.xen.survey import XenMachine
 
 A, B = DiskKey("vda"), DiskKey("vdb")
@@ -35,25 +36,27 @@ SPEC = MachineSpec(
 def test_what_is_written_reads_as_the_same_machine(boot_mode: BootMode, targets: list[str]) -> None:
     spec = replace(SPEC, boot_mode=boot_mode)
     written = new_definition(spec, PATHS, {"bridge:br0": "bridge:xenbr0"}, serial_path="/x/serial.log")
-    definition = read_definition(written.xml)
+    definition = read_definition(written)
     assert [image.target for image in definition.disks] == targets
     read = XenMachine(definition, spec, [], None).describe({A: GIB, B: 2 * GIB})
     nics = (replace(SPEC.nics[0], network="bridge:xenbr0"), SPEC.nics[1])
     assert read == replace(spec, nics=nics)
-    assert written.reasons == ["The network card 52:54:00:00:00:02 is left out: 'user' is mapped to no bridge here."]
+    assert [lack.what for lack in lacks(spec, {"bridge:br0": "bridge:xenbr0"})] == [
+        "the network card 52:54:00:00:00:02: 'user' is mapped to no bridge here"
+    ]
 
 
 def test_a_machine_of_others_has_xens_names_for_its_disks() -> None:
-    xml = new_definition(SPEC, FOREIGN_PATHS, {}, serial_path="/x").xml
+    xml = new_definition(SPEC, FOREIGN_PATHS, {}, serial_path="/x")
     read = XenMachine(read_definition(xml), None, [], None).describe({DiskKey("sda"): GIB, DiskKey("sdb"): GIB})
     assert [disk.key for disk in read.disks] == ["sda", "sdb"]
 
 
 def test_a_machine_of_others_follows_and_keeps_the_rest() -> None:
-    xml = new_definition(SPEC, PATHS, {"user": "bridge:other"}, serial_path="/x/serial.log").xml
+    xml = new_definition(SPEC, PATHS, {"user": "bridge:other"}, serial_path="/x/serial.log")
     spec = replace(SPEC, cpu_count=4, memory_bytes=2 * GIB)
     followed = followed_definition(xml, spec, new_disks={"sdc": "/x/new.qcow2"}, removed_targets={"sdb"})
-    definition = read_definition(followed.xml)
+    definition = read_definition(followed)
     assert [(image.target, image.path) for image in definition.disks] == [("sda", PATHS[A]), ("sdc", "/x/new.qcow2")]
     assert (definition.cpu_count, definition.memory_bytes) == (4, 2 * GIB)
     assert definition.serial_path == "/x/serial.log"

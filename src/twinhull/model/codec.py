@@ -9,6 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twinhull.model.errors import DataError
+from twinhull.model.hardware_codec import (
+    checked_boot_order,
+    hardware_from_json,
+    hardware_to_json,
+    traits_from_json,
+    traits_to_json,
+)
 from twinhull.model.machine import (
     BootMode,
     DiskKey,
@@ -47,8 +54,9 @@ def spec_to_json(spec: MachineSpec) -> dict[str, JsonValue]:
         "memory_bytes": spec.memory_bytes,
         "firmware": spec.firmware.value,
         "boot_mode": spec.boot_mode.value,
-        "disks": [{"key": disk.key, "size_bytes": disk.size_bytes, "bus": disk.bus} for disk in spec.disks],
-        "nics": [{"mac": nic.mac, "network": nic.network, "model": nic.model} for nic in spec.nics],
+        "disks": [_disk_to_json(disk) for disk in spec.disks],
+        "nics": [_nic_to_json(nic) for nic in spec.nics],
+        "hardware": hardware_to_json(spec.hardware),
     }
 
 
@@ -66,6 +74,7 @@ def spec_from_json(raw: _Raw) -> MachineSpec:
             boot_mode=BootMode(raw["boot_mode"]),
             disks=disks,
             nics=tuple(_nic(nic) for nic in _list(raw["nics"])),
+            hardware=hardware_from_json(raw.get("hardware")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"A machine's description cannot be read: {error!r}.") from error
@@ -104,12 +113,42 @@ def standing_from_json(raw: _Raw) -> Standing:
         raise DataError(f"A machine's standing cannot be read: {error!r}.") from error
 
 
+def _disk_to_json(disk: DiskSpec) -> dict[str, JsonValue]:
+    return {
+        "key": disk.key,
+        "size_bytes": disk.size_bytes,
+        "bus": disk.bus,
+        "traits": traits_to_json(disk.traits),
+    }
+
+
 def _disk(raw: _Raw) -> DiskSpec:
-    return DiskSpec(checked_disk_key(raw["key"]), checked_disk_bytes(raw["size_bytes"]), checked_word(raw["bus"]))
+    return DiskSpec(
+        checked_disk_key(raw["key"]),
+        checked_disk_bytes(raw["size_bytes"]),
+        checked_word(raw["bus"]),
+        traits_from_json(raw.get("traits")),
+    )
+
+
+def _nic_to_json(nic: NicSpec) -> dict[str, JsonValue]:
+    return {
+        "mac": nic.mac,
+        "network": nic.network,
+        "model": nic.model,
+        "boot_order": nic.boot_order,
+        "is_unplugged": nic.is_unplugged,
+    }
 
 
 def _nic(raw: _Raw) -> NicSpec:
-    return NicSpec(checked_mac(raw["mac"]), checked_network(raw["network"]), checked_word(raw["model"]))
+    return NicSpec(
+        checked_mac(raw["mac"]),
+        checked_network(raw["network"]),
+        checked_word(raw["model"]),
+        checked_boot_order(raw.get("boot_order", 0)),
+        bool(raw.get("is_unplugged", False)),
+    )
 
 
 def _list(raw: Any) -> Sequence[_Raw]:  # noqa: ANN401 - whatever JSON holds, checked here

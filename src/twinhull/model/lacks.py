@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from twinhull.model.checks import checked_text
 from twinhull.model.errors import DataError
-from twinhull.model.names import checked_text
 from twinhull.model.steps import JsonValue
 
 

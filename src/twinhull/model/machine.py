@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
+
+from twinhull.model.hardware import DiskTraits, Hardware
 
 MachineId = NewType("MachineId", str)
 """The machine's UUID in lower case with dashes, the same on every site."""
@@ -55,15 +58,21 @@ class DiskSpec:
     key: DiskKey
     size_bytes: int
     bus: str = "virtio"
+    traits: DiskTraits = field(default_factory=DiskTraits)
 
 
 @dataclass(frozen=True, slots=True)
 class NicSpec:
-    """One network card. ``network`` names what it is plugged into on its site (``bridge:br0``, ``user``)."""
+    """One network card. ``network`` names what it is plugged into on its site (``bridge:br0``, ``user``).
+
+    ``boot_order`` is as in :class:`DiskTraits`. A card that ``is_unplugged`` has its link down on purpose.
+    """
 
     mac: str
     network: str
     model: str = "virtio"
+    boot_order: int = 0
+    is_unplugged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,11 @@ class MachineSpec:
     boot_mode: BootMode = BootMode.HVM
     disks: tuple[DiskSpec, ...] = ()
     nics: tuple[NicSpec, ...] = ()
+    hardware: Hardware = field(default_factory=Hardware)
+
+    def boot_disks(self) -> tuple[DiskSpec, ...]:
+        """The disks in the order in which the firmware tries them."""
+        return tuple(sorted(self.disks, key=lambda disk: disk.traits.boot_order or math.inf))
 
     def disk(self, key: DiskKey) -> DiskSpec | None:
         """The disk of that key, if there is one."""

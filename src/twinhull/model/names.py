@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from uuid import UUID
 
+from twinhull.model.checks import bounded, checked_text, matching, shown
 from twinhull.model.machine import DiskKey, MachineId, PlanName, PointId, SiteName
 
 MAX_DISK_BYTES = 1 << 60
@@ -22,10 +23,6 @@ MAX_EPOCH = 1_000_000_000
 """No machine fails over a thousand million times; a host's shell compares such numbers without overflow."""
 MAX_SEQUENCE = 99_999_999
 """A point's number has eight digits."""
-MAX_TEXT = 255
-"""Characters of a machine's or a network's name."""
-_SHOWN = 80
-"""Characters of a refused value that an error shows."""
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _DISK_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}", re.ASCII)
@@ -35,13 +32,11 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,14}", re.ASCII)
 _TRACKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _POINT_ID = re.compile(rf"({_UUID.pattern})/([0-9]{{8}})", re.ASCII)
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
 def checked_machine_id(value: object) -> MachineId:
     """A machine's UUID in its one canonical form: lower case, with dashes."""
-    return MachineId(_matching(value, _UUID, "a machine id (a UUID in lower case with dashes)"))
+    return MachineId(matching(value, _UUID, "a machine id (a UUID in lower case with dashes)"))
 
 
 def canonical_machine_id(value: object) -> MachineId:
@@ -49,7 +44,7 @@ def canonical_machine_id(value: object) -> MachineId:
     try:
         return MachineId(str(UUID(value))) if isinstance(value, str) else checked_machine_id(value)
     except ValueError:
-        raise ValueError(f"{_shown(value)} is not a UUID.") from None
+        raise ValueError(f"{shown(value)} is not a UUID.") from None
 
 
 def checked_disk_key(value: object) -> DiskKey:
@@ -57,7 +52,7 @@ def checked_disk_key(value: object) -> DiskKey:
 
     It names image files, NBD exports and sockets (whose paths are short) on every site of the machine.
     """
-    return DiskKey(_matching(value, _DISK_KEY, "a disk's key (a letter, then letters, digits, '_' and '-')"))
+    return DiskKey(matching(value, _DISK_KEY, "a disk's key (a letter, then letters, digits, '_' and '-')"))
 
 
 def checked_disk_keys(values: Iterable[object]) -> list[DiskKey]:
@@ -71,12 +66,12 @@ def checked_disk_keys(values: Iterable[object]) -> list[DiskKey]:
 
 def checked_site_name(value: object) -> SiteName:
     """A site's name: a-z, 0-9 and ``-``."""
-    return SiteName(_matching(value, _PLAIN, "a site's name (a-z, 0-9 and '-', at most 40)"))
+    return SiteName(matching(value, _PLAIN, "a site's name (a-z, 0-9 and '-', at most 40)"))
 
 
 def checked_plan_name(value: object) -> PlanName:
     """A plan's name: a-z, 0-9 and ``-``."""
-    return PlanName(_matching(value, _PLAIN, "a plan's name (a-z, 0-9 and '-', at most 40)"))
+    return PlanName(matching(value, _PLAIN, "a plan's name (a-z, 0-9 and '-', at most 40)"))
 
 
 def checked_point_id(value: object) -> PointId:
@@ -89,7 +84,7 @@ def point_parts(value: object) -> tuple[MachineId, int]:
     """The machine and the number in a restore point's id."""
     match = _POINT_ID.fullmatch(value) if isinstance(value, str) else None
     if not match or int(match[2]) == 0:
-        raise ValueError(f"{_shown(value)} is not a point id (MACHINE-UUID/00000012).")
+        raise ValueError(f"{shown(value)} is not a point id (MACHINE-UUID/00000012).")
     return MachineId(match[1]), int(match[2])
 
 
@@ -97,18 +92,18 @@ def checked_machine_name(value: object) -> str:
     """What a machine's owner calls it: free text in one line, without ``/``; libvirt makes files of that name."""
     text = checked_text(value)
     if "/" in text or text in (".", ".."):
-        raise ValueError(f"{_shown(value)} is not a machine's name: it must not contain '/'.")
+        raise ValueError(f"{shown(value)} is not a machine's name: it must not contain '/'.")
     return text
 
 
 def checked_tracker(value: object) -> str:
     """A tracker's name: it is looked for among the bitmaps of an image, and named to libvirt and QEMU."""
-    return _matching(value, _TRACKER, "a tracker's name")
+    return matching(value, _TRACKER, "a tracker's name")
 
 
 def checked_mac(value: object) -> str:
     """A network card's address: six pairs of hexadecimal digits, in lower case when it is returned."""
-    return _matching(value.lower() if isinstance(value, str) else value, _MAC, "a network card's address")
+    return matching(value.lower() if isinstance(value, str) else value, _MAC, "a network card's address")
 
 
 def checked_network(value: object) -> str:
@@ -118,71 +113,32 @@ def checked_network(value: object) -> str:
 
 def checked_interface(value: object) -> str:
     """A network interface or bridge of a host: what Linux takes as one, and no path."""
-    text = _matching(value, _INTERFACE, "a network interface's name")
+    text = matching(value, _INTERFACE, "a network interface's name")
     if text in (".", ".."):
-        raise ValueError(f"{_shown(value)} is not a network interface's name.")
+        raise ValueError(f"{shown(value)} is not a network interface's name.")
     return text
 
 
 def checked_word(value: object) -> str:
     """A bus, a device's model or another word of a platform: letters, digits, ``_``, ``.`` and ``-``."""
-    return _matching(value, _WORD, "a plain word")
-
-
-def checked_text(value: object) -> str:
-    """One line of text that people read: not empty, bounded, without control characters and lone surrogates."""
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT:
-        raise ValueError(f"{_shown(value)} is not a text of 1 to {MAX_TEXT} characters.")
-    if _CONTROL.search(value):
-        raise ValueError(f"{_shown(value)} contains control characters.")
-    return value
+    return matching(value, _WORD, "a plain word")
 
 
 def checked_disk_bytes(value: object) -> int:
     """A disk's size."""
-    return _bounded(value, 0, MAX_DISK_BYTES, "a disk's size in bytes")
+    return bounded(value, 0, MAX_DISK_BYTES, "a disk's size in bytes")
 
 
 def checked_memory_bytes(value: object) -> int:
     """A machine's memory."""
-    return _bounded(value, 0, MAX_MEMORY_BYTES, "a machine's memory in bytes")
+    return bounded(value, 0, MAX_MEMORY_BYTES, "a machine's memory in bytes")
 
 
 def checked_cpu_count(value: object) -> int:
     """A machine's processors."""
-    return _bounded(value, 1, MAX_CPU_COUNT, "a number of processors")
+    return bounded(value, 1, MAX_CPU_COUNT, "a number of processors")
 
 
 def checked_epoch(value: object) -> int:
     """An epoch that a standing or a point may hold."""
-    return _bounded(value, 1, MAX_EPOCH, "an epoch")
-
-
-def number_in(text: str | None) -> int:
-    """The whole number that a text holds, digits only and few of them."""
-    stripped = (text or "").strip()
-    if not _DIGITS.fullmatch(stripped):
-        raise ValueError(f"{_shown(text)} is not a number.")
-    return int(stripped)
-
-
-def _matching(value: object, form: re.Pattern[str], what: str) -> str:
-    if not isinstance(value, str) or not form.fullmatch(value):
-        raise ValueError(f"{_shown(value)} is not {what}.")
-    return value
-
-
-def _bounded(value: object, lowest: int, highest: int, what: str) -> int:
-    # A bool is an int to Python, and a number to nobody.
-    if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
-        raise ValueError(f"{_shown(value)} is not {what}: it must be from {lowest} to {highest}.")
-    return value
-
-
-def _shown(value: object) -> str:
-    """The refused value as an error may show it: on one line, and short."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits has no text
-        return f"A value of the kind {type(value).__name__}"
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    return bounded(value, 1, MAX_EPOCH, "an epoch")

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from twinhull.blocks.disk import Disk
 from twinhull.model.extents import Extent
+from twinhull.model.lacks import Lack
 from twinhull.model.machine import (
     BootMode,
     Consistency,
@@ -189,13 +190,18 @@ class ReplicaRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaChanges:
-    """What preparing a replica did. A disk in ``new_disks`` reads as zeros; reasons say what could not carry over."""
+    """What preparing a replica did.
+
+    A disk in ``new_disks`` reads as zeros; ``reasons`` say what was not as hoped; ``lacks`` are what the replica lacks
+    of its machine, none where a machine that was here before us follows.
+    """
 
     is_new: bool
     new_disks: tuple[DiskKey, ...] = ()
     grown_disks: tuple[DiskKey, ...] = ()
     removed_disks: tuple[DiskKey, ...] = ()
     reasons: tuple[str, ...] = ()
+    lacks: tuple[Lack, ...] = ()
 
 
 TRACKER = "tracker"
@@ -293,6 +299,13 @@ class Replicas(Protocol):
 
         A disk is never shrunk: that is a removed and a new disk of the same key. Machines that were here before us
         keep their definition's other parts. Raises SiteFull, NotSupportedHere, StillRunning.
+        """
+        ...
+
+    def lacks(self, request: ReplicaRequest) -> Sequence[Lack]:
+        """What the replica of that request lacks here, or would lack; changes nothing.
+
+        Raises NotSupportedHere where ``prepare_replica`` would.
         """
         ...
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from twinhull.model.codec import spec_from_json
 from twinhull.model.errors import AlreadyExists, DataError, NotFound, StaleEpoch, StillRunning
+from twinhull.model.lacks import Lack, lacks_to_json
 from twinhull.model.machine import BootMode, DiskKey, MachineId, MachineSpec, MachineStatus, Role, SiteName, Standing
 from twinhull.model.steps import JsonValue
 from twinhull.platforms.contract import ReplicaRequest, Site
@@ -54,12 +55,16 @@ class ReplicaOrder:
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """What bringing a replica to its point took, and what would keep it from starting there (told as reasons, too)."""
+    """What bringing a replica to its point took.
+
+    ``obstacles`` would keep it from starting there, ``lacks`` are what it lacks of its machine; both are reasons, too.
+    """
 
     written_bytes: int
     read_bytes: int
     reasons: tuple[str, ...]
     obstacles: tuple[str, ...]
+    lacks: tuple[Lack, ...]
     seconds: dict[str, JsonValue]
 
     def facts(self) -> dict[str, JsonValue]:
@@ -68,6 +73,7 @@ class Brought:
             "replica_written_bytes": self.written_bytes,
             "replica_read_bytes": self.read_bytes,
             "obstacles": [*self.obstacles],
+            "lacks": lacks_to_json(self.lacks),
             **self.seconds,
         }
 
@@ -105,6 +111,7 @@ class _Bringing:
         self._machine_id = self._spec.machine_id
         self._watch = Stopwatch(context)
         self._reasons: list[str] = []
+        self._lacks: tuple[Lack, ...] = ()
 
     def run(self) -> Brought:
         status, standing = find_with_standing(self._site, self._machine_id)
@@ -125,7 +132,8 @@ class _Bringing:
                 read_bytes += self._verify_all()
         self._site.write_standing(self._standing(is_dirty=False))
         written = sum(item.written_bytes for item in applied)
-        return Brought(written, read_bytes, tuple(self._reasons), obstacles, self._watch.facts())
+        reasons = tuple(self._reasons)
+        return Brought(written, read_bytes, reasons, obstacles, self._lacks, self._watch.facts())
 
     def _note(self, *reasons: str) -> None:
         for reason in reasons:
@@ -164,7 +172,8 @@ class _Bringing:
     def _prepare(self, known: dict[DiskKey, Known], standing: Standing | None) -> dict[DiskKey, Known]:
         """Make the disks follow. Until it is known what was made anew, no point is said to be there at all."""
         changes = self._site.prepare_replica(ReplicaRequest(self._spec, self._order.networks, self._order.boot_mode))
-        self._note(*changes.reasons)
+        self._lacks = changes.lacks
+        self._note(*changes.reasons, *(lack.reason for lack in changes.lacks))
         is_as_expected = all(known[key].is_to_be_made for key in changes.new_disks) and not changes.is_new
         if standing and standing.point_id and is_as_expected and all(disk.can_be_told_again for disk in known.values()):
             told = replace(self._standing(is_dirty=True), point_id=standing.point_id, capture=standing.capture)

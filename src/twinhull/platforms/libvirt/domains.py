@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from twinhull.model.checks import MAX_TEXT, checked_text, number_in
+from twinhull.model.hardware import DiskTraits, Hardware
 from twinhull.model.machine import BootMode, DiskKey, DiskSpec, Firmware, MachineId, MachineSpec, NicSpec, PowerState
 from twinhull.model.names import (
-    MAX_TEXT,
     canonical_machine_id,
     checked_cpu_count,
     checked_disk_key,
@@ -18,8 +19,8 @@ from twinhull.model.names import (
     checked_memory_bytes,
     checked_network,
     checked_word,
-    number_in,
 )
+from twinhull.platforms.libvirt.hardware import boot_orders, read_hardware, read_traits
 from twinhull.platforms.libvirt.xml import BadDefinition, parse_xml
 
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
@@ -38,7 +39,9 @@ class ImageFile:
     """A disk as its site keeps it: ``path`` is its file or device, empty where it is neither.
 
     ``target`` is its device name there. ``key`` is the same, but for the disk of a replica that we made: its file is
-    called after the disk's key, whatever its name on this platform.
+    called after the disk's key, whatever its name on this platform. ``volume`` is the pool and volume of libvirt's
+    storage that it is, empty where it is none; ``path`` is empty then until it was looked up there. ``is_plain`` is
+    false for what cannot be opened by its path alone: it is encrypted, or a part of a file.
     """
 
     key: DiskKey
@@ -46,16 +49,19 @@ class ImageFile:
     path: str
     format: str
     bus: str
+    traits: DiskTraits = field(default_factory=DiskTraits)
+    volume: tuple[str, str] | None = None
+    is_plain: bool = True
 
     @property
     def can_track(self) -> bool:
         """Whether QEMU can keep a dirty bitmap in it."""
-        return self.format == "qcow2" and bool(self.path)
+        return self.format == "qcow2" and bool(self.path) and not self.traits.is_read_only
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A machine's libvirt definition, read; ``disks`` leaves out CD-ROMs, floppies and read-only disks."""
+    """A machine's libvirt definition, read; ``disks`` leaves out CD-ROMs and floppies."""
 
     machine_id: MachineId
     name: str
@@ -71,10 +77,13 @@ class Definition:
     has_screen: bool
     is_ours: bool
     domain_type: str
+    hardware: Hardware
 
     def spec(self, sizes: Mapping[DiskKey, int]) -> MachineSpec:
         """The machine's neutral description, with the sizes that were asked from the site."""
-        disks = tuple(DiskSpec(disk.key, sizes[disk.key], disk.bus) for disk in self.disks if disk.key in sizes)
+        disks = tuple(
+            DiskSpec(disk.key, sizes[disk.key], disk.bus, disk.traits) for disk in self.disks if disk.key in sizes
+        )
         return MachineSpec(
             machine_id=self.machine_id,
             name=self.name,
@@ -84,6 +93,7 @@ class Definition:
             boot_mode=self.boot_mode,
             disks=disks,
             nics=self.nics,
+            hardware=self.hardware,
         )
 
     def disk(self, key: DiskKey) -> ImageFile | None:
@@ -91,11 +101,16 @@ class Definition:
         return next((disk for disk in self.disks if disk.key == key), None)
 
 
-def read_definition(xml: str) -> Definition:
-    """Read a libvirt domain's XML; raises BadDefinition."""
+def read_definition(xml: str, stored_xml: str = "") -> Definition:
+    """Read a libvirt domain's XML; raises BadDefinition.
+
+    ``stored_xml`` is what a running machine will be started from the next time: its hardware is read there, because
+    the running definition has much that libvirt added.
+    """
     root = parse_xml(xml)
+    stored = parse_xml(stored_xml) if stored_xml else root
     try:
-        return _read(root)
+        return _read(root, stored)
     except ValueError as error:
         raise BadDefinition(
             f"The definition of machine {_shown_name(root)} cannot be worked with: {error}",
@@ -107,10 +122,13 @@ def _shown_name(root: ET.Element) -> str:
     return repr((root.findtext("name") or "without a name")[:MAX_TEXT])
 
 
-def _read(root: ET.Element) -> Definition:
-    disks = root.findall("./devices/disk")
+def _read(root: ET.Element, stored: ET.Element) -> Definition:
+    disks, cards = root.findall("./devices/disk"), root.findall("./devices/interface")
     machine_id = canonical_machine_id(root.findtext("uuid"))
-    images = tuple(_image(disk, machine_id) for disk in disks if _is_data_disk(disk))
+    data_disks = [disk for disk in disks if _is_data_disk(disk)]
+    is_ours = root.find(f"./metadata/{{{NAMESPACE}}}machine") is not None
+    orders = boot_orders(root, data_disks, cards)
+    images = tuple(_image(disk, machine_id, orders.get(disk, 0)) for disk in data_disks)
     checked_disk_keys(image.key for image in images)
     return Definition(
         machine_id=machine_id,
@@ -121,12 +139,13 @@ def _read(root: ET.Element) -> Definition:
         boot_mode=_BOOT_MODES.get(root.findtext("./os/type") or "", BootMode.HVM),
         disks=images,
         other_devices=tuple(checked_disk_key(_target(disk)) for disk in disks if not _is_data_disk(disk)),
-        nics=tuple(_nic(nic) for nic in root.findall("./devices/interface")),
+        nics=tuple(_nic(nic, orders.get(nic, 0), is_ours=is_ours) for nic in cards),
         has_agent=any(t.get("name") == AGENT_CHANNEL for t in root.findall("./devices/channel/target")),
         serial_path=_serial_path(root),
         has_screen=root.find("./devices/video") is not None,
-        is_ours=root.find(f"./metadata/{{{NAMESPACE}}}machine") is not None,
+        is_ours=is_ours,
         domain_type=checked_word(root.get("type", "qemu")),
+        hardware=read_hardware(stored, root),
     )
 
 
@@ -153,7 +172,7 @@ def _firmware(root: ET.Element) -> Firmware:
 
 
 def _is_data_disk(disk: ET.Element) -> bool:
-    return disk.get("device", "disk") in ("disk", "lun") and disk.find("readonly") is None
+    return disk.get("device", "disk") in ("disk", "lun")
 
 
 def _target(disk: ET.Element) -> str:
@@ -161,7 +180,7 @@ def _target(disk: ET.Element) -> str:
     return target.get("dev", "") if target is not None else ""
 
 
-def _image(disk: ET.Element, machine_id: MachineId) -> ImageFile:
+def _image(disk: ET.Element, machine_id: MachineId, boot_order: int) -> ImageFile:
     source, driver = disk.find("source"), disk.find("driver")
     path = (source.get("file") or source.get("dev") or "") if source is not None else ""
     target = disk.find("target")
@@ -171,7 +190,16 @@ def _image(disk: ET.Element, machine_id: MachineId) -> ImageFile:
         path=path,
         format=checked_word(driver.get("type", "raw") if driver is not None else "raw"),
         bus=checked_word(target.get("bus", "virtio") if target is not None else "virtio"),
+        traits=read_traits(disk, boot_order),
+        volume=_volume(source),
+        is_plain=not any(disk.find(path) is not None for path in ("encryption", "source/encryption", "source/slices")),
     )
+
+
+def _volume(source: ET.Element | None) -> tuple[str, str] | None:
+    if source is None or not source.get("pool"):
+        return None
+    return checked_text(source.get("pool")), checked_text(source.get("volume"))
 
 
 def _own_name(path: str, machine_id: MachineId) -> str:
@@ -180,8 +208,10 @@ def _own_name(path: str, machine_id: MachineId) -> str:
     return name.removesuffix(".qcow2") if own and "/" not in name else ""
 
 
-def _nic(nic: ET.Element) -> NicSpec:
+def _nic(nic: ET.Element, boot_order: int, *, is_ours: bool) -> NicSpec:
+    """A card. One of ours that is on no network of its host is so for lack of a network, not on purpose."""
     mac, model, source = nic.find("mac"), nic.find("model"), nic.find("source")
+    link = nic.find("link")
     kind = nic.get("type", "")
     where = (
         next((source.get(word) for word in ("network", "bridge", "dev") if source.get(word)), "")
@@ -192,6 +222,8 @@ def _nic(nic: ET.Element) -> NicSpec:
         mac=checked_mac(mac.get("address") if mac is not None else None),
         network=checked_network(f"{kind}:{where}" if where else kind),
         model=checked_word(model.get("type", "virtio") if model is not None else "virtio"),
+        boot_order=boot_order,
+        is_unplugged=link is not None and link.get("state") == "down" and not (is_ours and kind == "user"),
     )
 
 

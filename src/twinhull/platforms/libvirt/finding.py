@@ -44,7 +44,8 @@ def definition_of(place: Place, domain: libvirt.virDomain) -> Definition:
     """The machine as it is now: the running definition of a running one; raises BadDefinition."""
     with told(place.site, "reading a machine's definition"):
         xml, machine_id = domain.XMLDesc(0), domain.UUIDString()
-    definition = read_definition(xml)
+        stored = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    definition = read_definition(xml, stored)
     if definition.machine_id != machine_id:
         raise BadDefinition(f"Site '{place.site}' describes machine {machine_id} as {definition.machine_id}.")
     return definition

@@ -10,7 +10,7 @@ import libvirt
 
 from twinhull.blocks.nbd import NbdAddress, NbdDisk
 from twinhull.blocks.servers import Image, serving
-from twinhull.model.errors import AlreadyExists, NotFound, NotSupportedHere
+from twinhull.model.errors import AlreadyExists, MachineBusy, NotFound, NotSupportedHere, SiteUnreachable, TwinhullError
 from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec
 from twinhull.platforms.contract import ReplicaChanges
 from twinhull.platforms.hosts import check
@@ -37,6 +37,18 @@ def define(place: Place, xml: str, name: str) -> None:
             ) from error
 
 
+def follow_name(place: Place, domain: libvirt.virDomain, name: str) -> list[str]:
+    """Rename a stopped machine as it is called at home; one that cannot be renamed keeps its name, and that is said."""
+    old = domain.name()
+    if old == name:
+        return []
+    try:
+        domain.rename(name)
+    except libvirt.libvirtError as error:
+        return [f"The machine is still called '{old}' on {place.site}: it could not be renamed to '{name}' ({error})."]
+    return []
+
+
 def create_disks(place: Place, machine_id: MachineId, disks: Sequence[DiskSpec], owner: str) -> dict[DiskKey, str]:
     """Empty images at the disks' places; what lies there (of a definition that got lost) is replaced."""
     paths = {disk.key: place.image(machine_id, disk.key) for disk in disks}
@@ -44,12 +56,30 @@ def create_disks(place: Place, machine_id: MachineId, disks: Sequence[DiskSpec],
     return paths
 
 
-def follow_disks(
-    place: Place, definition: Definition, infos: Sequence[ImageInfo], spec: MachineSpec, owner: str
-) -> ReplicaChanges:
-    """Make a stopped machine's images what the spec wants; an image that is gone is made anew.
+@contextmanager
+def making(place: Place, machine_id: MachineId) -> Iterator[None]:
+    """Make a replica; what cannot be defined leaves nothing behind.
 
-    ``infos`` are what was seen in the definition's disks.
+    Where it is not known who made what lies there, it is left: the next try makes it anew.
+    """
+    try:
+        yield
+    except (MachineBusy, SiteUnreachable):
+        raise
+    except TwinhullError:
+        remove_files(place, machine_id)
+        raise
+
+
+@contextmanager
+def following_disks(
+    place: Place, definition: Definition, infos: Sequence[ImageInfo], spec: MachineSpec, owner: str
+) -> Iterator[ReplicaChanges]:
+    """Make a stopped machine's images what the spec wants; the machine is defined anew within the context.
+
+    An image that is gone is made anew. Images of disks that go are removed when the new definition holds, and those of
+    disks that come where it was refused. ``infos`` are what was seen in the definition's disks. The reasons are whole
+    before the context ends.
 
     Raises:
         SiteError: an image is there and cannot be looked at.
@@ -63,17 +93,25 @@ def follow_disks(
     removed = [image.key for image in definition.disks if spec.disk(image.key) is None]
     for disk in grown:
         _grow(place, definition, disk)
-    doomed = {*removed, *(disk.key for disk in new)}
-    left = _forget_images(place, spec.machine_id, [image for image in here.disks if image.key in doomed])
-    create_disks(place, spec.machine_id, new, owner)
+    replaced = {disk.key for disk in new}
+    doomed = [image for image in here.disks if image.key in removed or image.key in replaced]
+    paths = create_disks(place, spec.machine_id, new, owner)
     lost = [f"The image {image.path} of disk {image.key} is gone: the disk is made anew." for image in gone]
-    return ReplicaChanges(
-        is_new=False,
-        new_disks=tuple(disk.key for disk in new),
-        grown_disks=tuple(disk.key for disk in grown),
-        removed_disks=tuple(removed),
-        reasons=(*lost, *left),
-    )
+    try:
+        yield ReplicaChanges(
+            is_new=False,
+            new_disks=tuple(disk.key for disk in new),
+            grown_disks=tuple(disk.key for disk in grown),
+            removed_disks=tuple(removed),
+            reasons=(*lost, *_left(place, spec.machine_id, doomed)),
+        )
+    except SiteUnreachable:
+        raise  # what was defined is not known
+    except TwinhullError:
+        _remove_images(place, [path for key, path in paths.items() if definition.disk(key) is None])
+        raise
+    left_over = [image for image in doomed if image.key not in replaced]
+    _remove_images(place, [image.path for image in left_over if _is_ours(place, spec.machine_id, image)])
 
 
 def _grow(place: Place, definition: Definition, disk: DiskSpec) -> None:
@@ -83,16 +121,22 @@ def _grow(place: Place, definition: Definition, disk: DiskSpec) -> None:
     grow(place.host, image, disk.size_bytes)
 
 
-def _forget_images(place: Place, machine_id: MachineId, images: Collection[ImageFile]) -> list[str]:
-    """Remove the images of disks that go, if we made them; say which were left."""
-    ours = [image.path for image in images if place.is_ours(machine_id, image.key, image.path)]
-    if ours:
-        check(place.host, ["rm", "-f", "--", *ours])
+def _is_ours(place: Place, machine_id: MachineId, image: ImageFile) -> bool:
+    return bool(image.path) and place.is_ours(machine_id, image.key, image.path)
+
+
+def _left(place: Place, machine_id: MachineId, images: Collection[ImageFile]) -> list[str]:
+    """Images of disks that go and that we did not make are left."""
     return [
         f"Disk {image.key} was taken out of the machine; its image {image.path} was left."
         for image in images
-        if image.path and image.path not in ours
+        if image.path and not _is_ours(place, machine_id, image)
     ]
+
+
+def _remove_images(place: Place, paths: Sequence[str]) -> None:
+    if paths:
+        check(place.host, ["rm", "-f", "--", *paths])
 
 
 def remove_files(place: Place, machine_id: MachineId) -> None:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from twinhull.blocks.nbd import NbdDisk
+from twinhull.model.lacks import Lack
 from twinhull.model.machine import DiskKey, MachineId, PowerState, Standing
 from twinhull.model.ports import Ports
 from twinhull.platforms import guard
@@ -33,6 +34,10 @@ class Replicas(Protocol):
 
     def prepare(self, request: ReplicaRequest) -> ReplicaChanges:
         """Create the replica, or make it follow."""
+        ...
+
+    def lacks(self, request: ReplicaRequest) -> Sequence[Lack]:
+        """What the replica lacks of its machine."""
         ...
 
     def remove(self, machine_id: MachineId) -> None:
@@ -147,6 +152,10 @@ class LibvirtSite(ABC):
     def prepare_replica(self, request: ReplicaRequest) -> ReplicaChanges:
         """Create the replica, or make it follow the spec; raises SiteFull, NotSupportedHere, StillRunning."""
         return self._replicas.prepare(request)
+
+    def lacks(self, request: ReplicaRequest) -> Sequence[Lack]:
+        """What the replica of that request lacks here, or would lack."""
+        return self._replicas.lacks(request)
 
     def remove_replica(self, machine_id: MachineId) -> None:
         """Remove a replica that we made; safe to repeat."""

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
 
+from twinhull.model.hardware import Clock, ClockOffset, Timer
 from twinhull.model.machine import MachineSpec
-
-
-@dataclass(slots=True)
-class Written:
-    """A definition's XML, and what of the machine could not carry over."""
-
-    xml: str
-    reasons: list[str] = field(default_factory=list)
 
 
 def add_text(parent: ET.Element, name: str, text: str, **attributes: str) -> None:
@@ -32,9 +24,22 @@ def begin_domain(domain_type: str, spec: MachineSpec) -> ET.Element:
     return root
 
 
+def add_clock(root: ET.Element, clock: Clock, timers: Iterable[Timer]) -> None:
+    """The guest's clock: what it shows at the start, and its timers."""
+    settings = {"offset": clock.offset.value}
+    if clock.offset is ClockOffset.TIME_ZONE and clock.zone:
+        settings["timezone"] = clock.zone
+    if clock.offset is ClockOffset.VARIABLE:
+        settings |= {"basis": clock.basis.value, "adjustment": str(clock.adjustment_seconds)}
+    if clock.offset is ClockOffset.ABSOLUTE:
+        settings["start"] = str(clock.start_seconds)
+    element = ET.SubElement(root, "clock", settings)
+    for timer in timers:
+        ET.SubElement(element, "timer", {"name": timer.name, **timer.settings})
+
+
 def add_behaviour(root: ET.Element) -> None:
-    """The clock, and what becomes of a machine that goes down by itself."""
-    ET.SubElement(root, "clock", offset="utc")
+    """What becomes of a machine that goes down by itself."""
     for name, what in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
         add_text(root, name, what)
 

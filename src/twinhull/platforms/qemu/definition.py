@@ -5,11 +5,11 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 
-from twinhull.model.machine import BootMode, DiskKey, DiskSpec, Firmware, MachineSpec, NicSpec
+from twinhull.model.machine import DiskKey, Firmware, MachineSpec
 from twinhull.platforms.libvirt.domains import AGENT_CHANNEL, NAMESPACE
 from twinhull.platforms.libvirt.writing import (
-    Written,
     add_behaviour,
+    add_clock,
     add_text,
     begin_domain,
     devices_of,
@@ -17,10 +17,8 @@ from twinhull.platforms.libvirt.writing import (
     remove_disks,
 )
 from twinhull.platforms.libvirt.xml import parse_xml
-
-_BUSES = {"virtio", "scsi", "sata", "ide"}
-_NIC_MODELS = {"virtio", "e1000", "e1000e", "rtl8139"}
-_NETWORKS = {"network": "network", "bridge": "bridge", "direct": "dev"}
+from twinhull.platforms.qemu.devices import boot_places, disk_element, follow_disk, follow_nic, nic_element
+from twinhull.platforms.qemu.keeping import SCSI_CONTROLLERS, network_of, timers_of, topology_of, watchdog_of
 
 
 def new_definition(
@@ -30,53 +28,70 @@ def new_definition(
     *,
     domain_type: str,
     serial_path: str,
-) -> Written:
+) -> str:
     """The definition of a new replica; ``paths`` are its disks' qcow2 files."""
-    reasons = _firmware_reasons(spec)
     ET.register_namespace("twinhull", NAMESPACE)
     root = begin_domain(domain_type, spec)
     metadata = ET.SubElement(root, "metadata")
     ET.SubElement(metadata, f"{{{NAMESPACE}}}machine", made="yes")
-    _add_os(root, spec.firmware)
+    _add_os(root, spec)
     features = ET.SubElement(root, "features")
     ET.SubElement(features, "acpi")
     ET.SubElement(features, "apic")
     if domain_type == "kvm":
         ET.SubElement(root, "cpu", mode="host-passthrough")
+    _follow_topology(root, spec)
+    add_clock(root, spec.hardware.clock, timers_of(spec))
     add_behaviour(root)
     devices = ET.SubElement(root, "devices")
-    for order, disk in enumerate(spec.disks, start=1):
-        devices.append(disk_element(disk, paths[disk.key], order))
+    places = boot_places(spec)
+    devices.extend(disk_element(disk, paths[disk.key], places[disk.key]) for disk in spec.disks)
     if any(disk.bus == "scsi" for disk in spec.disks):
-        ET.SubElement(devices, "controller", type="scsi", model="virtio-scsi")
-    for nic in spec.nics:
-        element, reason = nic_element(nic, networks)
-        devices.append(element)
-        reasons += [reason] if reason else []
+        ET.SubElement(devices, "controller", type="scsi", model=_scsi_controller(spec))
+    devices.extend(nic_element(nic, networks, places.get(nic.mac)) for nic in spec.nics)
     _add_consoles(devices, serial_path)
-    return Written(ET.tostring(root, encoding="unicode"), reasons)
+    _follow_small_devices(devices, spec)
+    return ET.tostring(root, encoding="unicode")
 
 
-def _firmware_reasons(spec: MachineSpec) -> list[str]:
-    reasons = []
-    if spec.firmware is Firmware.UEFI:
-        reasons.append(
-            "UEFI variables do not carry over: the replica starts by the boot loader's removable path (EFI/BOOT)."
-        )
-    if spec.boot_mode is not BootMode.HVM:
-        reasons.append(f"The machine boots as {spec.boot_mode.value} at home; here its image's boot loader starts it.")
-    return reasons
-
-
-def _add_os(root: ET.Element, firmware: Firmware) -> None:
+def _add_os(root: ET.Element, spec: MachineSpec) -> None:
     os = ET.SubElement(root, "os")
-    if firmware is Firmware.UEFI:
+    is_uefi = spec.firmware is Firmware.UEFI
+    chipset = spec.hardware.chipset or ("q35" if is_uefi else "pc")
+    architecture = spec.hardware.architecture if spec.hardware.architecture == "i686" else "x86_64"
+    add_text(os, "type", "hvm", arch=architecture, machine=chipset if chipset in ("pc", "q35") else "q35")
+    if is_uefi:
         os.set("firmware", "efi")
-        add_text(os, "type", "hvm", arch="x86_64", machine="q35")
         chosen = ET.SubElement(os, "firmware")
         ET.SubElement(chosen, "feature", enabled="no", name="secure-boot")
-    else:
-        add_text(os, "type", "hvm", arch="x86_64", machine="pc")
+
+
+def _scsi_controller(spec: MachineSpec) -> str:
+    model = spec.hardware.scsi_controller
+    return model if model in SCSI_CONTROLLERS else "virtio-scsi"
+
+
+def _follow_topology(root: ET.Element, spec: MachineSpec) -> None:
+    topology, cpu = topology_of(spec), root.find("cpu")
+    if cpu is not None:
+        for old in cpu.findall("topology"):
+            cpu.remove(old)
+    if topology:
+        cpu = ET.SubElement(root, "cpu") if cpu is None else cpu
+        counts = {"sockets": topology.sockets, "cores": topology.cores, "threads": topology.threads}
+        ET.SubElement(cpu, "topology", {name: str(count) for name, count in counts.items()})
+
+
+def _follow_small_devices(devices: ET.Element, spec: MachineSpec) -> None:
+    """The source of random numbers, and the watchdog."""
+    for old in [*devices.findall("rng"), *devices.findall("watchdog")]:
+        devices.remove(old)
+    if spec.hardware.has_rng:
+        rng = ET.SubElement(devices, "rng", model="virtio")
+        add_text(rng, "backend", "/dev/urandom", model="random")
+    watchdog = watchdog_of(spec)
+    if watchdog:
+        ET.SubElement(devices, "watchdog", model=watchdog[0], action=watchdog[1])
 
 
 def _add_consoles(devices: ET.Element, serial_path: str) -> None:
@@ -91,33 +106,6 @@ def _add_consoles(devices: ET.Element, serial_path: str) -> None:
     ET.SubElement(video, "model", type="vga")
 
 
-def disk_element(disk: DiskSpec, path: str, boot_order: int | None = None) -> ET.Element:
-    """A qcow2 disk; its device name is the disk's key, whatever its bus."""
-    element = ET.Element("disk", type="file", device="disk")
-    ET.SubElement(element, "driver", name="qemu", type="qcow2", discard="unmap")
-    ET.SubElement(element, "source", file=path)
-    ET.SubElement(element, "target", dev=disk.key, bus=disk.bus if disk.bus in _BUSES else "virtio")
-    if boot_order:
-        ET.SubElement(element, "boot", order=str(boot_order))
-    return element
-
-
-def nic_element(nic: NicSpec, networks: Mapping[str, str]) -> tuple[ET.Element, str]:
-    """A network card on the network that its own one is mapped to, and a reason where it is plugged into nothing."""
-    where = networks.get(nic.network, "user" if nic.network == "user" else "")
-    kind, _, name = where.partition(":")
-    reason = ""
-    element = ET.Element("interface", type=kind if kind in _NETWORKS else "user")
-    ET.SubElement(element, "mac", address=nic.mac)
-    if kind in _NETWORKS:
-        ET.SubElement(element, "source", {_NETWORKS[kind]: name})
-    elif kind != "user":
-        ET.SubElement(element, "link", state="down")
-        reason = f"The network card {nic.mac} is plugged into nothing: '{nic.network}' is mapped to no network here."
-    ET.SubElement(element, "model", type=nic.model if nic.model in _NIC_MODELS else "virtio")
-    return element, reason
-
-
 def followed_definition(
     xml: str,
     spec: MachineSpec,
@@ -125,22 +113,45 @@ def followed_definition(
     *,
     new_disks: Mapping[DiskKey, str],
     removed_disks: set[DiskKey],
-) -> Written:
-    """An existing definition that follows the spec; what the spec does not speak of stays as it is."""
+) -> str:
+    """An existing definition that follows the spec; what the spec does not speak of stays as it is.
+
+    Of a machine that we did not make, its hardware stays, too: it is the owner's, and has what a replica may lack.
+    """
     ET.register_namespace("twinhull", NAMESPACE)
     root = parse_xml(xml)
+    is_ours = root.find(f"./metadata/{{{NAMESPACE}}}machine") is not None
     follow_size(root, spec)
     devices = devices_of(root)
     remove_disks(devices, removed_disks | new_disks.keys())
-    for disk_spec in spec.disks:
-        if disk_spec.key in new_disks:
-            devices.append(disk_element(disk_spec, new_disks[disk_spec.key]))
-    is_ours = root.find(f"./metadata/{{{NAMESPACE}}}machine") is not None
-    reasons = _follow_nics(devices, spec, networks, is_ours=is_ours)
-    return Written(ET.tostring(root, encoding="unicode"), reasons)
+    for disk in spec.disks:
+        if disk.key in new_disks:
+            devices.append(disk_element(disk, new_disks[disk.key]))
+    _follow_nics(devices, spec, networks, is_ours=is_ours)
+    if is_ours:
+        _follow_hardware(root, spec)
+    return ET.tostring(root, encoding="unicode")
 
 
-def _follow_nics(devices: ET.Element, spec: MachineSpec, networks: Mapping[str, str], *, is_ours: bool) -> list[str]:
+def _follow_hardware(root: ET.Element, spec: MachineSpec) -> None:
+    devices, places = devices_of(root), boot_places(spec)
+    disks = {str(disk.key): disk for disk in spec.disks}
+    for os in root.findall("os"):
+        for boot in os.findall("boot"):
+            os.remove(boot)
+    for element in devices.findall("disk"):
+        target = element.find("target")
+        disk = disks.get(target.get("dev", "")) if target is not None else None
+        if disk:
+            follow_disk(element, disk, places[disk.key])
+    for old in root.findall("clock"):
+        root.remove(old)
+    add_clock(root, spec.hardware.clock, timers_of(spec))
+    _follow_topology(root, spec)
+    _follow_small_devices(devices, spec)
+
+
+def _follow_nics(devices: ET.Element, spec: MachineSpec, networks: Mapping[str, str], *, is_ours: bool) -> None:
     """Cards are known by their MAC: new ones are added, those that are gone are taken out.
 
     The others stay plugged where they are, but for those of a machine that we made: they follow the mapping.
@@ -153,29 +164,10 @@ def _follow_nics(devices: ET.Element, spec: MachineSpec, networks: Mapping[str, 
     for mac, element in here.items():
         if mac not in wanted:
             devices.remove(element)
-    reasons = []
+    places = boot_places(spec) if is_ours else {}
     for nic in spec.nics:
-        element, reason = nic_element(nic, networks)
-        old = here.get(nic.mac.lower())
+        new, old = nic_element(nic, networks, places.get(nic.mac)), here.get(nic.mac.lower())
         if old is None:
-            devices.append(element)
-            reasons += [reason] if reason else []
-        elif is_ours and not reason:
-            _plug(old, element)
-    return reasons
-
-
-def _plug(old: ET.Element, new: ET.Element) -> None:
-    """Plug a card in where the new one is, if that is elsewhere; its slot and model stay."""
-    if _plugged(old) == _plugged(new):
-        return
-    old.set("type", new.get("type", ""))
-    for element in [*old.findall("source"), *old.findall("link")]:
-        old.remove(element)
-    old.extend(new.findall("source"))
-
-
-def _plugged(nic: ET.Element) -> tuple[str, str]:
-    """The kind and the name of what a card is plugged into."""
-    kind, source = nic.get("type", ""), nic.find("source")
-    return kind, source.get(_NETWORKS.get(kind, ""), "") if source is not None else ""
+            devices.append(new)
+        elif is_ours:
+            follow_nic(old, new, is_plugged_here=bool(network_of(nic, networks)[0]))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import libvirt
 
-from twinhull.model.errors import MachineBusy, NotFound, NotSupportedHere, SiteUnreachable, TwinhullError
+from twinhull.model.errors import NotFound, NotSupportedHere
+from twinhull.model.lacks import Lack
 from twinhull.model.machine import BootMode, MachineId
 from twinhull.platforms.contract import ReplicaChanges, ReplicaRequest
 from twinhull.platforms.libvirt.connection import qemu_identity, told
@@ -21,8 +22,9 @@ from twinhull.platforms.libvirt.finding import (
 )
 from twinhull.platforms.libvirt.images import look_into
 from twinhull.platforms.libvirt.place import Place
-from twinhull.platforms.libvirt.replicas import create_disks, define, follow_disks, forget, remove_files
+from twinhull.platforms.libvirt.replicas import create_disks, define, follow_name, following_disks, forget, making
 from twinhull.platforms.qemu.definition import followed_definition, new_definition
+from twinhull.platforms.qemu.keeping import lacks
 from twinhull.platforms.standings import StandingFiles
 
 _UNDEFINE = (
@@ -43,33 +45,37 @@ class QemuReplicas:
 
     def prepare(self, request: ReplicaRequest) -> ReplicaChanges:
         """Create the replica, or make it follow the spec; raises StillRunning, SiteFull, NotSupportedHere."""
-        if request.boot_mode not in (None, BootMode.HVM):
-            raise NotSupportedHere(f"A QEMU site boots machines as hvm only, not as {request.boot_mode}.")
+        _require_hvm(request)
+        domain = self._find(request)
+        return self._create(request) if domain is None else self._follow(domain, request)
+
+    def lacks(self, request: ReplicaRequest) -> Sequence[Lack]:
+        """What the replica lacks of its machine; nothing where its owner's own definition is here."""
+        _require_hvm(request)
+        domain = self._find(request)
+        is_ours = domain is None or definition_of(self._place, domain).is_ours
+        return lacks(request.spec, request.networks) if is_ours else ()
+
+    def _find(self, request: ReplicaRequest) -> libvirt.virDomain | None:
         try:
-            domain = find(self._place, request.spec.machine_id)
+            return find(self._place, request.spec.machine_id)
         except NotFound:
-            return self._create(request)
-        return self._follow(domain, request)
+            return None
 
     def _create(self, request: ReplicaRequest) -> ReplicaChanges:
-        """Make the images, then the machine; what cannot be defined leaves no image behind.
-
-        Where it is not known who made what lies there, it is left: the next try makes it anew.
-        """
         spec = request.spec
         domain_type, reason = self._domain_type()
         serial_path = f"{self._place.replica(spec.machine_id)}/serial.log"
-        try:
+        with making(self._place, spec.machine_id):
             paths = create_disks(self._place, spec.machine_id, spec.disks, self._owner())
-            written = new_definition(spec, paths, request.networks, domain_type=domain_type, serial_path=serial_path)
-            define(self._place, written.xml, spec.name)
-        except (MachineBusy, SiteUnreachable):
-            raise
-        except TwinhullError:
-            remove_files(self._place, spec.machine_id)
-            raise
-        reasons = (*written.reasons, *([reason] if reason else []))
-        return ReplicaChanges(is_new=True, new_disks=tuple(paths), reasons=reasons)
+            xml = new_definition(spec, paths, request.networks, domain_type=domain_type, serial_path=serial_path)
+            define(self._place, xml, spec.name)
+        return ReplicaChanges(
+            is_new=True,
+            new_disks=tuple(paths),
+            reasons=(reason,) if reason else (),
+            lacks=tuple(lacks(spec, request.networks)),
+        )
 
     def _owner(self) -> str:
         return qemu_identity(self._place.connection.get())
@@ -77,16 +83,17 @@ class QemuReplicas:
     def _follow(self, domain: libvirt.virDomain, request: ReplicaRequest) -> ReplicaChanges:
         spec = request.spec
         require_off(self._place, domain)
-        awoken = forget_saved_memory(self._place, domain)
-        xml = stored_xml(self._place, domain)
+        said = [*forget_saved_memory(self._place, domain), *follow_name(self._place, domain, spec.name)]
+        xml = stored_xml(self._place, find(self._place, spec.machine_id))
         definition = read_definition(xml)
         infos = look_into(self._place.host, definition.disks)
-        changes = follow_disks(self._place, definition, infos, spec, self._owner())
-        paths = {key: self._place.image(spec.machine_id, key) for key in changes.new_disks}
-        removed = set(changes.removed_disks)
-        written = followed_definition(xml, spec, request.networks, new_disks=paths, removed_disks=removed)
-        define(self._place, written.xml, spec.name)
-        return replace(changes, reasons=(*awoken, *changes.reasons, *written.reasons))
+        with following_disks(self._place, definition, infos, spec, self._owner()) as changes:
+            paths = {key: self._place.image(spec.machine_id, key) for key in changes.new_disks}
+            removed = set(changes.removed_disks)
+            followed = followed_definition(xml, spec, request.networks, new_disks=paths, removed_disks=removed)
+            define(self._place, followed, spec.name)
+        found = tuple(lacks(spec, request.networks)) if definition.is_ours else ()
+        return replace(changes, reasons=(*said, *changes.reasons), lacks=found)
 
     def remove(self, machine_id: MachineId) -> None:
         """Remove a replica that we made, its disks and its standing; safe to repeat. Raises StillRunning."""
@@ -101,3 +108,8 @@ class QemuReplicas:
         with told(self._place.site, f"removing machine {machine_id}"):
             domain.undefineFlags(_UNDEFINE)
         forget(self._place, self._standings, machine_id)
+
+
+def _require_hvm(request: ReplicaRequest) -> None:
+    if request.boot_mode not in (None, BootMode.HVM):
+        raise NotSupportedHere(f"A QEMU site boots machines as hvm only, not as {request.boot_mode}.")

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Iterator
 
 import libvirt
 
+from twinhull.model.checks import number_in
 from twinhull.model.machine import DiskKey, MachineId
-from twinhull.model.names import number_in
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.domains import Definition
 from twinhull.platforms.libvirt.finding import find_again, power

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from twinhull.model.lacks import Lack
 from twinhull.model.machine import DiskKey, DiskSpec, MachineSpec
 from twinhull.platforms.contract import ReplicaChanges, ReplicaRequest
 from twinhull.platforms.simulated.disks import SimulatedDisk
@@ -30,7 +31,13 @@ def follow(machine: SimulatedMachine, request: ReplicaRequest) -> ReplicaChanges
         machine.trackers[disk.key] = {}
     reasons = _plug(machine, spec, request.networks)
     machine.spec = replace(machine.spec, boot_mode=request.boot_mode or spec.boot_mode)
-    return ReplicaChanges(False, _keys(new), _keys(grown), tuple(removed), reasons)  # noqa: FBT003 - the caller knows
+    changed = (_keys(new), _keys(grown), tuple(removed))
+    return ReplicaChanges(False, *changed, reasons, lacks(machine, spec))  # noqa: FBT003 - the caller knows
+
+
+def lacks(machine: SimulatedMachine | None, spec: MachineSpec) -> tuple[Lack, ...]:
+    """What the description has no word for; nothing where the machine is its owner's own."""
+    return spec.hardware.unspoken if machine is None or machine.is_ours else ()
 
 
 def _plug(machine: SimulatedMachine, spec: MachineSpec, networks: Mapping[str, str]) -> tuple[str, ...]:

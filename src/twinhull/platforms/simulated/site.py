@@ -16,6 +16,7 @@ from twinhull.model.errors import (
     StaleEpoch,
     StillRunning,
 )
+from twinhull.model.lacks import Lack
 from twinhull.model.machine import DiskKey, MachineId, MachineStatus, PowerState, Role, Standing
 from twinhull.platforms.contract import (
     TRACKER,
@@ -32,7 +33,7 @@ from twinhull.platforms.contract import (
 from twinhull.platforms.simulated.captures import CAPTURE, capturing, drop_tracker
 from twinhull.platforms.simulated.handles import DiskHandle
 from twinhull.platforms.simulated.machines import SimulatedMachine, Tracker
-from twinhull.platforms.simulated.replicas import follow
+from twinhull.platforms.simulated.replicas import follow, lacks
 from twinhull.platforms.simulated.world import Held, SimulatedHost, SimulatedWorld
 from twinhull.platforms.standings import check_may_follow
 
@@ -160,6 +161,11 @@ class SimulatedSite:
                 machine = SimulatedMachine(bare, self._world.ports.clock, is_ours=True)
                 self._host.machines[request.spec.machine_id] = machine
             return replace(follow(machine, request), is_new=is_new)
+
+    def lacks(self, request: ReplicaRequest) -> Sequence[Lack]:
+        """What the replica of that request lacks."""
+        with self._call("lacks"):
+            return lacks(self._host.machines.get(request.spec.machine_id), request.spec)
 
     def remove_replica(self, machine_id: MachineId) -> None:
         """Remove a replica that we made."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from twinhull.model.errors import NotSupportedHere
 from twinhull.model.machine import BootMode, DiskKey, Firmware, MachineSpec, NicSpec
 from twinhull.platforms.libvirt.writing import (
-    Written,
     add_behaviour,
+    add_clock,
     add_text,
     begin_domain,
     devices_of,
@@ -17,6 +17,7 @@ from twinhull.platforms.libvirt.writing import (
     remove_disks,
 )
 from twinhull.platforms.libvirt.xml import parse_xml
+from twinhull.platforms.xen.keeping import boots_from_network_first, bridge_of, clock_of
 
 LARGEST_HVM_DISKS = 7
 """The emulated SCSI controller takes seven disks beside itself."""
@@ -49,32 +50,39 @@ def target_of(index: int, boot_mode: BootMode) -> str:
 
 def new_definition(
     spec: MachineSpec, paths: Mapping[DiskKey, str], networks: Mapping[str, str], *, serial_path: str
-) -> Written:
-    """The definition of a machine that we made; ``spec.boot_mode`` says how it boots, ``paths`` are its qcow2 files."""
+) -> str:
+    """The definition of a machine that we made; ``spec.boot_mode`` says how it boots, ``paths`` are its qcow2 files.
+
+    Xen boots from a machine's first disk: what is booted from comes first.
+    """
     check_can_boot(spec, spec.boot_mode)
     is_hvm = spec.boot_mode is BootMode.HVM
     root = begin_domain("xen", spec)
-    _add_boot(root, is_hvm=is_hvm)
+    _add_boot(root, spec)
+    add_clock(root, clock_of(spec), ())
     add_behaviour(root)
     devices = ET.SubElement(root, "devices")
-    for index, disk in enumerate(spec.disks):
-        devices.append(disk_element(paths[disk.key], target_of(index, spec.boot_mode)))
-    reasons = _add_nics(devices, spec.nics, networks)
+    for index, disk in enumerate(spec.boot_disks()):
+        target = target_of(index, spec.boot_mode)
+        devices.append(disk_element(paths[disk.key], target, is_read_only=disk.traits.is_read_only))
+    _add_nics(devices, spec.nics, networks)
     if is_hvm:
         serial = ET.SubElement(devices, "serial", type="file")
         ET.SubElement(serial, "source", path=serial_path)
     else:
         ET.SubElement(devices, "console", type="pty")
-    return Written(ET.tostring(root, encoding="unicode"), reasons)
+    return ET.tostring(root, encoding="unicode")
 
 
-def _add_boot(root: ET.Element, *, is_hvm: bool) -> None:
+def _add_boot(root: ET.Element, spec: MachineSpec) -> None:
+    is_hvm = spec.boot_mode is BootMode.HVM
     if not is_hvm:
         add_text(root, "bootloader", "pygrub")
     os = ET.SubElement(root, "os")
     if is_hvm:
         add_text(os, "type", "hvm", arch="x86_64", machine="xenfv")
-        ET.SubElement(os, "boot", dev="hd")
+        for device in ("network", "hd") if boots_from_network_first(spec) else ("hd",):
+            ET.SubElement(os, "boot", dev=device)
         features = ET.SubElement(root, "features")
         for name in ("acpi", "apic", "pae"):
             ET.SubElement(features, name)
@@ -82,38 +90,28 @@ def _add_boot(root: ET.Element, *, is_hvm: bool) -> None:
         add_text(os, "type", "linux", arch="x86_64", machine="xenpv")
 
 
-def disk_element(path: str, target: str) -> ET.Element:
+def disk_element(path: str, target: str, *, is_read_only: bool = False) -> ET.Element:
     """A qcow2 disk that a QEMU in dom0 serves, so that it can be captured while the machine runs."""
     element = ET.Element("disk", type="file", device="disk")
     ET.SubElement(element, "driver", name="qemu", type="qcow2")
     ET.SubElement(element, "source", file=path)
     ET.SubElement(element, "target", dev=target, bus="scsi" if target.startswith("sd") else "xen")
+    if is_read_only:
+        ET.SubElement(element, "readonly")
     return element
 
 
-def _add_nics(devices: ET.Element, nics: Sequence[NicSpec], networks: Mapping[str, str]) -> list[str]:
+def _add_nics(devices: ET.Element, nics: Sequence[NicSpec], networks: Mapping[str, str]) -> None:
     """Plug the cards in; a card whose network is mapped to nothing is left out and comes back on the way home."""
-    reasons = []
     for nic in nics:
         bridge = bridge_of(nic, networks)
-        if not bridge:
-            reasons.append(f"The network card {nic.mac} is left out: '{nic.network}' is mapped to no bridge here.")
-            continue
-        element = ET.SubElement(devices, "interface", type="bridge")
-        ET.SubElement(element, "mac", address=nic.mac)
-        ET.SubElement(element, "source", bridge=bridge)
-    return reasons
+        if bridge:
+            element = ET.SubElement(devices, "interface", type="bridge")
+            ET.SubElement(element, "mac", address=nic.mac)
+            ET.SubElement(element, "source", bridge=bridge)
 
 
-def bridge_of(nic: NicSpec, networks: Mapping[str, str]) -> str:
-    """The bridge of this host that a card is plugged into, or nothing; ``networks`` maps to ``bridge:NAME``."""
-    kind, _, name = networks.get(nic.network, "").partition(":")
-    return name if kind == "bridge" else ""
-
-
-def followed_definition(
-    xml: str, spec: MachineSpec, *, new_disks: Mapping[str, str], removed_targets: set[str]
-) -> Written:
+def followed_definition(xml: str, spec: MachineSpec, *, new_disks: Mapping[str, str], removed_targets: set[str]) -> str:
     """The definition of a machine that was here before us, following the spec; its other parts stay as they are."""
     root = parse_xml(xml)
     follow_size(root, spec)
@@ -121,4 +119,4 @@ def followed_definition(
     remove_disks(devices, removed_targets | new_disks.keys())
     for target_name, path in new_disks.items():
         devices.append(disk_element(path, target_name))
-    return Written(ET.tostring(root, encoding="unicode"))
+    return ET.tostring(root, encoding="unicode")

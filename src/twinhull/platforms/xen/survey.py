@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from twinhull.model.errors import DataError
-from twinhull.model.machine import DiskKey, MachineId, MachineSpec, Standing
+from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec, Standing
 from twinhull.platforms.hosts import FILES, check, parse_files
 from twinhull.platforms.libvirt.domains import Definition
 from twinhull.platforms.libvirt.images import INFO, ImageInfo, info_arguments, parse_infos
@@ -52,14 +52,14 @@ class XenMachine:
     def describe(self, sizes: Mapping[DiskKey, int]) -> MachineSpec:
         """The neutral description, with these sizes; what Xen does not know (see ``sidecar``) is kept by ours."""
         read, made = self.definition.spec(sizes), self.made
-        buses = {disk.key: disk.bus for disk in made.disks} if made else {}
-        # Xen's own buses are no hint for another platform.
-        disks = tuple(replace(disk, bus=buses.get(disk.key, "virtio")) for disk in read.disks)
         if made is None:
-            return replace(read, disks=disks)
+            # Xen's own buses are no hint for another platform.
+            return replace(read, disks=tuple(replace(disk, bus="virtio") for disk in read.disks))
         here = {nic.mac: nic.network for nic in read.nics}
         nics = tuple(replace(nic, network=here.get(nic.mac.lower(), nic.network)) for nic in made.nics)
-        return replace(read, firmware=made.firmware, disks=disks, nics=nics)
+        return replace(
+            read, firmware=made.firmware, disks=_as_made(read.disks, made.disks), nics=nics, hardware=made.hardware
+        )
 
 
 def survey(place: Place, definitions: Sequence[Definition], machine_id: MachineId | None = None) -> list[XenMachine]:
@@ -82,6 +82,15 @@ def survey(place: Place, definitions: Sequence[Definition], machine_id: MachineI
         )
         for definition in definitions
     ]
+
+
+def _as_made(read: Sequence[DiskSpec], made: Sequence[DiskSpec]) -> tuple[DiskSpec, ...]:
+    """The disks that are here, as the machine has them at home: in its order, on its buses."""
+    known = {disk.key: disk for disk in made}
+    order = [*known, *(disk.key for disk in read if disk.key not in known)]
+    found = {disk.key: disk for disk in read}
+    plain = {key: replace(disk, bus="virtio") for key, disk in found.items()}
+    return tuple(replace(known.get(key, plain[key]), size_bytes=found[key].size_bytes) for key in order if key in found)
 
 
 def _spec(made: MachineSpec | DataError | None) -> MachineSpec | None:
