@@ -88,6 +88,8 @@ class Story:
     reasons: list[str] = field(default_factory=list)
     runs: int = 0
     is_repository_away: bool = False
+    left_behind: dict[str, bytes] = field(default_factory=dict)
+    """What a side held that lost the machine and came back, where a scenario has one."""
     _witness: Repository | None = None
 
     @classmethod

@@ -10,6 +10,7 @@ from twinhull.model.machine import MachineId, PointId, PowerState, Role, SiteNam
 from twinhull.model.steps import Action, JsonValue
 from twinhull.model.units import KIB
 from twinhull.recovery.failover import FAILBACK, FAILOVER
+from twinhull.recovery.points_by_name import resolve_point
 from twinhull.recovery.restore import RESTORE
 from twinhull.recovery.rollback import ROLLBACK
 from twinhull.replication.context import Context
@@ -66,6 +67,20 @@ def failed_over(*, is_planned: bool = True) -> Story:
     story.run(FAILOVER, story.failover_request(A, B, is_planned=is_planned))
     story.world.host(A).return_()
     story.write(2, B)
+    return story
+
+
+def split(*, is_running: bool = False) -> Story:
+    """The source was cut off, went on writing, and is back while the target is the primary."""
+    story = synced()
+    story.world.host(A).isolate()
+    story.run(FAILOVER, story.failover_request(A, B, is_planned=False))
+    story.write(3)
+    story.left_behind = {key: story.machine().content(key) for key in story.machine().disks}
+    story.write(2, B)
+    if not is_running:
+        story.machine().crash()
+    story.world.host(A).return_()
     return story
 
 
@@ -155,9 +170,15 @@ def restore(story: Story) -> Request:
     return RestoreRequest(story.run_id(), WEB, point, to_site=B, new_machine_id=NEW, new_name="web-again")
 
 
-def replica_is_at_its_point(story: Story, facts: Facts) -> None:
-    held = story.world.host(B).standings[WEB]
-    assert (held.role, held.point_id, held.is_dirty) == (Role.REPLICA, facts["point_id"], False)
+def replica_is_at_its_point_on(site: SiteName) -> Callable[[Story, Facts], None]:
+    def check(story: Story, facts: Facts) -> None:
+        held = story.world.host(site).standings[WEB]
+        assert (held.role, held.point_id, held.is_dirty) == (Role.REPLICA, facts["point_id"], False)
+
+    return check
+
+
+replica_is_at_its_point = replica_is_at_its_point_on(B)
 
 
 def runs_from_its_point(site: SiteName, role_of_other: Role) -> Callable[[Story, Facts], None]:
@@ -183,6 +204,26 @@ def nothing_is_lost(site: SiteName) -> Callable[[Story, Facts], None]:
         assert facts["rpo_seconds"] == 0
 
     return check
+
+
+def is_kept_and(check: Callable[[Story, Facts], None]) -> Callable[[Story, Facts], None]:
+    """What the returning source had written is a divergent point, held, and no point goes on from it."""
+
+    def both(story: Story, facts: Facts) -> None:
+        divergent = [point for point in story.points() if point.document.is_divergent]
+        assert divergent, "what was written is kept"
+        for point in divergent:
+            assert {str(disk.key): story.content(point, disk.key) for disk in point.document.disks} == story.left_behind
+            assert (point.document.source_site, point.document.epoch) == (A, 1)
+        assert divergent[-1].id in story.witness().held_points()
+        assert not resolve_point(story.points(), "N").document.is_divergent
+        check(story, facts)
+
+    return both
+
+
+def sync_back(story: Story) -> Request:
+    return story.sync_request(B, A)
 
 
 def is_rolled_back(story: Story, facts: Facts) -> None:
@@ -259,6 +300,8 @@ SCENARIOS = [
         A,
         nothing_is_lost(A),
     ),
+    Scenario("failback after a split", FAILBACK, split, failback, A, is_kept_and(nothing_is_lost(A))),
+    Scenario("sync after a split", SYNC, split, sync_back, B, is_kept_and(replica_is_at_its_point_on(A))),
     Scenario("rollback", ROLLBACK, lambda: synced(3), rollback, A, is_rolled_back),
     Scenario("restore to a site", RESTORE, synced, restore, A, is_restored),
 ]

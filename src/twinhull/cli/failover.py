@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from twinhull.cli.door import door_of
-from twinhull.cli.options import DryRunFlag, JsonFlag, MachineOrPlanArgument, NoWaitFlag, YesFlag, commands, examples
+from twinhull.cli.options import (
+    DropDivergentFlag,
+    DryRunFlag,
+    JsonFlag,
+    MachineOrPlanArgument,
+    NoWaitFlag,
+    YesFlag,
+    commands,
+    examples,
+)
 from twinhull.cli.outcomes import Manner, carry_out
 from twinhull.model.errors import UsageError
 from twinhull.model.units import parse_duration
@@ -69,6 +78,7 @@ def _move(
     start_timeout: StartOption = "2m",
     is_verifying: VerifyFlag = False,
     is_without_repository: WithoutFlag = False,
+    is_dropping_divergent: DropDivergentFlag = False,
     is_yes: YesFlag = False,
     is_dry_run: DryRunFlag = False,
     is_no_wait: NoWaitFlag = False,
@@ -94,6 +104,7 @@ def _move(
         parse_duration(start_timeout),
         is_verifying,
         is_without_repository,
+        is_dropping_divergent,
     )
     question = f"{'Planned' if is_planned else 'Unplanned'} {kind} of {word}"
     with door.manager() as manager:

@@ -50,6 +50,13 @@ DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Say what would be d
 NoWaitFlag = Annotated[
     bool, typer.Option("--no-wait", help="Where another run works on the machine: refuse (exit code 22), do not wait.")
 ]
+DropDivergentFlag = Annotated[
+    bool,
+    typer.Option(
+        "--drop-divergent",
+        help="Overwrite what a site had written after it lost the machine, without keeping it as a point.",
+    ),
+]
 MachineArgument = Annotated[
     str, typer.Argument(metavar="MACHINE", help="A machine's name or UUID.", autocompletion=completing.machines)
 ]

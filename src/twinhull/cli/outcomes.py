@@ -40,6 +40,7 @@ _TOLD = {
     "rpo_seconds": "RPO reached",
     "lost_bytes": "lost",
     "rto_seconds": "RTO reached",
+    "divergent_point_id": "kept as a divergent point",
     "retention": "retention",
 }
 """The facts of a run that are worth a line, in that order."""

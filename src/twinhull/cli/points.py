@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 app = commands()
 APPS = {"points": app}
+
+_DIVERGENT = "its site had lost the machine: later points do not go on from it"
 
 
 @app.command("list", epilog=examples("twinhull points list", "twinhull points list web1 --json"))
@@ -62,13 +63,11 @@ def _list(door: Door, manager: Manager, machine_id: MachineId | None) -> None:
 
 
 def _rows(points: Sequence[Point], held: Collection[PointId], damages: Damages) -> Iterator[list[str]]:
-    later = Counter(point.machine_id for point in points)
+    names = shapes.point_names(points)
     for point in points:
-        later[point.machine_id] -= 1
-        back = later[point.machine_id]
         yield [
             str(point.document.spec.get("name", point.machine_id)),
-            "" if damages.of(point.machine_id) else shapes.point_name(back),
+            "" if damages.of(point.machine_id) else names[point.id],
             str(point.sequence),
             f"{point.captured_at:%Y-%m-%d %H:%M:%S}",
             point.document.consistency.value,
@@ -109,6 +108,7 @@ def show(context: typer.Context, *, point: PointArgument, is_json: JsonFlag = Fa
             ("machine", f"{found.document.spec.get('name', '')}  {found.machine_id}"),
             ("captured", f"{found.captured_at:%Y-%m-%d %H:%M:%S} UTC"),
             ("consistency", found.document.consistency.value),
+            ("divergent", _DIVERGENT if found.document.is_divergent else ""),
             ("from", f"{found.document.source_site}, epoch {found.document.epoch}"),
             ("disks", [f"{disk.key}  {format_bytes(disk.root.size_bytes)}" for disk in found.document.disks]),
             ("notes", found.document.notes),

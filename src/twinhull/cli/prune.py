@@ -83,17 +83,18 @@ def prune(
 
 def _show(screen: Screen, shown: Sequence[Pruning]) -> None:
     for pruning in shown:
+        names = shapes.point_names([verdict.point for verdict in reversed(pruning.verdicts)])
         screen.heading(f"{pruning.machine.name}: keep {keeping.told(pruning.rules)}")
         screen.table(
             ["name", "number", "captured (utc)", "why"],
             [
                 [
-                    shapes.point_name(back),
+                    names[verdict.point.id],
                     str(verdict.point.sequence),
                     f"{verdict.point.captured_at:%Y-%m-%d %H:%M:%S}",
                     verdict.reason,
                 ]
-                for back, verdict in enumerate(pruning.verdicts)
+                for verdict in pruning.verdicts
             ],
             empty="There is no restore point yet.",
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 
 from twinhull.cli.screen import Shape
@@ -12,10 +14,10 @@ from twinhull.manager.records import LatestPoint, Plan, RunRecord, StepRecord
 from twinhull.manager.status import MachineReport
 from twinhull.manager.verifying import Verified
 from twinhull.model.codec import spec_to_json, standing_to_json
-from twinhull.model.machine import MachineStatus, Standing
+from twinhull.model.machine import MachineStatus, PointId, Standing
 from twinhull.model.steps import JsonValue
 from twinhull.platforms.contract import SiteSettings
-from twinhull.repository.points import Point
+from twinhull.repository.points import Point, current_points
 
 
 def site(settings: SiteSettings) -> Shape:
@@ -64,12 +66,22 @@ def point(found: Point) -> Shape:
         "epoch": found.document.epoch,
         "disks": [{"key": disk.key, "size_bytes": disk.root.size_bytes} for disk in found.document.disks],
         "notes": list(found.document.notes),
+        "is_divergent": found.document.is_divergent,
     }
 
 
-def point_name(back: int) -> str:
-    """``N`` for a machine's latest point, ``N-2`` for the one that has two later ones."""
-    return f"N-{back}" if back else "N"
+def point_names(points: Sequence[Point]) -> dict[PointId, str]:
+    """``N`` for a machine's latest point, ``N-2`` for the one that has two later ones; the points are in order."""
+    later = Counter(point.machine_id for point in current_points(points))
+    names = {}
+    for point in points:
+        if point.document.is_divergent:
+            names[point.id] = "divergent"
+            continue
+        later[point.machine_id] -= 1
+        back = later[point.machine_id]
+        names[point.id] = f"N-{back}" if back else "N"
+    return names
 
 
 def run(record: RunRecord, *, is_at_work: bool | None = None) -> Shape:

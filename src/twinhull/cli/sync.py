@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from twinhull.cli.door import door_of
-from twinhull.cli.options import DryRunFlag, JsonFlag, MachineOrPlanArgument, NoWaitFlag, commands, examples
+from twinhull.cli.options import (
+    DropDivergentFlag,
+    DryRunFlag,
+    JsonFlag,
+    MachineOrPlanArgument,
+    NoWaitFlag,
+    commands,
+    examples,
+)
 from twinhull.cli.outcomes import Manner, carry_out
 
 app = commands()
@@ -38,6 +46,7 @@ def sync(
     is_capture_only: Annotated[
         bool, typer.Option("--capture-only", help="Make the point, and leave the replica as it is.")
     ] = False,
+    is_dropping_divergent: DropDivergentFlag = False,
     is_no_wait: NoWaitFlag = False,
     is_dry_run: DryRunFlag = False,
     is_json: JsonFlag = False,
@@ -55,6 +64,7 @@ def sync(
         compare_reason="that was asked for" if is_full_compare else "",
         is_verifying=is_verifying,
         is_capture_only=is_capture_only,
+        is_dropping_divergent=is_dropping_divergent,
     )
     with door.manager() as manager:
         _, machines = manager.names.machines(word)

@@ -166,7 +166,7 @@ def _side_corrections(side: Side, standing: Standing, epoch: int, claim: str) ->
             Deed.STOP,
             f"The machine runs on {side.site}, where it is {role} (epoch {standing.epoch} of {epoch}): it is switched "
             "off there, so that at most one side runs.",
-            spoiled(standing) if standing.role is Role.REPLICA else None,
+            None if is_stale else _unknown(standing),
         )
 
 
@@ -212,6 +212,13 @@ def _unreadable(side: Side, situation: Situation) -> Iterator[Correction]:
 def spoiled(standing: Standing) -> Standing:
     """What is written of a side whose guest ran where nothing counted its changes: its disks are at no known point."""
     return replace(standing, point_id=None, is_dirty=True, applying_point_id=None, trackers={}, capture="")
+
+
+def _unknown(standing: Standing) -> Standing | None:
+    """What is written of a passive side that ran: what its disks hold is at no point any more, kept or not."""
+    if standing.role is Role.REPLICA:
+        return spoiled(standing)
+    return fenced(standing.machine_id, standing.epoch, standing.claim) if standing.point_id else None
 
 
 def fenced(machine_id: MachineId, epoch: int, claim: str) -> Standing:

@@ -17,7 +17,7 @@ from twinhull.model.machine import BootMode, MachineId, MachineStatus, SiteName,
 from twinhull.platforms.contract import Site
 from twinhull.platforms.inspection import Finding, inspect_disk, inspect_machine
 from twinhull.recovery.starting import REMEDY
-from twinhull.repository import Point, Repository, RepositoryError
+from twinhull.repository import Point, Repository, RepositoryError, latest_point
 from twinhull.repository.disk import PointDiskReader
 
 _AGAIN = "Ask again after a sync, or with --look-inside, which captures it for a moment."
@@ -104,9 +104,9 @@ class Inspector:
         if is_wanted:
             return inspect_machine(site, machine_id, self.label, platform, boot_mode)
         try:
-            points = self.points(machine_id)
-            if points and points[-1].document.disks:
-                disk = PointDiskReader(self.repository().reader(), points[-1].document.disks[0].root)
+            latest = latest_point(self.points(machine_id))
+            if latest and latest.document.disks:
+                disk = PointDiskReader(self.repository().reader(), latest.document.disks[0].root)
                 return inspect_disk(disk, platform, boot_mode)
         except RepositoryError as error:
             return [Finding(f"Its files were not looked into: {error.message}", error.hint or _AGAIN)]

@@ -25,7 +25,9 @@ class Keeper:
     jump: Callable[[], str]
 
     def note(self, point: Point) -> None:
-        """Remember the machine's latest point."""
+        """Remember the machine's latest point; a divergent one is none of its own."""
+        if point.document.is_divergent:
+            return
         self.catalog.see_point(LatestPoint(point.machine_id, point.id, point.captured_at))
 
     def after_sync(self, machine_id: MachineId, facts: Facts) -> Facts:

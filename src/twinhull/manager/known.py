@@ -18,6 +18,7 @@ from twinhull.manager.overview import Overview
 from twinhull.manager.records import Plan, RunRecord
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.replication.bases import latest_epoch, uncompared_seconds
+from twinhull.repository import latest_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class Known:
         if not latest or known.point_id == latest.point_id or not self.has_repository():
             return known
         points = self.manager.repository.points(machine_id, self.manager.damages.note)
-        known = _Lore(latest.point_id, *latest_epoch(points), uncompared_seconds(points[-1] if points else None))
+        known = _Lore(latest.point_id, *latest_epoch(points), uncompared_seconds(latest_point(points)))
         self.lores[machine_id] = known
         return known
 

@@ -27,7 +27,7 @@ from twinhull.replication.requests import (
     RollbackRequest,
     SyncRequest,
 )
-from twinhull.repository import Point, Repository, RepositoryMissing, StoreError
+from twinhull.repository import Point, Repository, RepositoryMissing, StoreError, latest_point
 
 _RUNS_LOOKED_AT = 1000
 """So many of a machine's runs are looked through for when its replica's point was captured."""
@@ -41,6 +41,7 @@ class SyncOptions:
     compare_reason: str = ""
     is_verifying: bool = False
     is_capture_only: bool = False
+    is_dropping_divergent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class FailoverOptions:
     start_timeout_seconds: float = 120.0
     is_verifying: bool = False
     is_without_repository: bool = False
+    is_dropping_divergent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class Desk:
             plan, situation, points = self.look(machine)
             source = running_side(plan, situation)
             _require_answer(situation.side(source), machine, "so it cannot be captured")
-            uncompared = uncompared_seconds(points[-1] if points else None)
+            uncompared = uncompared_seconds(latest_point(points))
             return SyncRequest(
                 run_id=run_id,
                 machine_id=machine.machine_id,
@@ -100,6 +102,7 @@ class Desk:
                 is_freezing=plan.is_freezing if options.is_freezing is None else options.is_freezing,
                 compare_reason=options.compare_reason or comparison_due(uncompared, plan.full_compare_seconds),
                 is_verifying=options.is_verifying,
+                is_dropping_divergent=options.is_dropping_divergent,
             )
 
         return Want("sync", machine, make)
@@ -131,6 +134,7 @@ class Desk:
                 grace_seconds=options.grace_seconds,
                 start_timeout_seconds=options.start_timeout_seconds,
                 is_verifying=options.is_verifying,
+                is_dropping_divergent=options.is_dropping_divergent,
             )
             return self._as_it_is(machine, request, situation) if options.is_without_repository else request
 

@@ -8,7 +8,7 @@ from twinhull.manager.catalog import Catalog
 from twinhull.manager.overview import Overview
 from twinhull.manager.records import LatestPoint
 from twinhull.model.machine import MachineId, Role, SiteName
-from twinhull.repository import Repository
+from twinhull.repository import Repository, current_points
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Rebuilt:
 def rebuild(catalog: Catalog, overview: Overview, repository: Repository) -> Rebuilt:
     """Looking around has remembered the machines already; the points are read here."""
     points = repository.points()
-    for point in points:
+    for point in current_points(points):
         # In order of sequence, so the latest is written last.
         catalog.see_point(LatestPoint(point.machine_id, point.id, point.captured_at))
     return Rebuilt(

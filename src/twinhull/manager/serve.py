@@ -34,7 +34,7 @@ from twinhull.manager.welcoming import Tell, Welcome
 from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, TwinhullError
 from twinhull.model.machine import MachineId, PointId, RunId, SiteName
 from twinhull.model.units import format_duration
-from twinhull.repository import Point, RepositoryMissing, StoreError
+from twinhull.repository import Point, RepositoryMissing, StoreError, current_points
 
 _RUNS_LOOKED_AT = 8
 _LOOK_FOR_REPOSITORY_SECONDS = 60.0
@@ -126,7 +126,7 @@ class Server:
             self.manager.catalog.see_point(LatestPoint(machine_id, point.id, point.captured_at))
 
     def _points(self) -> list[Point]:
-        return self.manager.repository.points(on_damage=self.manager.damages.note)
+        return current_points(self.manager.repository.points(on_damage=self.manager.damages.note))
 
     def _try_cycle(self, now: Reading) -> None:
         """A repository or a state directory that fails for a while is told, and tried again."""

@@ -20,7 +20,7 @@ from twinhull.manager.state import READING_KINDS
 from twinhull.manager.verifying import Verified
 from twinhull.model.machine import MachineId, PointId, RunId, SiteName
 from twinhull.replication.bases import capture_of, latest_epoch
-from twinhull.repository import Point
+from twinhull.repository import Point, latest_point
 
 _RUNS_LOOKED_AT = 200
 """How many of a machine's runs are looked through."""
@@ -141,7 +141,8 @@ def _is_done_sync(run: RunRecord) -> bool:
 
 
 def _latest(machine_id: MachineId, points: Sequence[Point]) -> LatestPoint | None:
-    return LatestPoint(machine_id, points[-1].id, points[-1].captured_at) if points else None
+    latest = latest_point(points)
+    return LatestPoint(machine_id, latest.id, latest.captured_at) if latest else None
 
 
 def point_times(points: Sequence[Point]) -> dict[PointId, PointTime]:

@@ -36,11 +36,13 @@ def sync_while_running(context: Context, facts: Facts) -> Facts:
             str(facts.get("past_claim", "")),
             request.networks,
             boot_mode_of(request.boot_mode),
+            is_dropping_divergent=request.is_dropping_divergent,
         ),
     )
     require_startable(str(facts["machine_name"]), request.target, brought.obstacles)
     moved = moved_bytes(facts, {**captured.facts(), **brought.facts()})
-    return {**moved, "reasons": with_reasons(facts, *captured.reasons, *brought.reasons)}
+    kept = {key: fact for key, fact in brought.facts().items() if key == "divergent_point_id"}
+    return {**moved, **kept, "reasons": with_reasons(facts, *captured.reasons, *brought.reasons)}
 
 
 def capture_the_last(context: Context, facts: Facts) -> Facts:

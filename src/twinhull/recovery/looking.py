@@ -14,7 +14,7 @@ from twinhull.replication.context import Context
 from twinhull.replication.requests import FailoverRequest
 from twinhull.replication.standing import look_and_correct
 from twinhull.replication.sync import require_answer, require_two_sites, with_reasons
-from twinhull.repository import Point
+from twinhull.repository import Point, latest_point
 
 _LEAP = 100
 """How far the epoch rises if the highest one cannot be known: the points, or the source's standing, are not read."""
@@ -114,7 +114,7 @@ def _is_resumable(situation: Situation, source: str) -> bool:
 
 
 def wanted_point(context: Context, request: FailoverRequest, situation: Situation) -> Point | None:
-    """The point from which an unplanned failover starts: the asked one, or the latest. None where planned.
+    """The point from which an unplanned failover starts: the asked one, or the machine's latest. None where planned.
 
     Raises NotFound where there is none, UsageError where it is of another machine.
     """
@@ -125,10 +125,10 @@ def wanted_point(context: Context, request: FailoverRequest, situation: Situatio
         if point.machine_id != request.machine_id:
             raise UsageError(f"The point {point.id} is of another machine.")
         return point
-    points = context.points(request.machine_id)
-    if not points:
+    latest = latest_point(context.points(request.machine_id))
+    if latest is None:
         raise NotFound(
             f"{situation.name} has no point to start from: it was never synced.",
             hint=f"When its site answers: twinhull sync {situation.name}",
         )
-    return points[-1]
+    return latest

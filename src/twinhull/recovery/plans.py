@@ -16,8 +16,9 @@ from twinhull.model.units import format_bytes, format_duration
 from twinhull.recovery.looking import next_epoch, require_possible
 from twinhull.recovery.restore_target import is_device, path_of
 from twinhull.replication.bases import choose_base
+from twinhull.replication.divergent import is_unkept
 from twinhull.replication.requests import FailoverRequest, RestoreRequest, RollbackRequest, SyncRequest
-from twinhull.repository import Point
+from twinhull.repository import Point, current_points
 
 
 def plan_sync(request: SyncRequest, situation: Situation, points: Sequence[Point]) -> list[str]:
@@ -34,6 +35,7 @@ def plan_sync(request: SyncRequest, situation: Situation, points: Sequence[Point
     else:
         lines.append(f"Capture what changed on {request.source} since {base.point.id}.")
     if request.target:
+        lines += _keeping(situation.side(request.target), points, is_dropping=request.is_dropping_divergent)
         lines.append(
             f"Bring the replica on {request.target} from {_at(situation.side(request.target))} to the new point."
         )
@@ -59,6 +61,7 @@ def plan_failover(
     lines = _due(situation)
     lines += _planned(request, source, epoch) if request.is_planned else _unplanned(request, source, points, now, epoch)
     if not request.is_without_repository:
+        lines += _keeping(target, points, is_dropping=request.is_dropping_divergent)
         lines.append(f"Bring the replica on {request.target} from {_at(target)} to that point.")
     lines += [
         *(f"As the replica is now, this will be refused: {obstacle}" for obstacle in obstacles),
@@ -76,7 +79,7 @@ def plan_rollback(
     """What a rollback would do; ``obstacles`` are what the machine's site says of it as it is now."""
     side = situation.side(request.site)
     wanted = next((point for point in points if point.id == request.to_point_id), None)
-    newer = sum(1 for point in points if wanted and point.sequence > wanted.sequence)
+    newer = sum(1 for point in current_points(points) if wanted and point.sequence > wanted.sequence)
     taken = f", captured {wanted.captured_at:%Y-%m-%d %H:%M:%S} UTC, {newer} points back" if wanted else ""
     lines = _due(situation)
     if side.is_running:
@@ -119,7 +122,7 @@ def _planned(request: FailoverRequest, source: Side, epoch: int) -> list[str]:
 
 
 def _unplanned(request: FailoverRequest, source: Side, points: Sequence[Point], now: datetime, epoch: int) -> list[str]:
-    wanted = [point for point in points if request.to_point_id in (None, point.id)][-1:]
+    wanted = [point for point in points if point.id == request.to_point_id] or current_points(points)[-1:]
     if source.is_reachable:
         first = f"Fence {request.source} at epoch {epoch} and switch the machine off there."
     else:
@@ -138,6 +141,14 @@ def _as_it_is(request: FailoverRequest, now: datetime) -> str:
         return f"{told} What was written since is lost; it is not known here when that was."
     lost = format_duration(max((now - datetime.fromisoformat(request.captured_at)).total_seconds(), 0.0))
     return f"{told} What was written since is lost, at most {lost}."
+
+
+def _keeping(side: Side, points: Sequence[Point], *, is_dropping: bool) -> list[str]:
+    """What happens to what the side had written after it lost the machine."""
+    if side.status is None or not is_unkept(side.standing, {point.id: point for point in points}):
+        return []
+    what = f"what was written on {side.site} after it had lost the machine"
+    return [f"Overwrite {what}, without keeping it." if is_dropping else f"Keep {what} as a divergent point."]
 
 
 def _due(situation: Situation) -> list[str]:

@@ -1,4 +1,7 @@
-"""Points as people name them: ``N`` is the latest, ``N-2`` the second before it, ``12`` a number, or the whole id."""
+"""Points as people name them: ``N`` is the latest, ``N-2`` the second before it, ``12`` a number, or the whole id.
+
+Divergent points are not counted; they are named by their numbers.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from twinhull.model.errors import NotFound, UsageError
-from twinhull.repository import Point
+from twinhull.repository import Point, current_points
 
 _BACK = re.compile(r"N(?:-(\d{1,8}))?", re.ASCII)
 _NUMBER = re.compile(r"#?(\d{1,8})", re.ASCII)
@@ -26,7 +29,8 @@ def resolve_point(points: Sequence[Point], text: str) -> Point:
     raise NotFound(f"There is no point {text}.", hint="See 'twinhull points list'.")
 
 
-def _counted_back(points: Sequence[Point], count: int, text: str) -> Point:
+def _counted_back(every: Sequence[Point], count: int, text: str) -> Point:
+    points = current_points(every)
     if count >= len(points):
         raise NotFound(f"There is no point {text}: the machine has {len(points)}.", hint="See 'twinhull points list'.")
     return points[len(points) - 1 - count]

@@ -36,6 +36,7 @@ def bring_target(context: Context, facts: Facts) -> Facts:
         request.networks,
         boot_mode_of(request.boot_mode),
         is_verifying=request.is_verifying,
+        is_dropping_divergent=request.is_dropping_divergent,
     )
     brought = bring_replica(context, order)
     require_startable(str(facts["machine_name"]), request.target, brought.obstacles)

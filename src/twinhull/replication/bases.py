@@ -19,7 +19,7 @@ from datetime import datetime
 
 from twinhull.model.machine import DiskKey, Role, SiteName, Standing
 from twinhull.model.units import format_duration
-from twinhull.repository import DiskRoot, Point, PointDisk
+from twinhull.repository import DiskRoot, Point, PointDisk, current_points, latest_point
 from twinhull.repository.retention import MAX_CREDITED_GAP_SECONDS
 
 TRACKER = "id"
@@ -38,6 +38,14 @@ class Base:
     point: Point | None = None
     trackers: Mapping[DiskKey, str] = field(default_factory=dict)
 
+    def is_of(self, site: SiteName) -> bool:
+        """Whether the base was captured on that site."""
+        return self.point is not None and self.point.document.source_site == site
+
+    def roots(self) -> dict[DiskKey, DiskRoot]:
+        """What each disk was at the base."""
+        return {disk.key: disk.root for disk in self.point.document.disks} if self.point else {}
+
     def root(self, key: DiskKey) -> DiskRoot | None:
         """What the disk was at the base, if it was there."""
         disk = self.point.disk(key) if self.point else None
@@ -49,10 +57,11 @@ def choose_base(points: Sequence[Point], site: SiteName, standing: Standing | No
     by_id = {point.id: point for point in points}
     if standing and standing.role is not Role.REPLICA and standing.trackers and standing.point_id in by_id:
         return Base(by_id[standing.point_id], standing.trackers)
-    here = [point for point in points if point.document.source_site == site]
+    own = current_points(points)
+    here = [point for point in own if point.document.source_site == site]
     if here:
         return Base(here[-1], trackers_of(here[-1]))
-    return Base(points[-1]) if points else Base()
+    return Base(latest_point(points))
 
 
 def trackers_of(point: Point) -> dict[DiskKey, str]:
@@ -76,7 +85,7 @@ def latest_epoch(points: Iterable[Point]) -> tuple[int, SiteName | None]:
 
     A side that comes back alone may not know it.
     """
-    latest = max(points, key=lambda point: (point.document.epoch, point.sequence), default=None)
+    latest = max(current_points([*points]), key=lambda point: (point.document.epoch, point.sequence), default=None)
     return (latest.document.epoch, SiteName(latest.document.source_site)) if latest else (0, None)
 
 

@@ -20,7 +20,7 @@ from twinhull.model.errors import MachineChanged, NotFound, ReplicaDirty, StaleE
 from twinhull.model.machine import MachineId, Role, SiteName, Standing
 from twinhull.model.steps import JsonValue
 from twinhull.model.units import format_bytes, format_duration
-from twinhull.platforms.contract import Capture, CapturedDisk, CaptureRequest, Site
+from twinhull.platforms.contract import Capture, CapturedDisk, CaptureRequest
 from twinhull.replication.bases import (
     CAPTURE,
     COMPARED,
@@ -28,7 +28,6 @@ from twinhull.replication.bases import (
     TRACKED,
     TRACKER,
     UNCOMPARED,
-    Base,
     capture_of,
     choose_base,
     followed_seconds,
@@ -36,7 +35,7 @@ from twinhull.replication.bases import (
 from twinhull.replication.cleaning import clean_leftovers
 from twinhull.replication.context import Context, Stopwatch
 from twinhull.replication.reading import DiskRead, read_disk
-from twinhull.repository import Point, PointDisk, PointDocument, Writer
+from twinhull.repository import Point, PointDisk, PointDocument, Writer, latest_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +91,23 @@ def capture_machine(context: Context, order: CaptureOrder) -> Captured:
     points = context.points(order.machine_id)
     standing = site.standing(order.machine_id)
     require_whole(order.machine_id, order.site, standing)
-    base = choose_base(points, order.site, standing)
-    capturing = _Capturing(context, order, site, points[-1] if points else None, base)
+    capturing = _Capturing(context, order, points, standing)
     capturing.epoch = standing.epoch if standing else FIRST_EPOCH
-    capturing.note(*clean_leftovers(site, order.machine_id, base.trackers.values()))
     captured = capturing.run()
     if standing and standing.trackers:
         # The trackers armed at the standing's point are replaced by the point's own.
         site.write_standing(replace(standing, point_id=None, trackers={}))
     return captured
+
+
+def capture_divergent(context: Context, order: CaptureOrder, standing: Standing) -> Point | None:
+    """Capture what a stopped side holds that is not the machine's any more; None where its latest point has it all.
+
+    Raises as ``capture_machine``. The point's epoch is the past one, in which it was written.
+    """
+    capturing = _Capturing(context, order, context.points(order.machine_id), standing)
+    capturing.epoch = capturing.past_epoch(standing)
+    return capturing.run_divergent()
 
 
 def require_whole(machine_id: str, site: str, standing: Standing | None) -> None:
@@ -119,13 +126,15 @@ def require_whole(machine_id: str, site: str, standing: Standing | None) -> None
 
 
 class _Capturing:
-    def __init__(self, context: Context, order: CaptureOrder, site: Site, last: Point | None, base: Base) -> None:
+    def __init__(
+        self, context: Context, order: CaptureOrder, points: Sequence[Point], standing: Standing | None
+    ) -> None:
         self.epoch = FIRST_EPOCH
         self._context = context
         self._order = order
-        self._site = site
-        self._last = last
-        self._base = base
+        self._site = context.site(order.site)
+        self._last = latest_point(points)
+        self._base = choose_base(points, order.site, standing)
         self._capture_id = f"{order.label}-{context.ports.randomness.token(4).hex()}"
         self._watch = Stopwatch(context)
         self._reasons: list[str] = []
@@ -135,11 +144,29 @@ class _Capturing:
             self._reasons.append(reason)
             self._context.on_reason(reason)
 
-    def run(self) -> Captured:
-        request = CaptureRequest(
+    def past_epoch(self, standing: Standing) -> int:
+        """The epoch in which a side wrote that has lost the machine since: that of its own latest point, if any."""
+        last_here = self._base.point if self._base.point and self._base.is_of(self._order.site) else None
+        return last_here.document.epoch if last_here else max(standing.epoch - 1, FIRST_EPOCH)
+
+    def run_divergent(self) -> Point | None:
+        """Publish what is there, unless the base has it all; no tracker is left, for the disks are overwritten next."""
+        request = replace(self._request(), is_tracking=False)
+        with self._site.capture(request) as capture, self._context.repository.writer() as writer:
+            reads = [self._read(writer, disk) for disk in capture.disks]
+            self._require_still_there(capture)
+            if self._base.point and {read.key: read.root for read in reads} == self._base.roots():
+                return None
+            return self._context.publish(writer, replace(self._document(capture, reads), is_divergent=True))
+
+    def _request(self) -> CaptureRequest:
+        self.note(*clean_leftovers(self._site, self._order.machine_id, self._base.trackers.values()))
+        return CaptureRequest(
             self._order.machine_id, self._capture_id, self._base.trackers, is_freezing=self._order.is_freezing
         )
-        with self._site.capture(request) as capture:
+
+    def run(self) -> Captured:
+        with self._site.capture(self._request()) as capture:
             self._watch.add("freeze", capture.window.freeze_seconds)
             self._watch.add("begin", capture.window.begin_seconds)
             self.note(*capture.reasons, *_drift(self._last, capture))

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from twinhull.model.machine import DiskKey, DiskSpec, MachineSpec, PointId, Role, Standing
 from twinhull.replication.bases import is_of
+from twinhull.replication.divergent import is_kept
 from twinhull.repository import DiskRoot, Point
 
 
@@ -45,13 +46,15 @@ class Known:
 def believed(standing: Standing | None, points: Mapping[PointId, Point]) -> Standing | None:
     """What a standing says of the disks, as far as it can be believed.
 
-    A fenced side ran as the primary after it was at its standing's point: its disks are at no known one. Nor are those
+    A fenced side ran as the primary after it was at its standing's point: its disks are at no known one, unless what it
+    wrote was kept as a divergent point. Nor are those
     whose point another one has taken the number of, in a repository that came in the place of the first.
     """
     if not standing:
         return None
     point = points.get(standing.point_id) if standing.point_id else None
-    if standing.role is Role.FENCED or (point and not is_of(point, standing)):
+    is_fenced = standing.role is Role.FENCED and not is_kept(standing, points)
+    if is_fenced or (point and not is_of(point, standing)):
         return replace(standing, point_id=None, applying_point_id=None)
     return standing
 

@@ -18,13 +18,24 @@ from dataclasses import dataclass, field, replace
 from twinhull.model.codec import spec_from_json
 from twinhull.model.errors import AlreadyExists, DataError, NotFound, StaleEpoch, StillRunning
 from twinhull.model.lacks import Lack, lacks_to_json
-from twinhull.model.machine import BootMode, DiskKey, MachineId, MachineSpec, MachineStatus, Role, SiteName, Standing
+from twinhull.model.machine import (
+    BootMode,
+    DiskKey,
+    MachineId,
+    MachineSpec,
+    MachineStatus,
+    PointId,
+    Role,
+    SiteName,
+    Standing,
+)
 from twinhull.model.steps import JsonValue
 from twinhull.platforms.contract import ReplicaRequest, Site
 from twinhull.replication.applying import Applied, apply_disk, places_between, verify_disk
 from twinhull.replication.bases import capture_of
 from twinhull.replication.cleaning import clean_leftovers
 from twinhull.replication.context import Context, Stopwatch
+from twinhull.replication.divergent import is_unkept, keep_divergent, told
 from twinhull.replication.known import Known, believed, what_is_known
 from twinhull.repository import ChunkLost, DiskRoot, Point
 
@@ -34,7 +45,8 @@ class ReplicaOrder:
     """Which point is to be brought where, in which epoch, and by which run's claim.
 
     ``role`` is what the standing says from the first change on: a replica, or a primary that is rolled back where it
-    is. ``spec`` None is the point's own.
+    is. ``spec`` None is the point's own. ``is_dropping_divergent``: what the side had written after it lost the machine
+    is overwritten without being kept.
     """
 
     site: SiteName
@@ -46,6 +58,7 @@ class ReplicaOrder:
     role: Role = Role.REPLICA
     spec: MachineSpec | None = None
     is_verifying: bool = False
+    is_dropping_divergent: bool = False
 
     @property
     def wanted(self) -> MachineSpec:
@@ -66,10 +79,12 @@ class Brought:
     obstacles: tuple[str, ...]
     lacks: tuple[Lack, ...]
     seconds: dict[str, JsonValue]
+    divergent_point_id: PointId | None = None
 
     def facts(self) -> dict[str, JsonValue]:
         """As facts of a run."""
         return {
+            **({"divergent_point_id": self.divergent_point_id} if self.divergent_point_id else {}),
             "replica_written_bytes": self.written_bytes,
             "replica_read_bytes": self.read_bytes,
             "obstacles": [*self.obstacles],
@@ -116,8 +131,10 @@ class _Bringing:
     def run(self) -> Brought:
         status, standing = find_with_standing(self._site, self._machine_id)
         self._require_ours(status, standing)
+        divergent = self._keep_divergent(standing) if status else None
+        standing = self._site.standing(self._machine_id) if divergent else standing
         self._note(*clean_leftovers(self._site, self._machine_id, standing.trackers.values() if standing else ()))
-        points = {point.id: point for point in self._context.points(self._machine_id)}
+        points = self._points()
         standing = believed(standing, points)
         known = what_is_known(self._spec, status.spec if status else None, standing, points)
         with self._watch.phase("prepare"):
@@ -132,8 +149,21 @@ class _Bringing:
                 read_bytes += self._verify_all()
         self._site.write_standing(self._standing(is_dirty=False))
         written = sum(item.written_bytes for item in applied)
+        kept = divergent.id if divergent else None
         reasons = tuple(self._reasons)
-        return Brought(written, read_bytes, reasons, obstacles, self._lacks, self._watch.facts())
+        return Brought(written, read_bytes, reasons, obstacles, self._lacks, self._watch.facts(), kept)
+
+    def _points(self) -> dict[PointId, Point]:
+        return {point.id: point for point in self._context.points(self._machine_id)}
+
+    def _keep_divergent(self, standing: Standing | None) -> Point | None:
+        """Before anything is overwritten; not where that was asked for."""
+        if standing is None or self._order.is_dropping_divergent or not is_unkept(standing, self._points()):
+            return None
+        with self._watch.phase("keep"):
+            point = keep_divergent(self._context, self._machine_id, self._order.site, standing)
+        self._note(*([told(point)] if point else []))
+        return point
 
     def _note(self, *reasons: str) -> None:
         for reason in reasons:

@@ -40,7 +40,8 @@ class Request:
 class SyncRequest(Request):
     """Capture a machine on ``source``, and bring its replica on ``target`` (None: capture only) to that point.
 
-    ``compare_reason`` says why no tracker is trusted this time; empty where they are.
+    ``compare_reason`` says why no tracker is trusted this time; empty where they are. ``is_dropping_divergent``: what
+    the target had written after it lost the machine is not kept as a point.
     """
 
     source: SiteName
@@ -50,6 +51,7 @@ class SyncRequest(Request):
     is_freezing: bool = True
     compare_reason: str = ""
     is_verifying: bool = False
+    is_dropping_divergent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class FailoverRequest(Request):
     is_verifying: bool = False
     is_without_repository: bool = False
     captured_at: str = ""
+    is_dropping_divergent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

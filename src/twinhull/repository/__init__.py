@@ -62,7 +62,7 @@ from twinhull.repository.export import DiskExport, export_disk
 from twinhull.repository.healing import DiskHealer, Healer, RepositoryHealer
 from twinhull.repository.ids import ChunkId, parse_point_id
 from twinhull.repository.key_objects import KdfCost
-from twinhull.repository.points import DiskRoot, Point, PointDisk, PointDocument
+from twinhull.repository.points import DiskRoot, Point, PointDisk, PointDocument, current_points, latest_point
 from twinhull.repository.readahead import ReadAheadDisk
 from twinhull.repository.reader import Reader
 from twinhull.repository.repair import RepairReport, repair
@@ -133,10 +133,12 @@ __all__ = [
     "WrongPassphrase",
     "check_store",
     "copy_points",
+    "current_points",
     "decide_retention",
     "diagnose",
     "export_disk",
     "is_repository",
+    "latest_point",
     "open_store",
     "parse_point_id",
     "repair",

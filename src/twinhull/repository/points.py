@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -47,6 +47,7 @@ class PointDocument:
 
     ``captured_at`` is the wall clock in UTC and informational only: order comes from the sequence number. ``spec`` is
     the machine's description as JSON, opaque to the repository; ``notes`` are the reasons that the capture gave.
+    ``is_divergent``: what a site had written after it lost the machine to another one; see :func:`current_points`.
     """
 
     machine_id: MachineId
@@ -57,6 +58,7 @@ class PointDocument:
     spec: Mapping[str, Json]
     disks: tuple[PointDisk, ...]
     notes: tuple[str, ...] = ()
+    is_divergent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,19 @@ class Point:
         return next((disk for disk in self.document.disks if disk.key == key), None)
 
 
+def current_points(points: Sequence[Point]) -> list[Point]:
+    """The points that are states of the machine itself, in their order: the latest of them is the machine's latest.
+
+    The others are divergent: nothing goes on from them, or counts back over them, unless they are named.
+    """
+    return [point for point in points if not point.document.is_divergent]
+
+
+def latest_point(points: Sequence[Point]) -> Point | None:
+    """The latest of the machine's own points, which are in order; None where there is none."""
+    return next(reversed(current_points(points)), None)
+
+
 def encode_point(point: Point) -> bytes:
     """The point as JSON, for sealing."""
     document = point.document
@@ -100,6 +115,7 @@ def encode_point(point: Point) -> bytes:
             "notes": list(document.notes),
             "spec": dict(document.spec),
             "disks": [_encode_disk(disk) for disk in document.disks],
+            **({"is_divergent": True} if document.is_divergent else {}),
         },
         sort_keys=True,
         ensure_ascii=False,
@@ -123,6 +139,7 @@ def decode_point(data: bytes, name: str) -> Point:
                 notes=tuple(str(note) for note in raw["notes"]),
                 spec=dict(raw["spec"]),
                 disks=disks,
+                is_divergent=raw.get("is_divergent") is True,
             ),
         )
     except (ValueError, KeyError, TypeError, RecursionError, UsageError) as error:

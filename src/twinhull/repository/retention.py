@@ -16,7 +16,7 @@ from itertools import pairwise
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import PointId
 from twinhull.model.units import format_duration
-from twinhull.repository.points import Point
+from twinhull.repository.points import Point, current_points
 
 MAX_CREDITED_GAP_SECONDS = 86_400.0
 """How much time at most counts between two neighbouring points."""
@@ -88,10 +88,14 @@ def decide(
     if replica_at in reasons:
         reasons[replica_at].append("the replica is at it")
     return [
-        Verdict(point, bool(why), f"stays: {'; '.join(why)}" if why else "goes: no rule keeps it")
+        Verdict(point, bool(why), f"stays: {'; '.join(why)}" if why else _gone(point))
         for point in ordered
         for why in [reasons[point.id]]
     ]
+
+
+def _gone(point: Point) -> str:
+    return "goes: it is divergent, and not held" if point.document.is_divergent else "goes: no rule keeps it"
 
 
 def _kept(
@@ -102,6 +106,7 @@ def _kept(
     if rules.is_empty:
         yield from ((point.id, "there is no rule that lets a point go") for point in ordered)
     yield from ((point.id, "it is held") for point in ordered if point.id in held)
+    ordered = current_points(ordered)  # of divergent ones none is the latest
     minimum = f"one of the {rules.minimum_count} latest, which no rule undercuts"
     yield from ((point.id, minimum) for point in ordered[: rules.minimum_count])
     yield from ((point.id, f"one of the last {rules.keep_last}") for point in ordered[: rules.keep_last])

@@ -124,6 +124,7 @@ class SimulatedMachine:
         disk_key = DiskKey(key)
         self.history.writes.append(Write(self._clock.monotonic(), disk_key, offset_bytes, data))
         self.put(disk_key, offset_bytes, data, is_told=not self.is_lying)
+        self.disks[disk_key].flush()
 
     def write_some(self, randomness: Randomness, count: int, length_bytes: int = 4 * KIB) -> None:
         """The guest writes ``count`` times, somewhere, something: a workload."""
