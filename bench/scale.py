@@ -176,7 +176,7 @@ def collect(directory: str) -> Told:
     """Remove the first of two points, and give its space back."""
     with _opened(directory) as repository:
         repository.remove_point(repository.points()[0].id)
-        report = repository.collect(grace_seconds=0, is_alone=True)
+        report = repository.collect(is_now=True)
         assert len(report.points_gone) == 1
     return {}
 

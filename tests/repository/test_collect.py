@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from twinhull.model.errors import NotFound, SafetyError, UsageError
+from twinhull.model.errors import NotFound, SafetyError
 from twinhull.repository import (
     CachedStore,
     MemoryStore,
     Point,
     Repository,
     RepositoryDamaged,
+    StoreFull,
+    WriterOverdue,
     compaction,
     packs,
     repair,
 )
-from twinhull.repository.collection_state import GRACE_SECONDS
+from twinhull.repository.collection_state import GRACE_SECONDS, latest_state
+from twinhull.repository.documents import Documents
+from twinhull.repository.envelope import ObjectKind, seal
+from twinhull.repository.ids import PackId
 from twinhull.repository.lanes import Lanes
 from twinhull.repository.marking import Marks, mark_disks
 from twinhull.repository.store.contract import MAX_READ_BYTES
@@ -30,6 +36,7 @@ from .world import (
     DATABASE,
     PASSPHRASE,
     WEB,
+    SeededRandomness,
     TurnedClock,
     capture,
     content_of,
@@ -151,7 +158,7 @@ def test_a_damaged_removal_names_the_way_out_and_leaves_the_point(store: MemoryS
     repository.remove_point(point.id)
     (name,) = (info.name for info in store.list("removal-"))
     store.objects[name] = store.objects[name][:-1] + b"?"
-    report = repository.collect(grace_seconds=0, is_alone=True)
+    report = repository.collect(is_now=True)
     assert report.points_gone == ()
     (removal,) = repository.removed_points()
     assert "not what was written" in removal.reason
@@ -188,15 +195,100 @@ def test_a_point_that_is_removed_once_more_waits_for_the_whole_grace_again(
 
 def test_alone_the_space_comes_back_at_once(store: MemoryStore, repository: Repository) -> None:
     repository.remove_point(capture(repository, OLD).id)
-    with pytest.raises(UsageError, match="too short"):
-        repository.collect(grace_seconds=0)
-    report = repository.collect(grace_seconds=0, is_alone=True)
+    report = repository.collect(is_now=True)
     assert report.bytes_freed > len(OLD)
     assert list(store.list("pack-")) == []
     assert list(store.list("index-")) == []
     plain = f"removal-{WEB}-00000001"
     assert sorted(name.startswith(plain) for name in store.objects if name.startswith("removal-")) == [True, True]
     assert plain in store.objects, "an older version gives that number to no other point"
+
+
+class _Full(FailingStore[MemoryStore]):
+    """Takes no pack and no index object until a pack has gone."""
+
+    def create(self, name: str, parts: Sequence[bytes]) -> None:
+        if name.startswith(("pack-", "index-")) and not self.count:
+            raise StoreFull("No space left on device.")
+        self.inner.create(name, parts)
+
+    def delete(self, name: str) -> None:
+        self.count += name.startswith("pack-")
+        self.inner.delete(name)
+
+
+def test_where_there_is_no_room_packs_go_before_the_index_is_rewritten(store: MemoryStore) -> None:
+    repository = made(store)
+    removed = capture(repository, OLD)
+    mixed = capture(repository, OLD[: 10 * CHUNK] + NEW)
+    repository.remove_point(removed.id)
+    gone_whole = capture(repository, noise("gone", 20 * CHUNK), machine_id=DATABASE)
+    repository.remove_point(gone_whole.id)
+    report = opened(_Full(store), seed="full").collect(is_now=True)
+    assert report.bytes_freed > 20 * CHUNK
+    assert any("no room to copy" in reason for reason in report.reasons)
+    later = opened(store, seed="later")
+    assert later.verify(read_data=True).is_good
+    assert content_of(later, mixed) == OLD[: 10 * CHUNK] + NEW
+    assert later.collect(is_now=True).packs_copied > 0, "there is room now"
+
+
+def test_an_older_run_deletes_what_has_waited_for_the_grace(store: MemoryStore, repository: Repository) -> None:
+    """Its decision does not list that."""
+    pack, young = PackId(b"p" * 32), PackId(b"y" * 32)
+    name, salt = "collection-00000007", b"s" * 32
+    packs = {pack.hex(): GRACE_SECONDS, young.hex(): GRACE_SECONDS - 1}
+    content = {"observed_at": "2026-11-21T12:00:00+00:00", "removals": {}, "final": [], "packs": packs}
+    store.create(name, [seal(repository.keys, ObjectKind.COLLECTION, name, salt, json.dumps(content).encode())])
+    state = latest_state(Documents(store, repository.keys, SeededRandomness()))
+    assert state
+    assert state.expired == {pack}
+
+
+@pytest.mark.parametrize("collecting", ["daily", "at once"])
+@pytest.mark.parametrize("is_needed_elsewhere", [True, False])
+def test_a_writer_that_was_suspended_for_weeks_makes_a_whole_point_or_none(
+    store: MemoryStore,
+    repository: Repository,
+    clock: TurnedClock,
+    collecting: str,
+    *,
+    is_needed_elsewhere: bool,
+) -> None:
+    """Its monotonic clock stood still, and what it counted on is collected."""
+    first = capture(repository, OLD)
+    capture(repository, NEW)
+    asleep = TurnedClock()
+    with opened(store, ports(asleep), seed="asleep").writer() as writer:
+        root = write_disk(writer, OLD)
+        if is_needed_elsewhere:
+            capture(repository, OLD[: 10 * CHUNK], machine_id=DATABASE)
+        repository.remove_point(first.id)
+        if collecting == "at once":
+            repository.collect(is_now=True)
+        else:
+            _collect_daily(repository, clock, 20)
+        asleep.jump(20 * DAY)
+        with pytest.raises(WriterOverdue, match="Collections have deleted"):
+            writer.publish(document({"vda": root}))
+    later = opened(store, seed="later")
+    assert content_of(later, capture(later, OLD)) == OLD
+    assert later.verify(read_data=True).is_good
+
+
+def test_a_capture_beside_daily_collections_stores_nothing_twice(
+    store: MemoryStore, repository: Repository, clock: TurnedClock
+) -> None:
+    """What it has stored is in no point yet, and is condemned; it stays long enough."""
+    with opened(store, ports(clock), seed="writer").writer() as writer:
+        root = write_disk(writer, OLD)
+        writer.flush()
+        _collect_daily(repository, clock, 2)
+        before = writer.stats
+        point = writer.publish(document({"vda": root}))
+        assert writer.stats.packs_stored == before.packs_stored
+    _collect_daily(repository, clock, 20)
+    assert content_of(opened(store), point) == OLD
 
 
 @pytest.mark.parametrize("leap", [3652 * DAY, -3652 * DAY])
@@ -243,7 +335,7 @@ def test_a_run_that_sees_the_clock_jump_removes_nothing(store: MemoryStore, repo
     capture(repository, NEW)
     repository.remove_point(capture(repository, OLD).id)
     jumping = opened(JumpsWhileReading(store), ports(clock))
-    report = jumping.collect(grace_seconds=0, is_alone=True)
+    report = jumping.collect(is_now=True)
     assert report.reasons == ("The clock jumped during this run, so nothing was removed.",)
     assert opened(store).removed_points()
     assert _stored_bytes(store) > len(OLD) + len(NEW)
@@ -363,7 +455,7 @@ def test_where_it_is_not_known_what_is_used_nothing_goes(store: MemoryStore, rep
             store.delete(info.name)
     count = len(store.objects)
     with pytest.raises(RepositoryDamaged):
-        opened(store).collect(grace_seconds=0, is_alone=True)
+        opened(store).collect(is_now=True)
     assert len(store.objects) == count
 
 
@@ -371,7 +463,7 @@ def test_a_damaged_point_can_be_removed(store: MemoryStore, repository: Reposito
     point = capture(repository, OLD)
     store.objects[f"point-{WEB}-00000001"] = b"rotten"
     repository.remove_point(point.id)
-    assert repository.collect(grace_seconds=0, is_alone=True).points_gone == (point.id,)
+    assert repository.collect(is_now=True).points_gone == (point.id,)
     assert _stored_bytes(store) == 0
 
 
@@ -381,11 +473,11 @@ def test_of_two_collections_at_once_one_gives_way(store: MemoryStore, repository
     class Overtaken(FailingStore[MemoryStore]):
         def create(self, name: str, parts: object) -> None:
             if name.startswith("collection-") and name not in self.inner.objects:
-                assert repository.collect(grace_seconds=0, is_alone=True).bytes_freed > 0
+                assert repository.collect(is_now=True).bytes_freed > 0
             super().create(name, parts)  # type: ignore[arg-type] # passed on
 
     slow = opened(Overtaken(store), seed="slow")
-    assert slow.collect(grace_seconds=0, is_alone=True).reasons[0].startswith("Another collection was faster")
+    assert slow.collect(is_now=True).reasons[0].startswith("Another collection was faster")
 
 
 def test_an_undo_that_meets_a_collection_is_never_lost_silently(store: MemoryStore, repository: Repository) -> None:
@@ -398,7 +490,7 @@ def test_an_undo_that_meets_a_collection_is_never_lost_silently(store: MemorySto
         store.objects = dict(objects)
         outcome: list[str] = []
         interrupted = _UndoneAt(store, step, lambda done=outcome: done.append(_undo(store, point)))  # type: ignore[misc]
-        opened(interrupted, seed="collector").collect(grace_seconds=GRACE_SECONDS - 7 * DAY, is_alone=True)
+        opened(interrupted, seed="collector").collect(is_now=True)
         is_there = point.id in [found.id for found in opened(store).points()]
         if outcome == ["taken back"]:
             assert is_there
@@ -432,7 +524,7 @@ def test_packs_full_of_tiny_chunks_are_not_copied_again_and_again(monkeypatch: p
     repository = made(MemoryStore())
     content = b"".join(f"{number}".encode().ljust(CHUNK, b".") for number in range(40 * 16))
     point = capture(repository, content)
-    assert repository.collect(grace_seconds=0, is_alone=True).packs_copied == 0
+    assert repository.collect(is_now=True).packs_copied == 0
     assert content_of(repository, point) == content
 
 
@@ -440,7 +532,7 @@ def test_a_run_copies_no_more_chunks_than_it_may(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(compaction, "MAX_COPIED_CHUNKS", 50)
     repository = made(MemoryStore())
     points = [capture(repository, noise(number, 2 * CHUNK)) for number in range(60)]
-    copied = [repository.collect(grace_seconds=0, is_alone=True).packs_copied for _ in range(2)]
+    copied = [repository.collect(is_now=True).packs_copied for _ in range(2)]
     assert 0 < copied[0] <= 50
     assert [content_of(repository, point) for point in points] == [noise(number, 2 * CHUNK) for number in range(60)]
 
@@ -450,7 +542,7 @@ def test_many_captures_own_tables_become_few_lanes() -> None:
     for number in range(20):
         capture(repository, noise(number, 3 * CHUNK))
     assert len(Lanes.of(repository.index.stored_tables()).lanes) > compaction.MAX_LANES
-    repository.collect(grace_seconds=0, is_alone=True)
+    repository.collect(is_now=True)
     assert len(Lanes.of(repository.index.stored_tables()).lanes) <= compaction.MAX_LANES
     assert repository.verify(read_data=True).is_good
 
@@ -460,8 +552,8 @@ def test_a_misnamed_collection_hinders_nobody() -> None:
     repository = made(store)
     repository.remove_point(capture(repository, OLD).id)
     store.objects["collection-ff"] = b"what is this"
-    assert repository.collect(grace_seconds=0, is_alone=True).bytes_freed > 0
-    assert opened(store).collect(grace_seconds=0, is_alone=True).packs_deleted == 0
+    assert repository.collect(is_now=True).bytes_freed > 0
+    assert opened(store).collect(is_now=True).packs_deleted == 0
     assert sorted(name for name in store.objects if name.startswith("collection-")) == [
         "collection-00000002",
         "collection-ff",
@@ -488,12 +580,12 @@ def test_a_pack_that_nobody_can_read_waits_for_the_grace_and_goes(clock: TurnedC
 def test_the_last_good_copy_of_a_chunk_is_not_collected(store: MemoryStore) -> None:
     """Two writers have stored the same; the copy that counts rots, the one that was to go stays until a repair."""
     point = _stored_twice_and_rotten_where_it_counts(store)
-    report = opened(store).collect(grace_seconds=0, is_alone=True)
+    report = opened(store).collect(is_now=True)
     assert "last good copy" in report.reasons[-1]
     assert content_of(opened(store), point) == OLD
     repair(opened(store, seed="repair"))
-    assert opened(store).collect(grace_seconds=0, is_alone=True).packs_deleted == 2, "the repair does not rely on them"
-    assert opened(store).collect(grace_seconds=0, is_alone=True).reasons == ()
+    assert opened(store).collect(is_now=True).packs_deleted == 2, "the repair does not rely on them"
+    assert opened(store).collect(is_now=True).reasons == ()
     assert opened(store).verify(read_data=True).is_good
     assert content_of(opened(store), point) == OLD
 
@@ -507,7 +599,7 @@ def test_a_cache_does_not_vouch_for_what_the_store_holds(store: MemoryStore, tmp
         list(near().diff(None, point.document.disks[0].root))
 
     point = _stored_twice_and_rotten_where_it_counts(store, fill_the_cache)
-    report = near().collect(grace_seconds=0, is_alone=True)
+    report = near().collect(is_now=True)
     assert "2 packs stay: they have the last good copy" in report.reasons[-1]
     assert content_of(opened(store), point) == OLD
 
@@ -567,7 +659,7 @@ def test_a_collection_can_be_stopped_anywhere_and_the_next_one_goes_on() -> None
         store = MemoryStore()
         kept = _ready_to_collect(store)
         try:
-            opened(store).collect(grace_seconds=0, is_alone=True, check=_StopAt(number))
+            opened(store).collect(is_now=True, check=_StopAt(number))
         except _Stopped:
             stops += 1
         else:
@@ -575,7 +667,7 @@ def test_a_collection_can_be_stopped_anywhere_and_the_next_one_goes_on() -> None
         assert content_of(opened(store, seed="reader"), kept) == NEW[: 4 * CHUNK]
         assert opened(store, seed="verifier").verify(read_data=True).is_good
         for again in range(2):
-            opened(store, seed=f"again {again}").collect(grace_seconds=0, is_alone=True)
+            opened(store, seed=f"again {again}").collect(is_now=True)
         assert _stored_bytes(store) < 6 * CHUNK
         assert len(opened(store, seed="reader").points()) == 1
     assert stops > 20

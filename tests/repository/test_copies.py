@@ -84,13 +84,13 @@ def test_what_the_target_let_go_is_not_sent_again_unless_asked_for(first: Reposi
     oldest, newest, other = (point.id for point in first.points())
     for gone in (oldest, newest):
         second.remove_point(gone)
-    second.collect(grace_seconds=0, is_alone=True)
+    second.collect(is_now=True)
     assert not second.removed_points(), "they are gone for good"
     third = capture(first, noise("three", CHUNK))
     verdicts = copy_points(first, second)
     assert _sent(verdicts) == [third.id]
     assert "let this one go" in verdicts[0].reason
-    second.collect(grace_seconds=0, is_alone=True)
+    second.collect(is_now=True)
     assert _sent(copy_points(first, second, is_again=True)) == [oldest, newest]
     assert _contents(second).keys() == {oldest, newest, third.id, other}
     assert second.verify(read_data=True).is_good
@@ -101,7 +101,7 @@ def test_the_last_one_that_the_target_let_go_is_not_sent_into_its_own_removal(fi
     copy_points(first, second)
     newest = first.points()[1].id
     second.remove_point(newest)
-    second.collect(grace_seconds=0, is_alone=True)
+    second.collect(is_now=True)
     for is_again in (False, True):
         verdict = copy_points(first, second, is_again=is_again)[1]
         assert (verdict.is_copied, verdict.reason) == (False, "The target has removed it.")

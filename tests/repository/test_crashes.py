@@ -81,7 +81,7 @@ class Day:
 
     def _collect(self, repository: Repository) -> None:
         """Alone, so that all of a collection's steps come in one run."""
-        assert repository.collect(grace_seconds=0, is_alone=True).bytes_freed > 0
+        assert repository.collect(is_now=True).bytes_freed > 0
 
     def check(self, store: Store) -> None:
         """Restart, look, and go on with one more capture."""
@@ -95,7 +95,7 @@ class Day:
         assert found.items() <= self.allowed.items()
         later = capture(repository, SECOND)
         # Of two copies of a chunk the other one may be chosen after the index was rewritten; then it settles.
-        runs = [repository.collect(grace_seconds=0, is_alone=True).packs_deleted for _ in range(4)]
+        runs = [repository.collect(is_now=True).packs_deleted for _ in range(4)]
         assert runs[2:] == [0, 0]
         after = opened(store, seed="later")
         assert content_of(after, later) == SECOND

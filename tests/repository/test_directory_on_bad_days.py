@@ -25,6 +25,7 @@ from twinhull.repository import (
     open_store,
     repair,
 )
+from twinhull.repository.store.reserve import FILE_NAME
 
 from .world import CHUNK, DATABASE, capture, content_of, document, made, noise, opened, ports, write_disk
 
@@ -54,7 +55,7 @@ def test_a_process_killed_at_any_moment_leaves_whole_points(tmp_path: Path) -> N
         for point in points.values():
             assert content_of(repository, point) in [noise(number, 60 * CHUNK) for number in range(len(points) + 1)]
     assert told, "no capture came to its end before the kill: the test did not test"
-    repository.collect(grace_seconds=0, is_alone=True)
+    repository.collect(is_now=True)
     assert repository.verify(read_data=True).is_good
     assert not list(root.rglob(".twinhull-partial-*"))
 
@@ -123,7 +124,7 @@ class _Mount:
 
     def mount(self) -> None:
         written = {path.relative_to(self.root).parts[0] for path in self.root.rglob("*")}
-        assert written == ({"config", "key"} if self.what_is_left == "another disk" else set())
+        assert written == ({"config", "key", FILE_NAME} if self.what_is_left == "another disk" else set())
         assert self.root.exists() == (self.what_is_left != "nothing")
         shutil.rmtree(self.root, ignore_errors=True)
         self.root.with_name("away").rename(self.root)

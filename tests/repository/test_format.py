@@ -66,7 +66,7 @@ def test_the_golden_repository_goes_on(tmp_path: Path) -> None:
     second = repository.points()[1]
     grown = golden.TWO + b"grown"
     assert content_of(repository, capture(repository, grown, (second, golden.TWO))) == grown
-    assert repository.collect(grace_seconds=0, is_alone=True).points_gone
+    assert repository.collect(is_now=True).points_gone
     assert opened(open_store(repository.store.url)).verify(read_data=True).is_good
 
 

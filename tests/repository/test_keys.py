@@ -109,7 +109,7 @@ def test_after_a_rotation_old_and_new_points_are_read(new: str) -> None:
     third = capture(later, noise("third", 3 * CHUNK))
     assert content_of(repository, third) == noise("third", 3 * CHUNK)
     repository.remove_point(first.id)
-    repository.collect(grace_seconds=0, is_alone=True)
+    repository.collect(is_now=True)
     assert content_of(_open(store, new), second) == DISK + b"grown"
 
 
@@ -167,7 +167,7 @@ WRITES: dict[str, Callable[[Repository], object]] = {
     "capture": lambda old: capture(old, noise("more", 3 * CHUNK)),
     "remove": lambda old: old.remove_point(old.points()[0].id),
     "hold": lambda old: old.hold_point(old.points()[0].id, "just so"),
-    "collect": lambda old: old.collect(grace_seconds=0, is_alone=True),
+    "collect": lambda old: old.collect(is_now=True),
     "verify": lambda old: old.verify(read_data=True),
     "rotate": lambda old: old.rotate_keys(PASSPHRASE, PASSPHRASE, CHEAP),
 }
@@ -266,7 +266,7 @@ def test_a_process_that_does_not_learn_the_new_passphrase_changes_nothing_and_is
     before = dict(store.objects)
     attempts: list[Callable[[], object]] = [
         lambda: capture(old, DISK),
-        lambda: old.collect(grace_seconds=0, is_alone=True),
+        lambda: old.collect(is_now=True),
         lambda: old.remove_point(point.id),
         lambda: old.hold_point(point.id, "just so"),
         old.verify,

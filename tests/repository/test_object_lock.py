@@ -30,19 +30,19 @@ def test_what_is_locked_waits_and_goes_when_the_lock_is_over() -> None:
     store.locks = dict.fromkeys(before, until)
     repository.remove_point(first.id)
     assert repository.locked_until(first.id) == until
-    report = repository.collect(grace_seconds=0, is_alone=True)
+    report = repository.collect(is_now=True)
     assert (report.points_gone, report.packs_deleted, report.locked_until) == ((), 0, until)
     assert "until 2026-12-21 12:00 UTC" in report.reasons[-1]
     assert before <= store.objects.keys()
     assert repository.restore_point(first.id) == first
     repository.remove_point(first.id)
     del store.locks[f"point-{first.id.replace('/', '-')}"]
-    report = repository.collect(grace_seconds=0, is_alone=True)
+    report = repository.collect(is_now=True)
     assert (report.points_gone, report.packs_deleted) == ((first.id,), 0)
     assert "keeps 2 objects" in report.reasons[-1]
     assert repository.verify(read_data=True).is_good
     store.locks = {}
-    assert repository.collect(grace_seconds=0, is_alone=True).packs_deleted == 2
+    assert repository.collect(is_now=True).packs_deleted == 2
     assert content_of(opened(store), second) == TWO
 
 
@@ -52,7 +52,7 @@ def test_a_legal_hold_has_no_date() -> None:
     point = capture(repository, ONE)
     store.locks = dict.fromkeys(store.objects, NEVER)
     repository.remove_point(point.id)
-    assert "legal hold" in repository.collect(grace_seconds=0, is_alone=True).reasons[-1]
+    assert "legal hold" in repository.collect(is_now=True).reasons[-1]
 
 
 def test_a_bucket_with_object_lock_tells_until_when(
@@ -68,7 +68,7 @@ def test_a_bucket_with_object_lock_tells_until_when(
     until = repository.locked_until(point.id)
     assert until
     repository.remove_point(point.id)
-    report = repository.collect(grace_seconds=0, is_alone=True)
+    report = repository.collect(is_now=True)
     assert (report.points_gone, report.locked_until) == ((), until)
     assert content_of(repository, repository.restore_point(point.id)) == ONE
     plain = open_store(f"s3://twinhull/{tmp_path.name}?endpoint={s3_endpoint}")

@@ -220,7 +220,7 @@ def test_a_repair_cut_short_anywhere_is_finished_by_the_next(fault: Fault, first
             assert readable.items() <= dict(_readable(opened(store))).items()
             again = opened(store, seed="again")
             assert repair(again, healers).lost == ()
-            again.collect(grace_seconds=0, is_alone=True)  # a damaged pack whose index went before the cut
+            again.collect(is_now=True)  # a damaged pack whose index went before the cut
             assert again.verify(read_data=True).is_good
             assert _contents(opened(store)) == good
             cut += 1

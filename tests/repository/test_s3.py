@@ -30,7 +30,7 @@ def test_a_day_in_a_bucket(s3_endpoint: str, tmp_path: Path) -> None:
         sum(extent.length_bytes for extent in other.diff(*(p.document.disks[0].root for p in (first, second)))) == CHUNK
     )
     other.remove_point(first.id)
-    assert repository.collect(grace_seconds=0, is_alone=True).points_gone == (first.id,)
+    assert repository.collect(is_now=True).points_gone == (first.id,)
     assert repository.verify(read_data=True).is_good
     assert content_of(repository, second) == TWO
 
@@ -64,7 +64,7 @@ def test_what_fails_for_the_moment_is_tried_again(s3_endpoint: str, tmp_path: Pa
         first = capture(repository, ONE)
         second = capture(repository, TWO, (first, ONE))
         repository.remove_point(first.id)
-        assert repository.collect(grace_seconds=0, is_alone=True).points_gone == (first.id,)
+        assert repository.collect(is_now=True).points_gone == (first.id,)
         assert content_of(repository, second) == TWO
         assert repository.verify(read_data=True).is_good
         assert {"PUT", "GET"} <= set(server.lost_answers)

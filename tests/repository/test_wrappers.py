@@ -25,9 +25,9 @@ def test_who_may_only_add_can_do_everything_of_every_day() -> None:
     assert repository.points() == [third]
     assert content_of(repository, third) == ONE
     with pytest.raises(StoreError, match="may only add"):
-        repository.collect(grace_seconds=0, is_alone=True)
+        repository.collect(is_now=True)
     everything = opened(store)
-    assert everything.collect(grace_seconds=0, is_alone=True).points_gone == (first.id, second.id)
+    assert everything.collect(is_now=True).points_gone == (first.id, second.id)
     assert content_of(opened(store), third) == ONE
 
 

@@ -12,7 +12,7 @@ from twinhull.cli import copying, keys
 from twinhull.cli import repair as repairing
 from twinhull.cli import verify as verifying
 from twinhull.cli.door import Door, door_of
-from twinhull.cli.options import DryRunFlag, JsonFlag, commands, examples
+from twinhull.cli.options import DryRunFlag, JsonFlag, YesFlag, commands, examples
 from twinhull.cli.outcomes import Manner, carry_out
 from twinhull.cli.screen import is_terminal
 from twinhull.model.errors import PassphraseMissing, UsageError
@@ -127,15 +127,29 @@ def show(context: typer.Context, *, is_json: JsonFlag = False) -> None:
     )
 
 
-@app.command(epilog=examples("twinhull repository collect", "twinhull repository collect --dry-run"))
-def collect(context: typer.Context, *, is_dry_run: DryRunFlag = False, is_json: JsonFlag = False) -> None:
-    """Give back the space of removed points, once their time to be taken back is over. Syncs may go on meanwhile.
+@app.command(
+    epilog=examples(
+        "twinhull repository collect", "twinhull repository collect --dry-run", "twinhull repository collect --now"
+    )
+)
+def collect(
+    context: typer.Context,
+    *,
+    is_now: Annotated[
+        bool, typer.Option("--now", help="Let nothing wait for its grace: removed points are gone for good.")
+    ] = False,
+    is_yes: YesFlag = False,
+    is_dry_run: DryRunFlag = False,
+    is_json: JsonFlag = False,
+) -> None:
+    """Free the space of removed points, once they can no longer be taken back. Syncs may go on meanwhile.
 
-    'twinhull serve' does so by itself, once a day where something waits.
+    'twinhull serve' does so once a day if something waits. --now is for a disk that is full.
     """
     door = door_of(context)
     with door.manager() as manager:
-        carry_out(door, manager, [manager.desk.collect()], Manner(is_dry_run=is_dry_run))
+        manner = Manner(is_dry_run=is_dry_run, question="Free all of it now" if is_now else "", is_yes=is_yes)
+        carry_out(door, manager, [manager.desk.collect(is_now=is_now)], manner)
 
 
 app.add_typer(keys.app, name="keys")

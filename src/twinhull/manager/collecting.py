@@ -16,12 +16,25 @@ from twinhull.repository import Repository
 
 @dataclass(frozen=True, slots=True)
 class CollectRequest(Request):
-    """Collect the repository; its ``machine_id`` is that of :data:`twinhull.manager.names.REPOSITORY`."""
+    """Collect the repository; its ``machine_id`` is that of :data:`twinhull.manager.names.REPOSITORY`.
+
+    ``is_now``: nothing waits for its grace.
+    """
+
+    is_now: bool = False
 
 
-def _collect(context: Context, _: Facts) -> Facts:
+_WHAT_NOW_MEANS = (
+    "Removed points cannot be taken back after that. All other points keep what they hold.",
+    "A capture that is running now may fail, and must be repeated then.",
+    "Every Twinhull that writes to this repository must be of this version or later, or be stopped.",
+)
+
+
+def _collect(context: Context, facts: Facts) -> Facts:
+    request = CollectRequest.of(facts)
     try:
-        report = context.repository.collect(check=context.check)
+        report = context.repository.collect(is_now=request.is_now, check=context.check)
     except RunCancelled:
         raise RunCancelled(
             "The collection was stopped on demand. What it has deleted until then nobody needed.",
@@ -35,10 +48,10 @@ def _collect(context: Context, _: Facts) -> Facts:
     }
 
 
-def plan_collect(repository: Repository) -> list[str]:
+def plan_collect(repository: Repository, *, is_now: bool) -> list[str]:
     """What a collection would free now, and what would wait. Reads as much as a collection, and writes nothing."""
-    reasons = repository.collect(is_dry_run=True).reasons
-    return list(reasons) or ["Nothing: everything that is stored is used."]
+    reasons = repository.collect(is_now=is_now, is_dry_run=True).reasons
+    return [*reasons, *(_WHAT_NOW_MEANS if is_now else ())] or ["Nothing: everything that is stored is used."]
 
 
 COLLECT: Action[Context] = Action("collect", (Step("collect", _collect),))

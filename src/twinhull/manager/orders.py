@@ -242,13 +242,13 @@ class Desk:
             )
         return plan
 
-    def collect(self) -> Want:
-        """Give back the space of what no point of the repository uses."""
+    def collect(self, *, is_now: bool = False) -> Want:
+        """Give back the space of what no point of the repository uses; ``is_now``: nothing waits for its grace."""
         return Want(
             COLLECT.kind,
             REPOSITORY,
-            lambda run_id: CollectRequest(run_id, REPOSITORY.machine_id),
-            lambda run: run.kind == COLLECT.kind,
+            lambda run_id: CollectRequest(run_id, REPOSITORY.machine_id, is_now),
+            lambda run: run.kind == COLLECT.kind and CollectRequest.of(run.request).is_now >= is_now,
         )
 
     def verify(self, *, is_reading: bool, sample: float = 1.0) -> Want:

@@ -47,7 +47,7 @@ class Previewer:
         if isinstance(request, RestoreRequest):
             return plan_restore(request, self.repository().point(PointId(request.point_id)))
         if isinstance(request, CollectRequest):
-            return plan_collect(self.repository())
+            return plan_collect(self.repository(), is_now=request.is_now)
         _, situation, points = self.desk.look(want.machine, is_without_repository=want.is_without_repository)
         match request:
             case SyncRequest():

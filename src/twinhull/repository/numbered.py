@@ -52,6 +52,10 @@ class Numbered:
         """The names of all objects that are named as such a note, whoever wrote them."""
         return [self.name(number) for number in self._numbers()]
 
+    def listed(self) -> tuple[object, ...]:
+        """What is named as such a note, whoever wrote it; another one is there as soon as this has changed."""
+        return tuple(self.documents.listed(f"{self.kind.purpose}-"))
+
     def last_number(self) -> int:
         """The number of the latest note that a holder of the keys wrote, readable or not; 0 if there is none."""
         for number in reversed(self._numbers()):

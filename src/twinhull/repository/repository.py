@@ -16,6 +16,7 @@ from twinhull.repository.chunks import Chunks
 from twinhull.repository.collect import Collector, CollectReport
 from twinhull.repository.collection_state import GRACE_SECONDS
 from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, Config, create_config, open_config
+from twinhull.repository.deletion import Deleter
 from twinhull.repository.holds import Holds
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
@@ -314,34 +315,44 @@ class Repository:
     def collect(
         self,
         *,
-        grace_seconds: float = GRACE_SECONDS,
-        is_alone: bool = False,
+        is_now: bool = False,
         is_dry_run: bool = False,
         check: Check = never,
     ) -> CollectReport:
         """Give back the space of what no point uses, and carry out removals that have waited for their grace.
 
-        Runs beside readers and writers. ``is_alone`` vouches that nobody writes to the repository now, nor began to
-        before: only then may the grace be shorter than twice the time that a writer may take, even 0. A dry run writes
-        nothing, and reports what a run would do now. ``check`` is called often: what it raises ends the run where it
-        is, and the next one goes on. Raises RepositoryDamaged, with nothing removed, where it cannot be known what the
-        points use.
+        Runs beside readers and writers. ``is_now`` lets nothing wait: removals cannot be taken back after that, and
+        captures that are running may fail and must be repeated; no published point loses anything. Other writers must
+        be of a Twinhull that looks for collections when it publishes. A dry run writes nothing, and reports what a run
+        would do now. ``check`` is called often: what it raises ends the run where it is, and the next one goes on.
+        Raises RepositoryDamaged, with nothing removed, where it cannot be known what the points use.
         """
         self._renewal.require_current()
-        collector = Collector(
+        deleter = Deleter(
             store=self.store,
-            keys=self.keys,
             index=self.index,
             chunks=self.chunks,
             far_chunks=Chunks(self.store, self.keys, self.index, self.chunk_size_bytes),
             catalog=self._catalog,
             holds=self._holds,
+            chunk_size_bytes=self.chunk_size_bytes,
+            check=check,
+        )
+        collector = Collector(
+            store=self.store,
+            keys=self.keys,
+            index=self.index,
+            chunks=self.chunks,
+            catalog=self._catalog,
+            holds=self._holds,
+            damage=self._damage,
+            deleter=deleter,
             ports=self._ports,
             chunk_size_bytes=self.chunk_size_bytes,
             level=self.level,
             check=check,
         )
-        return collector.collect(grace_seconds=grace_seconds, is_alone=is_alone, is_dry_run=is_dry_run)
+        return collector.collect(grace_seconds=0.0 if is_now else GRACE_SECONDS, is_dry_run=is_dry_run)
 
     def diff(self, old: DiskRoot | None, new: DiskRoot) -> Iterator[Extent]:
         """Where a disk differs from an older one, with ``is_zero`` as the new one has it; see ``Reader.diff``."""

@@ -17,7 +17,7 @@ from twinhull.repository.errors import RepositoryDamaged
 from twinhull.repository.ids import ChunkId, PackId
 from twinhull.repository.index import Index
 from twinhull.repository.packs import PackInfo, pack_name
-from twinhull.repository.verification_notes import latest_notes
+from twinhull.repository.verification_notes import latest_notes, notes_of
 
 LISTED_FOR_SECONDS = 600.0
 """How long a process believes its listing of the packs; a capture every few seconds does not list them each time."""
@@ -41,22 +41,30 @@ class Damage:
     """Those that a read of this process has found damaged."""
     _missing: frozenset[PackId] = frozenset()
     _listed_at: float | None = None
-    _whole: tuple[frozenset[PackId], set[ChunkId]] = (frozenset(), set())
+    _notes: tuple[object, frozenset[PackId]] = (None, frozenset())
+    _whole: tuple[object, set[ChunkId]] = (None, set())
     _lock: Lock = field(default_factory=Lock)
 
     def known(self, *, is_listing: bool = False) -> frozenset[PackId]:
         """The damaged packs that the index names; ``is_listing`` lists the store's packs whenever that last was."""
         named = named_packs(self.index)
         self._list(named, is_forced=is_listing)
-        found = {*self._missing, *latest_notes(self.documents).damaged, *self.met}
+        found = {*self._missing, *self._noted(), *self.met}
         return frozenset(found.intersection(pack.pack_id for pack in named)) if found else frozenset()
 
-    def whole_nodes(self, damaged: frozenset[PackId]) -> set[ChunkId]:
-        """The nodes that were walked while just these packs were damaged, and found to need none of them."""
+    def whole_nodes(self, situation: object) -> set[ChunkId]:
+        """The nodes that were found whole while what is known of all packs was the same."""
         with self._lock:
-            if self._whole[0] != damaged or len(self._whole[1]) > MAX_WHOLE_NODES:
-                self._whole = damaged, set()
+            if self._whole[0] != situation or len(self._whole[1]) > MAX_WHOLE_NODES:
+                self._whole = situation, set()
             return self._whole[1]
+
+    def _noted(self) -> frozenset[PackId]:
+        """What verifications noted; their notes are read only when there are new ones."""
+        listed = notes_of(self.documents).listed()
+        if listed != self._notes[0]:
+            self._notes = listed, latest_notes(self.documents).damaged
+        return self._notes[1]
 
     def _list(self, named: Iterable[PackInfo], *, is_forced: bool) -> None:
         now = self.clock.monotonic()
@@ -102,31 +110,34 @@ class Trust(Container[object]):
     @property
     def whole_nodes(self) -> set[ChunkId]:
         """See ``Damage.whole_nodes``."""
-        return self._damage.whole_nodes(self.damaged | self.gone)
+        return self._damage.whole_nodes((self.damaged, self.gone, self._collections))
 
-    def look_again(self, stored: Collection[PackId]) -> bool:
+    def look_again(self, stored: Collection[PackId], *, is_published: bool) -> bool:
         """Whether a walk must show that everything needed is still there: what collections did since, and damage.
 
-        ``stored`` are the writer's own packs. A collection says what it deletes before it does, and then looks for new
-        points; so of a point and a collection at the same time at least one sees the other.
+        ``stored`` are the writer's own packs. Before the point is published its bases' points keep what they hold. A
+        collection says what it deletes before it does, and then looks for new points; so of a point and a collection
+        at the same time at least one sees the other.
         """
         collections = self._collections_now()
-        if collections != self._collections:
+        has_collected = collections != self._collections
+        if has_collected:
             self._collections = collections
             self._damage.index.refresh()
             self.gone |= self._lost_of({*self.relied, *stored})
         self.damaged |= self._damage.known()
-        return bool(self.damaged or self.gone)
+        return bool(self.damaged or self.gone) or (has_collected and is_published)
 
     def _lost_of(self, needed: Collection[PackId]) -> frozenset[PackId]:
-        """Of some packs, those that a collection has deleted or is deleting."""
+        """Of some packs, and of those that the index names, what a collection has deleted or is deleting."""
         try:
             state = latest_state(self._damage.documents)
         except RepositoryDamaged:  # then the listing alone says what is gone
             state = None
         expired = state.expired if state else frozenset()
         there = {info.name for info in self._damage.documents.store.list("pack-")}
+        needed = {*needed, *(pack.pack_id for pack in named_packs(self._damage.index))}
         return frozenset(pack_id for pack_id in needed if pack_id in expired or pack_name(pack_id) not in there)
 
-    def _collections_now(self) -> Sequence[str]:
-        return states(self._damage.documents).names()
+    def _collections_now(self) -> Sequence[object]:
+        return states(self._damage.documents).listed()

@@ -135,10 +135,10 @@ class Writer:
                 f"published: at most {format_duration(SESSION_LIMIT_SECONDS)} are safe beside a collection.",
                 hint="Capture again: what is stored already will not be sent a second time.",
             )
-        self._make_whole(document)
+        self._make_whole(document, is_published=False)
         point, size = self._context.publish(document, Numbering(expected_sequence, as_sequence), self._bases)
         try:
-            self._make_whole(document)  # a collection that did not see the point is seen here
+            self._make_whole(document, is_published=True)
         except RepositoryError as error:
             self._context.retract(point.id, f"It is not whole: {error.message}")
             raise
@@ -185,10 +185,10 @@ class Writer:
         walk = TreeWalk(self._trust.counts_on, self.load_node, self.save_node, self._trust.whole_nodes)
         return walk.doubtful(root, Shape(root.size_bytes, self.chunk_size_bytes))
 
-    def _make_whole(self, document: PointDocument) -> None:
+    def _make_whole(self, document: PointDocument, *, is_published: bool) -> None:
         """Store anew what the point needs and can no longer count on; raises ChunkLost, WriterOverdue."""
         for _ in range(MAX_LOOKS):
-            if not self._trust.look_again(self._packer.stored):
+            if not self._trust.look_again(self._packer.stored, is_published=is_published):
                 return
             nodes_before, is_whole = self.stats.nodes_new, True
             try:

@@ -37,11 +37,19 @@ from twinhull.repository.store.contract import (
     checked_name,
     found_name,
 )
+from twinhull.repository.store.reserve import Reserve
 
 PARTIAL_PREFIX = ".twinhull-partial-"
 _SHARDED = ("pack", "index")
 """Kinds with so many objects that they are spread over 256 directories by their first two digits."""
 _MAX_CONFIG_BYTES = 64 * KIB
+_MAKING_ROOM = ("removal", "collection")
+_LAST_WRITTEN = ("config", "point")
+"""What is written last when a repository is made, and by a capture: a moment to look after the reserve."""
+_HINT_OF_FULL = (
+    "Free some space on that disk, or remove points and free theirs at once: 'twinhull points prune MACHINE "
+    "--keep-last 3', then 'twinhull repository collect --now'."
+)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _BAD_PLACES = (errno.EIO, errno.EBADMSG, errno.EUCLEAN)
 """What reading a file gives that the disk, or the file system's own checksums, have lost."""
@@ -61,8 +69,21 @@ class DirectoryStore:
         return self.root.as_uri()
 
     def create(self, name: str, parts: Sequence[bytes]) -> None:
-        """See ``Store.create``."""
+        """See ``Store.create``. What makes room is given some of the reserve if there is none."""
         checked_name(name)
+        kind, size = name.partition("-")[0], sum(map(len, parts))
+        while True:
+            try:
+                self._create(name, parts)
+            except StoreFull:
+                if kind not in _MAKING_ROOM or not Reserve(self.root).give_up(size):
+                    raise
+            else:
+                break
+        if kind in _LAST_WRITTEN:
+            self._fill_reserve()
+
+    def _create(self, name: str, parts: Sequence[bytes]) -> None:
         with self._told(f"write '{name}' to"), self._held() as root:
             path = _path(root, name)
             _make_directory(path.parent)
@@ -125,7 +146,13 @@ class DirectoryStore:
     def sweep(self) -> int:
         """See ``Store.sweep``: the partial files of writers that are gone."""
         with self._told("sweep"):
-            return sum(_remove_if_orphaned(path) for path in self.root.rglob(f"{PARTIAL_PREFIX}*"))
+            count = sum(_remove_if_orphaned(path) for path in self.root.rglob(f"{PARTIAL_PREFIX}*"))
+        self._fill_reserve()
+        return count
+
+    def _fill_reserve(self) -> None:
+        with self._told("write to"), self._held() as root:
+            Reserve(root).fill()
 
     def _note(self, name: str) -> None:
         """The first config that is met is this store's for good."""
@@ -163,7 +190,7 @@ class DirectoryStore:
             if isinstance(error, FileNotFoundError):
                 self._require_there()
             kind = StoreFull if error.errno in _FULL else StoreError
-            hint = "Make room, or collect what retention has let go." if kind is StoreFull else ""
+            hint = _HINT_OF_FULL if kind is StoreFull else ""
             raise kind(f"Could not {action} {self.root}: {error.strerror or error}.", hint=hint) from error
 
     def _path(self, name: str) -> Path:
