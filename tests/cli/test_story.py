@@ -262,12 +262,18 @@ def test_retention_of_the_plan_is_applied_by_each_sync(two_sites: Shell) -> None
 
 
 def test_a_site_is_checked_by_the_conformance_kit(planned: Shell) -> None:
+    host = planned.world.host("here")
+    host.is_prepared = False
     looked = planned.ok("site", "check", "here", "--look-only", "--json").json
-    assert looked["checks"] == []
+    assert [check["name"] for check in looked["checks"]] == ["a host of its own"]
+    for words in (["machine", "list"], ["status"], ["site", "list"], ["sync", "web1", "--dry-run"]):
+        planned.ok(*words)
+    assert not host.is_prepared, "what only looks changes nothing on the host"
     checked = planned.ok("site", "check", "here", "--json").json
     assert checked["checks"]
     assert {check["verdict"] for check in checked["checks"]} <= {"passed", "unsupported"}
     assert "screenshot" in planned.ok("site", "check", "here").out
+    assert host.is_prepared
 
 
 def test_a_repository_is_made_with_a_passphrase_that_is_shown_once(shell: Shell, tmp_path: Path) -> None:

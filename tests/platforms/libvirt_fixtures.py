@@ -94,5 +94,6 @@ def xen(monkeypatch: pytest.MonkeyPatch) -> Iterator[CountedSite]:
         )
         site = XenSite(settings, ports)
         site.connect()
+        site.prepare()
         yield CountedSite(site, processes, Path(name) / "d")
         site.close()

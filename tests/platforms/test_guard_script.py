@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 import pytest
 
-from twinhull.model.errors import UsageError
+from twinhull.model.errors import SiteError, UsageError
+from twinhull.model.machine import MachineId, Role, Standing
 from twinhull.model.ports import system_ports
 from twinhull.platforms import guard
 from twinhull.platforms.guard import script
 from twinhull.platforms.hosts import LocalHost
+from twinhull.platforms.standings import StandingFiles
 
 UUID = "11111111-2222-3333-4444-55555555aaaa"
 QEMU = f"<domain type='qemu'>\n<name>web</name>\n<uuid>{UUID.upper()}</uuid>\n<os><type>hvm</type></os></domain>"
 
 
 def _ask(directory: Path, definition: str = QEMU, *words: str, expected: int = 0) -> subprocess.CompletedProcess[str]:
-    hook = directory / "guard"
-    hook.write_bytes(script(str(directory)))
+    """Ask the guard of a host on which the list of protected machines is there (``_protect``)."""
+    hook, protected = directory.parent / f"{directory.name}-guard", _protected(directory)
+    protected.mkdir(exist_ok=True)
+    hook.write_bytes(script(str(directory), str(protected)))
     arguments = words or ("web", "prepare", "begin", "-")
     done = subprocess.run(["sh", str(hook), *arguments], input=definition, capture_output=True, text=True, check=False)
     assert done.returncode == expected, done.stderr
     return done
 
 
+def _protected(directory: Path) -> Path:
+    """Beside the guard, on the file system of the host's configuration."""
+    return directory.parent / f"{directory.name}-protected"
+
+
+def _protect(directory: Path) -> None:
+    _protected(directory).mkdir(exist_ok=True)
+    (_protected(directory) / UUID).touch()
+
+
 def _stand(directory: Path, text: str) -> None:
-    (directory / "standings").mkdir()
+    (directory / "standings").mkdir(exist_ok=True)
     (directory / "standings" / f"{UUID}.json").write_text(text)
+
+
+def _held(role: str, *, is_dirty: object = False, **more: object) -> str:
+    return json.dumps({"machine_id": UUID, "epoch": 3, "role": role, "is_dirty": is_dirty, **more})
 
 
 def test_a_machine_without_a_standing_starts_freely(tmp_path: Path) -> None:
@@ -37,33 +59,160 @@ def test_a_machine_without_a_standing_starts_freely(tmp_path: Path) -> None:
 
 
 def test_a_clean_primary_starts(tmp_path: Path) -> None:
-    _stand(tmp_path, '{"epoch": 3, "is_dirty": false, "role": "primary"}\n')
+    _stand(tmp_path, _held("primary"))
     _ask(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "standing",
+    ("standing", "reason"),
     [
-        '{"epoch": 3, "is_dirty": false, "role": "replica"}',
-        '{"epoch": 3, "is_dirty": false, "role": "fenced"}',
-        '{"epoch": 3, "is_dirty": true, "role": "primary"}',
-        '{"epoch": 3, "is_dir',
-        "",
+        (
+            _held("replica", elsewhere="beta"),
+            "web must not start here: this host holds its replica (epoch 3), it runs on beta. To move it here: ",
+        ),
+        (_held("fenced"), "this host lost it to the other side (epoch 3). To move it here: twinhull failover web"),
+        (_held("primary", is_dirty=True), "its disks are between two restore points (epoch 3)"),
+        (_held("primary", is_dirty="no"), "is damaged"),
+        (_held("primary", machine_id=UUID.replace("1", "2")), "is damaged"),
+        (_held("unheard-of"), "is damaged"),
+        ('["role", "primary"]', "is damaged"),
+        ("[" * 100_000, "is damaged"),
+        ('{"epoch": 3, "is_dirty": false, "role": "primary"', "is damaged"),
+        ("", "is damaged"),
+        ("\0" * 100, "is damaged"),
     ],
 )
-def test_everything_else_does_not_and_says_so(tmp_path: Path, standing: str) -> None:
+def test_everything_else_does_not_and_says_so(tmp_path: Path, standing: str, reason: str) -> None:
     _stand(tmp_path, standing)
-    assert f"machine {UUID} may not start on this host" in _ask(tmp_path, expected=1).stderr
+    assert reason in _ask(tmp_path, expected=1).stderr
+
+
+def _gone(directory: Path) -> None:
+    shutil.rmtree(directory)
+
+
+def _empty(directory: Path) -> None:
+    shutil.rmtree(directory)
+    directory.mkdir()
+
+
+def _without_standings(directory: Path) -> None:
+    shutil.rmtree(directory / "standings")
+
+
+def _without_the_standing(directory: Path) -> None:
+    (directory / "standings" / f"{UUID}.json").unlink()
+
+
+def _no_file(directory: Path) -> None:
+    _without_the_standing(directory)
+    (directory / "standings" / f"{UUID}.json").mkdir()
+
+
+def _a_link(directory: Path) -> None:
+    path = directory / "standings" / f"{UUID}.json"
+    path.rename(directory / "elsewhere")
+    path.symlink_to(directory / "elsewhere")
+
+
+def _a_pipe(directory: Path) -> None:
+    _without_the_standing(directory)
+    os.mkfifo(directory / "standings" / f"{UUID}.json")
+
+
+def _a_file_as_directory(directory: Path) -> None:
+    shutil.rmtree(directory)
+    directory.touch()
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        _gone,
+        _empty,
+        _without_standings,
+        _without_the_standing,
+        _no_file,
+        _a_link,
+        _a_pipe,
+        _a_file_as_directory,
+    ],
+)
+def test_a_protected_machine_does_not_start_where_its_standing_is_out_of_reach(
+    tmp_path: Path, lose: Callable[[Path], None]
+) -> None:
+    """Also a primary: by a standing that cannot be read nobody knows that it is one. Other machines start."""
+    directory = tmp_path / "var"
+    directory.mkdir()
+    _stand(directory, _held("primary"))
+    _protect(directory)
+    _ask(directory)
+    lose(directory)
+    assert "Twinhull: web must not start here: " in _ask(directory, expected=1).stderr
+    if lose is not _a_file_as_directory:
+        _ask(directory, QEMU.replace(UUID.upper(), UUID.replace("1", "2")))
+
+
+def test_a_guard_whose_list_is_lost_starts_no_machine_that_it_knows_nothing_of(tmp_path: Path) -> None:
+    directory = tmp_path / "var"
+    directory.mkdir()
+    protected = tmp_path / "lost"
+    hook = tmp_path / "guard"
+    hook.write_bytes(script(str(directory), str(protected)))
+    words = ["sh", str(hook), "web", "prepare", "begin", "-"]
+    done = subprocess.run(words, input=QEMU, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "twinhull site check SITE" in done.stderr
+    _stand(directory, _held("primary"))
+    assert subprocess.run(words, input=QEMU, text=True, check=False).returncode == 0
+
+
+def test_without_python_no_machine_starts_and_the_reason_is_plain(tmp_path: Path) -> None:
+    hook = tmp_path / "guard"
+    hook.write_bytes(script(str(tmp_path), str(tmp_path / "list")))
+    for words, status in ((("prepare", "begin"), 1), (("stopped", "end"), 0)):
+        done = subprocess.run(
+            ["/bin/sh", str(hook), "web", *words, "-"],
+            input=QEMU,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": str(tmp_path)},
+        )
+        assert done.returncode == status
+        assert ("Twinhull's guard needs python3" in done.stderr) == (status == 1)
 
 
 def test_only_the_power_switch_is_guarded(tmp_path: Path) -> None:
-    _stand(tmp_path, '{"role": "replica"}')
+    _stand(tmp_path, _held("replica"))
     _ask(tmp_path, QEMU, "web", "stopped", "end", "-")
     _ask(tmp_path, QEMU, "web", "release", "end", "-")
 
 
-def test_a_definition_without_a_uuid_is_not_started(tmp_path: Path) -> None:
-    assert "names no UUID" in _ask(tmp_path, "<domain/>", expected=1).stderr
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "<domain/>",
+        "",
+        "<domain",
+        f"<domain><metadata><uuid>{UUID}</uuid></metadata></domain>",
+        f"<domain><!-- <uuid>{UUID}</uuid> --></domain>",
+        f"<domain xmlns='http://example.org/'><uuid>{UUID}</uuid></domain>",
+        "<domain><uuid>../../etc/passwd</uuid></domain>",
+    ],
+)
+def test_a_definition_without_a_uuid_is_not_started(tmp_path: Path, definition: str) -> None:
+    assert "its definition cannot be understood" in _ask(tmp_path, definition, expected=1).stderr
+    _ask(tmp_path, definition, "web", "stopped", "end", "-")
+
+
+@pytest.mark.parametrize("foreign", ["<metadata><uuid>{}</uuid></metadata>", "<!--<uuid>{}</uuid>-->"])
+def test_only_the_machine_s_own_uuid_counts(tmp_path: Path, foreign: str) -> None:
+    """A foreign one, before or in a comment, is not taken for it."""
+    _stand(tmp_path, _held("replica"))
+    others = UUID.replace("1", "2")
+    _ask(tmp_path, QEMU.replace("<name>", f"{foreign.format(others)}<name>"), expected=1)
+    _ask(tmp_path, QEMU.replace(UUID.upper(), others).replace("<name>", f"{foreign.format(UUID)}<name>"))
 
 
 def test_a_machine_whose_disks_are_open_is_not_started(tmp_path: Path) -> None:
@@ -119,7 +268,7 @@ def test_our_bitmaps_are_taken_out_of_an_hvm_machines_image_on_xen_and_no_others
     _ask(tmp_path, machine.replace("'xen'", "'qemu'"))
     _ask(tmp_path, machine.replace(">hvm<", ">linux<"))
     assert _bitmaps(image) == {"twinhull-a-1", "theirs"}
-    _stand(tmp_path, '{"role": "replica"}')
+    _stand(tmp_path, _held("replica"))
     _ask(tmp_path, machine, expected=1)
     assert _bitmaps(image) == {"twinhull-a-1", "theirs"}, "what is not started keeps its trackers"
     (tmp_path / "standings" / f"{UUID}.json").unlink()
@@ -151,13 +300,87 @@ def test_a_machine_is_not_started_where_its_image_cannot_be_looked_into(tmp_path
         image.seek(4)
         image.write(b"\xff" * 64)
     said = _ask(tmp_path, _on_xen(f"file='{damaged}'"), expected=1).stderr
-    assert f"a change tracker could not be taken out of '{damaged}' of machine {UUID}" in said
+    assert f"a change tracker could not be taken out of its image '{damaged}'" in said
+
+
+def test_images_of_other_machines_are_left_alone(tmp_path: Path) -> None:
+    """Only disks of the machine itself that it writes to: what is foreign, or shared as read-only, is not opened."""
+    mine, others = _tracked(tmp_path / "mine.qcow2"), _tracked(tmp_path / "others.qcow2")
+    disk = f"<disk><driver type='qcow2'/><source file='{others}'/></disk>"
+    machine = _on_xen(f"file='{mine}'")
+    for hostile in (
+        machine.replace("<name>", f"<metadata><app xmlns='http://example.org/'>{disk}</app></metadata><name>"),
+        machine.replace("<name>", f"<metadata><devices>{disk}</devices></metadata><name>"),
+        machine.replace("<name>", f"<!--<devices>{disk}</devices>--><name>"),
+        machine.replace("<name>", f"<title><![CDATA[<devices>{disk}</devices>]]></title><name>"),
+        machine.replace("</disk>", f"</disk><x>{disk}</x>", 1),
+        machine.replace("<source", f"<readonly/><!--{disk}--><source").replace(str(mine), str(others)),
+        machine.replace("device='disk'", "device='cdrom'").replace(str(mine), str(others)),
+    ):
+        _ask(tmp_path, hostile)
+        assert _bitmaps(others) == {"twinhull-a-1", "theirs"}, hostile
+    assert _bitmaps(mine) == {"theirs"}
+
+
+def _mark(directory: Path) -> Path:
+    return directory / "run" / f"{UUID}.starting"
+
+
+@pytest.mark.parametrize("end", [("started", "begin"), ("stopped", "end"), ("release", "end")])
+def test_a_machine_on_xen_is_marked_until_libvirt_knows_how_its_start_went(
+    tmp_path: Path, end: tuple[str, str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    machine = _on_xen()
+    _ask(tmp_path, machine)
+    _ask(tmp_path, machine, "web", "start", "begin", "-")
+    boot, _ = _mark(tmp_path).read_text().split()
+    assert boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    _ask(tmp_path, machine, "web", *end, "-")
+    assert not _mark(tmp_path).exists()
+
+
+def test_a_machine_that_was_fenced_while_it_was_made_ready_does_not_start(tmp_path: Path) -> None:
+    """libvirt asks again when all is ready; the fence that came meanwhile counts, and no mark is left."""
+    (tmp_path / "run").mkdir()
+    _stand(tmp_path, _held("primary"))
+    machine = _on_xen()
+    _ask(tmp_path, machine)
+    _stand(tmp_path, _held("fenced"))
+    assert "lost it to the other side" in _ask(tmp_path, machine, "web", "start", "begin", "-", expected=1).stderr
+    assert not _mark(tmp_path).exists()
+
+
+def test_a_fence_that_comes_in_the_slow_part_counts(tmp_path: Path) -> None:
+    image = _tracked(tmp_path / "vda.qcow2")
+    _stand(tmp_path, _held("primary"))
+    slow = tmp_path / "bin" / "qemu-img"
+    slow.parent.mkdir()
+    fenced = tmp_path / "fenced"
+    fenced.write_text(_held("fenced"))
+    slow.write_text(f'#!/bin/sh\ncp {fenced} {tmp_path}/standings/{UUID}.json\nexec /usr/bin/qemu-img "$@"\n')
+    slow.chmod(0o755)
+    hook, protected = tmp_path / "guard", tmp_path / "protected"
+    protected.mkdir()
+    hook.write_bytes(script(str(tmp_path), str(protected)))
+    done = subprocess.run(
+        ["sh", str(hook), "web", "prepare", "begin", "-"],
+        input=_on_xen(f"file='{image}'"),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PATH": f"{slow.parent}:{os.environ['PATH']}"},
+    )
+    assert done.returncode == 1
+    assert "lost it to the other side" in done.stderr
 
 
 @pytest.mark.parametrize("directory", ["var/lib", "/a'b", "/a\nb"])
 def test_a_directory_that_a_shell_would_misread_is_refused(directory: str) -> None:
     with pytest.raises(UsageError):
-        script(directory)
+        script(directory, "/list")
+    with pytest.raises(UsageError):
+        script("/directory", directory)
 
 
 def _withdraw(root: Path) -> list[str]:
@@ -181,9 +404,14 @@ def test_the_guard_goes_where_no_standing_is_left(guarded: Path) -> None:
 
 
 def test_the_guard_stays_where_a_standing_needs_it(guarded: Path) -> None:
-    _stand(guarded / "ours", '{"role": "replica"}')
+    _stand(guarded / "ours", _held("replica"))
     assert "(machines: 1)" in _withdraw(guarded)[0]
-    assert [hook.read_bytes() for hook in _hooks(guarded)] == [script(str(guarded / "ours"))]
+    assert [hook.read_bytes() for hook in _hooks(guarded)] == [_script(guarded)]
+
+
+def _script(root: Path, directory: str = "") -> bytes:
+    ours = directory or str(root / "ours")
+    return script(ours, guard.protected_path(str(root / "hooks"), ours))
 
 
 def _hooks(root: Path) -> list[Path]:
@@ -209,25 +437,66 @@ def test_libvirt_is_told_of_its_first_hook_also_where_who_put_it_there_was_kille
 
 
 def test_each_directory_of_a_host_has_a_guard_of_its_own(guarded: Path) -> None:
-    others = script("/another")
+    others = _script(guarded, "/another")
     assert not _install(guarded, "/another"), "libvirt asks hooks already"
     assert not _install(guarded, str(guarded / "ours"))
-    assert {hook.read_bytes() for hook in _hooks(guarded)} == {script(str(guarded / "ours")), others}
+    assert {hook.read_bytes() for hook in _hooks(guarded)} == {_script(guarded), others}
     assert _withdraw(guarded) == []
     assert [hook.read_bytes() for hook in _hooks(guarded)] == [others]
 
 
 def test_the_one_guard_of_an_older_version_gives_way_to_its_directory_s_own(guarded: Path) -> None:
     former = guarded / "hooks" / "qemu.d" / "twinhull-guard"
-    former.write_bytes(script(str(guarded / "ours")).replace(b"set", b"sat"))
+    former.write_bytes(_script(guarded).replace(b"set", b"sat"))
     assert not _install(guarded, "/another")
     assert former.exists(), "it guards another directory"
     assert not _install(guarded, str(guarded / "ours"))
     assert not former.exists()
-    former.write_bytes(script(str(guarded / "ours")))
-    _stand(guarded / "ours", '{"role": "replica"}')
+    former.write_bytes(_script(guarded))
+    _stand(guarded / "ours", _held("replica"))
     assert "(machines: 1)" in _withdraw(guarded)[0]
     assert former.exists()
     (guarded / "ours" / "standings" / f"{UUID}.json").unlink()
     assert _withdraw(guarded) == []
-    assert [hook.read_bytes() for hook in _hooks(guarded)] == [script("/another")]
+    assert [hook.read_bytes() for hook in _hooks(guarded)] == [_script(guarded, "/another")]
+
+
+def test_an_older_guard_learns_which_machines_are_protected_before_it_is_replaced(guarded: Path) -> None:
+    """Standings that an older version wrote are in no list yet; afterwards a lost standing is noticed."""
+    ours = guarded / "ours"
+    _stand(ours, _held("replica"))
+    protected = Path(guard.protected_path(str(guarded / "hooks"), str(ours)))
+    assert not (protected / UUID).exists()
+    assert not _install(guarded, str(ours))
+    assert (protected / UUID).exists()
+    shutil.rmtree(ours)
+    words = ["sh", str(_hooks(guarded)[0]), "web", "prepare", "begin", "-"]
+    assert subprocess.run(words, input=QEMU, text=True, check=False).returncode == 1
+    assert "(machines: 1)" in _withdraw(guarded)[0], "what is out of reach needs the guard most"
+
+
+def test_a_standing_is_listed_before_it_is_there_and_forgotten_with_its_entry(guarded: Path) -> None:
+    ours, host = str(guarded / "ours"), LocalHost(system_ports())
+    protected = guard.protected_path(str(guarded / "hooks"), ours)
+    files = StandingFiles(host, ours, protected)
+    standing = Standing(MachineId(UUID), Role.REPLICA, 3)
+    files.write(standing)
+    assert [path.name for path in Path(protected).iterdir()] == [UUID]
+    shutil.move(ours, f"{ours}-away")
+    with pytest.raises(SiteError, match="is its file system mounted"):
+        files.remove(standing.machine_id)
+    assert (Path(protected) / UUID).exists()
+    shutil.move(f"{ours}-away", ours)
+    for _ in range(2):
+        files.remove(standing.machine_id)
+    assert list(Path(protected).iterdir()) == []
+
+
+def test_a_host_without_python_gets_no_guard_and_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for program in ("sh", "cmp", "grep"):
+        (tmp_path / program).symlink_to(str(shutil.which(program)))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SiteError, match="has no Python") as told:
+        _install(tmp_path, str(tmp_path / "ours"))
+    assert "apt-get install python3" in told.value.hint
+    assert not (tmp_path / "hooks").exists()

@@ -29,7 +29,14 @@ LARGEST_SHARE = 16
 _SHELL = """
 export LC_ALL=C
 socket=$1 pid_file=$1.pid; shift
-mkdir -p -- "$(dirname -- "$socket")"
+directory=$(dirname -- "$socket")
+mkdir -p -- "$directory"
+# Logs and process ids are opened by name: in a place where another user may write, the name could be a link.
+case $(stat -c '%u %a' -- "$directory") in
+  "$(id -u) "*[2367]|"$(id -u) "*[2367]?) echo "failed: others may write to $directory"; exit 1;;
+  "$(id -u) "*) ;;
+  *) echo "failed: $directory belongs to another user"; exit 1;;
+esac
 exec 9>>"$socket.lock"
 flock -n 9 || { echo "failed: another server holds $socket"; exit 1; }
 rm -f -- "$socket" "$pid_file"

@@ -101,7 +101,9 @@ def check(
     context: typer.Context,
     *,
     name: SiteArgument,
-    is_looking_only: Annotated[bool, typer.Option("--look-only", help="Ask what it can do, and try nothing.")] = False,
+    is_looking_only: Annotated[
+        bool, typer.Option("--look-only", help="Ask what it can do; change nothing on the host.")
+    ] = False,
     is_json: JsonFlag = False,
 ) -> None:
     """Say what a site can and cannot do, and why, and try it on a scratch machine that is gone afterwards.

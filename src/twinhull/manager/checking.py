@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from twinhull.model.errors import SiteError
+from twinhull.manager.identities import require_another
+from twinhull.model.errors import AlreadyExists, SiteError
+from twinhull.model.machine import SiteName
 from twinhull.model.ports import Ports
 from twinhull.platforms.conformance import Check, Verdict, run_conformance
-from twinhull.platforms.contract import Capability, Site, Support
+from twinhull.platforms.contract import Capability, Site, SiteIdentity, Support
 
 
 @dataclass(frozen=True, slots=True)
 class SiteCheck:
-    """All that was found. ``checks`` is empty where nothing was to be tried."""
+    """All that was found."""
 
     name: str
     capabilities: Mapping[Capability, Support]
@@ -44,7 +46,23 @@ class SiteCheck:
         )
 
 
-def check_site(site: Site, ports: Ports, *, is_looking_only: bool) -> SiteCheck:
-    """Ask what it can do, and try it on a scratch machine that is gone afterwards."""
-    checks = [] if is_looking_only else run_conformance(site, ports)
+def check_site(
+    site: Site, ports: Ports, others: Mapping[SiteName, SiteIdentity], *, is_looking_only: bool
+) -> SiteCheck:
+    """Ask what it can do, and try it on a scratch machine that is gone afterwards.
+
+    A site that is another one under a second name is not tried.
+    """
+    checks = [_is_another(site, others)]
+    if checks[0].verdict is Verdict.PASSED and not is_looking_only:
+        checks += run_conformance(site, ports)
     return SiteCheck(site.settings.name, site.capabilities(), checks)
+
+
+def _is_another(site: Site, others: Mapping[SiteName, SiteIdentity]) -> Check:
+    """No other site has the same host or the same directory."""
+    try:
+        require_another(site.settings.name, site.identity(), others)
+    except AlreadyExists as error:
+        return Check("a host of its own", Verdict.FAILED, 0.0, f"{error.message} {error.hint}")
+    return Check("a host of its own", Verdict.PASSED, 0.0)

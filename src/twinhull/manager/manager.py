@@ -13,6 +13,7 @@ from twinhull.manager import clockwatch
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.damages import Damages, point_by_name
 from twinhull.manager.health import Health
+from twinhull.manager.identities import identities, require_another
 from twinhull.manager.journal import Journal
 from twinhull.manager.locks import is_free
 from twinhull.manager.names import Named, Names
@@ -182,8 +183,12 @@ class Manager:
                 f"There is a site '{settings.name}' already.",
                 hint=f"Choose another name, or 'twinhull site remove {settings.name}' first.",
             )
-        site = platform(settings.platform).open(settings, self.ports)
+        site = platform(settings.platform).open(settings, self.ports, is_looking=True)
         try:
+            # Before anything is changed there.
+            others = identities(self.catalog, self.pool, settings.name)
+            require_another(settings.name, site.identity(), others)
+            site.prepare()
             machine_count = len(site.machines())
         finally:
             site.close()
@@ -203,7 +208,7 @@ class Manager:
 
     def _withdraw(self, name: SiteName) -> list[str]:
         try:
-            with self.pool.lease() as door:
+            with self.pool.lease(is_looking=True) as door:
                 return list(door(name).withdraw())
         except SiteError as error:
             return [f"The host of '{name}' was left as it is: {error.message}"]
@@ -212,8 +217,9 @@ class Manager:
         """Try what the site can do."""
         from twinhull.manager.checking import check_site  # noqa: PLC0415 - the kit is loaded for this alone
 
-        with self.pool.lease() as door:
-            return check_site(door(name), self.ports, is_looking_only=is_looking_only)
+        with self.pool.lease(is_looking=is_looking_only) as door:
+            others = identities(self.catalog, self.pool, name)
+            return check_site(door(name), self.ports, others, is_looking_only=is_looking_only)
 
     def inspect(self, named: Named, *, is_looking_inside: bool = False) -> Inspected:
         """The machine on all sites, and what may keep it from booting on the other one."""

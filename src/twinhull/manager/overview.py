@@ -99,7 +99,7 @@ class Lookout:
 
     def _ask(self, settings: SiteSettings) -> SiteView:
         try:
-            with self._pool.lease() as door:
+            with self._pool.lease(is_looking=True) as door:
                 site = door(settings.name)
                 machines = tuple(site.machines())
                 standings = {standing.machine_id: standing for standing in site.standings()}

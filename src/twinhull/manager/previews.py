@@ -63,5 +63,5 @@ class Previewer:
     def _obstacles(self, side: Side) -> Sequence[str]:
         if side.status is None:
             return ()
-        with self.pool.lease() as door:
+        with self.pool.lease(is_looking=True) as door:
             return door(side.site).obstacles(side.status.spec.machine_id)

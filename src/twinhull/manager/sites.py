@@ -67,6 +67,7 @@ def with_known_hosts(uri: str, path: str | None) -> str:
 class _Shared:
     site: Site
     lease_count: int = 0
+    is_prepared: bool = False
 
 
 class SitePool:
@@ -83,13 +84,16 @@ class SitePool:
         self._lock = Lock()
 
     @contextmanager
-    def lease(self) -> Iterator[Callable[[SiteName], Site]]:
-        """As a context: a door that opens sites by name; raises whatever opening a site raises."""
+    def lease(self, *, is_looking: bool = False) -> Iterator[Callable[[SiteName], Site]]:
+        """As a context: a door that opens sites by name; raises whatever opening a site raises.
+
+        ``is_looking``: nothing is changed on their hosts; otherwise they are made ready to be worked on.
+        """
         taken: dict[SiteName, Site] = {}
 
         def door(name: SiteName) -> Site:
             if name not in taken:
-                taken[name] = self._take(name)
+                taken[name] = self._take(name, is_looking=is_looking)
             return taken[name]
 
         try:
@@ -98,7 +102,7 @@ class SitePool:
             for name in taken:
                 self._give_back(name)
 
-    def _take(self, name: SiteName) -> Site:
+    def _take(self, name: SiteName, *, is_looking: bool) -> Site:
         with self._lock:
             opening = self._opening.setdefault(name, Lock())
         # One opens, the others wait for it; other sites are not held up by a slow one.
@@ -107,11 +111,23 @@ class SitePool:
                 shared = self._open.get(name)
             if not shared:
                 settings = self._find(name)
-                shared = _Shared(platform(settings.platform).open(settings, self._ports))
+                shared = _Shared(platform(settings.platform).open(settings, self._ports, is_looking=True))
             with self._lock:
                 self._open[name] = shared
                 shared.lease_count += 1
-            return shared.site
+        if not is_looking:
+            self._prepare(name, shared)
+        return shared.site
+
+    def _prepare(self, name: SiteName, shared: _Shared) -> None:
+        try:
+            with self._opening[name]:
+                if not shared.is_prepared:
+                    shared.site.prepare()
+                    shared.is_prepared = True
+        except BaseException:
+            self._give_back(name)
+            raise
 
     def _give_back(self, name: SiteName) -> None:
         with self._opening[name]:

@@ -73,6 +73,17 @@ class SiteSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteIdentity:
+    """What tells a site from every other one: the host that runs now, and our directory there (empty: not made yet).
+
+    Two sites with one host have the same machines; two sites with one directory have the same standings.
+    """
+
+    host: str
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class CaptureRequest:
     """A capture that is asked for.
 
@@ -390,6 +401,14 @@ class Site(Inventory, Power, Captures, Replicas, Standings, Housekeeping, Protoc
         """How it was reached."""
         ...
 
+    def prepare(self) -> None:
+        """Make the site's host ready to be worked on; until then nothing is changed there. Safe to repeat."""
+        ...
+
+    def identity(self) -> SiteIdentity:
+        """Which host and which directory this is."""
+        ...
+
     def capabilities(self) -> Mapping[Capability, Support]:
         """What it can do; every capability is named."""
         ...
@@ -407,6 +426,9 @@ class Platform(Protocol):
         """The platform's word: ``qemu``, ``xen``, ``simulated``."""
         ...
 
-    def open(self, settings: SiteSettings, ports: Ports) -> Site:
-        """Connect; raises SiteUnreachable, HostKeyChanged, LoginRefused, SiteInUse."""
+    def open(self, settings: SiteSettings, ports: Ports, *, is_looking: bool = False) -> Site:
+        """Connect, and prepare the site unless it is only looked at.
+
+        Raises SiteUnreachable, HostKeyChanged, LoginRefused, SiteInUse.
+        """
         ...

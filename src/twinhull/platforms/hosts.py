@@ -124,7 +124,6 @@ def parse_files(answer: bytes) -> tuple[dict[str, bytes], bytes]:
 
 
 RECEIVE = """
-umask 022
 receive() {
   directory=${1%/*}
   mkdir -p -- "$directory"
@@ -146,7 +145,7 @@ It goes with the shell unless it is moved. For shells that end at the first fail
 """
 
 _WRITE = (
-    "set -e"
+    "set -e\numask 022"
     + RECEIVE
     + """
 receive "$1" "$2" "$3"

@@ -1,7 +1,7 @@
 """Standings on a site's own host: small files, written as a whole, that the guard at the power switch reads.
 
-``DIRECTORY/standings/UUID.json`` holds one standing as one line of JSON with sorted keys; a shell script can find
-``"is_dirty": false`` and ``"role": "primary"`` in it without a JSON parser.
+``DIRECTORY/standings/UUID.json`` holds one standing as one line of JSON with sorted keys, so that the shell that
+compares an epoch with the one it replaces finds it without a JSON parser.
 """
 
 from __future__ import annotations
@@ -11,21 +11,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from twinhull.model.codec import standing_from_json, standing_to_json
-from twinhull.model.errors import DataError, ReplicaDirty, StaleEpoch
+from twinhull.model.errors import DataError, MachineBusy, ReplicaDirty, StaleEpoch
 from twinhull.model.machine import MachineId, Role, Standing
+from twinhull.model.names import checked_machine_id
+from twinhull.model.processes import Completed
 from twinhull.platforms.hosts import FILES, MAX_FILE_BYTES, RECEIVE, Host, check, parse_files, read_file, require_ok
 
-_REFUSED, _UNREADABLE, _ELSEWHERE = 45, 46, 47
+LOCK_SECONDS = 10
+"""How long the lock of the standings is waited for; it is held for an instant."""
+
+_REFUSED, _UNREADABLE, _ELSEWHERE, _HELD = 45, 46, 47, 49
+_LOCK = f"""
+exec 9<"$directory"
+flock -w {LOCK_SECONDS} 9 || exit {_HELD}
+"""
 _RAISE = (
-    "set -e"
+    "set -e\numask 077"
     + RECEIVE
     + """
-receive "$1" 0644 "$6"
-exec 9<"$directory"
-flock 9
+receive "$1" 0600 "$6"
+"""
+    + _LOCK
+    + """
 if [ -e "$1" ]; then
   held=$(sed -n 's/.*"epoch": \\([0-9][0-9]*\\).*/\\1/p' "$1")
-  [ -n "$held" ] || exit 46
+  # A number that the shell could not compare is none: it would count as lower than any other.
+  case $held in ''|0?*|???????????*) exit 46;; esac
   role=$(sed -n 's/.*"role": "\\([a-z]*\\)".*/\\1/p' "$1")
   # Of the standing itself only: the trackers' names, in braces of their own, come later.
   claim=$(sed -n 's/^{[^{]*"claim": "\\([^"]*\\)".*/\\1/p' "$1")
@@ -47,7 +58,26 @@ if [ -e "$1" ]; then
     if [ "$point" != "$5" ]; then exit 47; fi
   fi
 fi
+# First the guard's list: a standing that the guard could miss keeps nothing from starting.
+if [ -n "$8" ]; then
+  (umask 022; mkdir -p -- "${8%/*}")
+  [ -e "$8" ] || { : >"$8"; sync "${8%/*}"; }
+fi
 mv -- "$new" "$1"
+sync "$directory"
+"""
+)
+_REMOVE = (
+    """
+directory=${1%/*}
+if [ ! -d "$directory" ]; then
+  [ -z "$2" ] || [ ! -e "$2" ] || { echo "$directory is not there: is its file system mounted?" >&2; exit 1; }
+  exit 0
+fi
+"""
+    + _LOCK
+    + """
+rm -f -- "$1" ${2:+"$2"}
 sync "$directory"
 """
 )
@@ -56,13 +86,15 @@ sync "$directory"
 class StandingFiles:
     """The standings below one directory of a host."""
 
-    def __init__(self, host: Host, directory: str) -> None:
+    def __init__(self, host: Host, directory: str, protected: str = "") -> None:
+        """``protected`` is the guard's list of the machines that have a standing, if the host has a guard."""
         self._host = host
+        self._protected = protected
         self.directory = f"{directory}/standings"
 
     def path(self, machine_id: MachineId) -> str:
         """Where a machine's standing is."""
-        return f"{self.directory}/{machine_id}.json"
+        return f"{self.directory}/{checked_machine_id(machine_id)}.json"
 
     def read(self, machine_id: MachineId) -> Standing | None:
         """The machine's standing, or None; raises DataError where the file cannot be understood."""
@@ -84,7 +116,7 @@ class StandingFiles:
         path = self.path(standing.machine_id)
         line = json.dumps(standing_to_json(standing), sort_keys=True) + "\n"
         facts = (str(standing.epoch), standing.claim, standing.role.value, standing.point_id or "")
-        words = (*facts, str(len(line)), "dirty" if standing.is_dirty else "clean")
+        words = (*facts, str(len(line)), "dirty" if standing.is_dirty else "clean", self._listed(standing.machine_id))
         command = ["sh", "-c", _RAISE, "twinhull-raise", path, *words]
         done = self._host.run(command, stdin=line.encode())
         if done.exit_status == _REFUSED:
@@ -94,11 +126,26 @@ class StandingFiles:
             raise _unreadable(path, "it names no epoch")
         if done.exit_status == _ELSEWHERE:
             raise _not_there(standing, self._host.name)
-        require_ok(self._host, command, done)
+        self._require_done(command, done)
 
     def remove(self, machine_id: MachineId) -> None:
         """Forget it; safe to repeat."""
-        check(self._host, ["rm", "-f", "--", self.path(machine_id)])
+        words = self.path(machine_id), self._listed(machine_id)
+        command = ["sh", "-c", _REMOVE, "twinhull-forget", *words]
+        self._require_done(command, self._host.run(command))
+
+    def _listed(self, machine_id: MachineId) -> str:
+        """The machine's entry in the guard's list; empty where the host has no guard."""
+        return f"{self._protected}/{checked_machine_id(machine_id)}" if self._protected else ""
+
+    def _require_done(self, command: Sequence[str], done: Completed) -> None:
+        if done.exit_status == _HELD:
+            raise MachineBusy(
+                f"Another program has held {self.directory} on {self._host.name} for {LOCK_SECONDS} s; nothing was"
+                " written there.",
+                hint=f"See which program it is: fuser -v {self.directory}",
+            )
+        require_ok(self._host, command, done)
 
 
 def parse_standings(found: Mapping[str, bytes]) -> list[Standing]:

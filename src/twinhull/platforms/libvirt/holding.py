@@ -5,6 +5,10 @@ closes, because we are done, were killed or the network went, or when it brings 
 :mod:`twinhull.blocks.heartbeat`), it ends what serves disks out of the directory, takes the directory away, and lets go
 of the locks. Only a shell that was itself killed leaves a directory behind: beside each one lies ``NAME.label``, which
 says whose it is, and which a living shell holds locked.
+
+There are two kinds. A directory of ours belongs to root alone: it has logs, process ids and sockets of our NBD servers.
+A *shared* one belongs to QEMU's user, who makes a socket and temporary images there while a running machine is
+captured. Root opens no file in it by name. Each machine has its own, named as libvirt names its AppArmor profile.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from dataclasses import dataclass, field
 from twinhull.blocks.heartbeat import beating, until_silent
 from twinhull.model.errors import MachineBusy, SiteError, SiteFull, SiteUnreachable
 from twinhull.model.machine import MachineId
+from twinhull.model.names import checked_machine_id
 from twinhull.model.ports import Process
 from twinhull.platforms.contract import Leftover
 from twinhull.platforms.hosts import check, first_word
@@ -30,9 +35,23 @@ ANSWER_SECONDS = 60.0
 END_SECONDS = 60.0
 """How long the shell may take to end."""
 
+AWAIT_SECONDS = 120
+START_SECONDS = 300
+"""How long the guard's mark counts that it let a machine start; a start that takes longer has failed."""
+
+_IS_STARTING = f"""
+is_starting() {{
+  [ -e "$1" ] && read -r boot since <"$1" && [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] || return 1
+  up=$(cut -d. -f1 /proc/uptime)
+  [ $((up - since)) -lt {START_SECONDS} ]
+}}
+"""
+
 _REMOVE = """
 remove() {
-  for pid_file in "$1"/*.pid; do
+  # In a shared directory no server of ours runs, and QEMU's user may have put anything there.
+  case ${1##*/} in libvirt-*) set -- "$1" none;; *) set -- "$1" '*.pid';; esac
+  for pid_file in "$1"/$2; do
     [ -s "$pid_file" ] || continue
     pid=$(cat "$pid_file")
     # Only the server that this very file speaks of: its command line names it.
@@ -46,7 +65,10 @@ _HOLD = (
     _REMOVE
     + """
 export LC_ALL=C
-umask 022
+umask 077
+# A service manager's signal is for us; this shell ends when we let go of it.
+trap : TERM HUP INT QUIT
+@IS_STARTING@
 scratch=$1 machine=$2 owner=$3; shift 3
 lock_file=7
 while [ $# -gt 0 ]; do
@@ -54,13 +76,14 @@ while [ $# -gt 0 ]; do
   eval "exec $lock_file>>\\"\\$2\\""
   # Who only asks whether a lock is held has it for an instant.
   flock -w 0.5 "$1" $lock_file || { echo "busy $2"; exit 1; }
+  case $2 in *.disks) ! is_starting "${2%.disks}.starting" || { echo "starting"; exit 1; } ;; esac
   lock_file=$((lock_file + 1)); shift 2
 done
-mkdir -p -m 0711 -- "$(dirname -- "$scratch")"
+(umask 022; mkdir -p -m 0711 -- "$(dirname -- "$scratch")")
 exec 6>>"$scratch.label"
 flock -w 0.5 -x 6 || { echo "busy $scratch"; exit 1; }
 make() {
-  rm -rf -- "$scratch" && mkdir -m 0770 -- "$scratch" && echo "$machine" >"$scratch.label" || return
+  rm -rf -- "$scratch" && mkdir -m 0700 -- "$scratch" && echo "$machine" >"$scratch.label" || return
   [ -z "$owner" ] || chown "$owner" "$scratch"
 }
 complaint=$(make 2>&1) || { echo "failed $complaint" | tr '\\n' ' '; remove "$scratch"; exit 1; }
@@ -91,21 +114,22 @@ exit 0
 
 @contextmanager
 def holding(
-    place: Place, machine_id: MachineId, label: str, locks: Sequence[tuple[str, str]] = (), owner: str = ""
+    place: Place, machine_id: MachineId, label: str, locks: Sequence[tuple[str, str]] = (), *, shared_with: str = ""
 ) -> Iterator[str]:
     """Hold locks of a machine and a scratch directory for the length of the context; yields the directory.
 
     ``locks`` are at most three files of the host, each behind flock's word for how: ``-x`` alone, ``-s`` shared.
-    ``owner`` is the ``UID:GID`` that the directory belongs to, empty for ourselves.
+    ``shared_with`` is the ``UID:GID`` of QEMU's user if the directory is a shared one.
 
     Raises:
-        MachineBusy: somebody else holds one of them.
+        MachineBusy: somebody else holds one of them, or the machine is being started.
     """
     # Short, because a unix socket's path has 107 bytes at most.
-    name = f"{machine_id[:8]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+    ours = f"{machine_id[:8]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+    name = f"libvirt-{checked_machine_id(machine_id)}" if shared_with else ours
     scratch = f"{place.scratch}/{name}"
-    arguments = [scratch, machine_id, owner, *(word for lock in locks for word in lock)]
-    shell = _HOLD.replace("@UNTIL_SILENT@", until_silent())
+    arguments = [scratch, machine_id, shared_with, *(word for lock in locks for word in lock)]
+    shell = _HOLD.replace("@UNTIL_SILENT@", until_silent()).replace("@IS_STARTING@", _IS_STARTING)
     process = place.host.start(["sh", "-c", shell, "twinhull-hold", *arguments])
     try:
         _require_held(
@@ -139,10 +163,34 @@ def _require_held(place: Place, machine_id: MachineId, heard: str) -> None:
             f"Somebody else works on machine {machine_id} on site '{place.site}' ({rest} is held); nothing was begun.",
             hint="Wait until it has ended: twinhull runs list.",
         )
+    if word == "starting":
+        raise MachineBusy(
+            f"Machine {machine_id} is being started on site '{place.site}'; its disks were left alone.",
+            hint="Wait until it runs, then ask again.",
+        )
     if "No space left on device" in rest:
         raise SiteFull(f"There is no room left on {place.host.name}: {rest}", hint="Free space there.")
     if word != "held":
         raise SiteError(f"Machine {machine_id} could not be worked on on {place.host.name}: {rest or 'no reason'}.")
+
+
+def await_start(place: Place, machine_id: MachineId) -> None:
+    """Wait until it is decided whether a machine runs that the guard let start before it was fenced.
+
+    On Xen only: libvirt calls a machine off until it runs.
+
+    Raises:
+        MachineBusy: it takes long.
+    """
+    command = ["sh", "-c", f'{_IS_STARTING}is_starting "$1"', "twinhull-starting", place.starting_mark(machine_id)]
+    deadline = place.clock.monotonic() + AWAIT_SECONDS
+    while place.host.run(command).is_ok:
+        if place.clock.monotonic() > deadline:
+            raise MachineBusy(
+                f"Machine {machine_id} has been starting on site '{place.site}' for {AWAIT_SECONDS} s.",
+                hint="See what it does with virsh there, then ask again.",
+            )
+        place.clock.sleep(1.0)
 
 
 @dataclass(slots=True)

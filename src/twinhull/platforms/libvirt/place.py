@@ -45,6 +45,10 @@ class Place:
         """Held by whoever captures the machine."""
         return f"{self.directory}/run/{checked_machine_id(machine_id)}.lock"
 
+    def starting_mark(self, machine_id: MachineId) -> str:
+        """Set by the guard when it lets a machine start on Xen, gone when libvirt says that it runs or is off again."""
+        return f"{self.directory}/run/{checked_machine_id(machine_id)}.starting"
+
     def disks_lock(self, machine_id: MachineId) -> str:
         """Held, shared, by whoever has a stopped machine's disks open; the guard starts nothing meanwhile."""
         return f"{self.directory}/run/{checked_machine_id(machine_id)}.disks"

@@ -158,9 +158,8 @@ def open_disk(
     *,
     is_writable: bool,
     locks: Sequence[tuple[str, str]] = (),
-    owner: str = "",
 ) -> Iterator[Callable[[], NbdDisk]]:
-    """Serve a stopped machine's disk; ``locks`` are held meanwhile, ``owner`` owns the server's directory.
+    """Serve a stopped machine's disk; ``locks`` are held meanwhile.
 
     Raises:
         StillRunning: it runs.
@@ -172,7 +171,7 @@ def open_disk(
         raise NotFound(f"Machine {machine_id} has no disk '{key}' with an image on site '{place.site}'.")
     label = f"{'write' if is_writable else 'read'}-{key}-{place.clock.monotonic()}"
     served = Image(image.path, image.format, is_writable=is_writable)
-    with holding(place, machine_id, label, locks, owner) as scratch:
+    with holding(place, machine_id, label, locks) as scratch:
         require_off(place, domain)
         with (
             serving(place.host.start, served, f"{scratch}/nbd") as socket,

@@ -11,7 +11,7 @@ from twinhull.blocks.nbd import NbdDisk
 from twinhull.model.lacks import Lack
 from twinhull.model.machine import DiskKey, MachineId, PowerState, Standing
 from twinhull.model.ports import Ports
-from twinhull.platforms import guard
+from twinhull.platforms import guard, host_directory
 from twinhull.platforms.contract import (
     Capture,
     CaptureRequest,
@@ -19,13 +19,15 @@ from twinhull.platforms.contract import (
     Leftover,
     ReplicaChanges,
     ReplicaRequest,
+    SiteIdentity,
     SiteSettings,
 )
-from twinhull.platforms.hosts import open_host
+from twinhull.platforms.hosts import check, open_host
 from twinhull.platforms.libvirt import finding, power
-from twinhull.platforms.libvirt.connection import LibvirtConnection
+from twinhull.platforms.libvirt.connection import LibvirtConnection, told
 from twinhull.platforms.libvirt.obstacles import obstacles
 from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.xml import parse_xml
 from twinhull.platforms.standings import StandingFiles
 
 
@@ -75,15 +77,33 @@ class LibvirtSite(ABC):
         self._host = open_host(settings.uri, ports)
         self._connection = LibvirtConnection(settings.name, settings.uri, self._host, ports.clock)
         self._place = Place(settings.name, self._connection, self._host, ports.clock, settings.directory)
-        self._standings = StandingFiles(self._host, settings.directory)
+        protected = guard.protected_path(settings.hooks_directory, settings.directory)
+        is_guarded = not self._connection.is_embedded
+        self._standings = StandingFiles(self._host, settings.directory, protected if is_guarded else "")
+        self._ports = ports
+        self._is_prepared = False
 
     def connect(self) -> None:
-        """Meet libvirt, and put the guard at its power switch where there is one; raises SiteUnreachable, SiteInUse."""
+        """Meet libvirt, and change nothing; raises SiteUnreachable, SiteInUse."""
         self._connection.get()
+
+    def prepare(self) -> None:
+        """Make our directory there, and put the guard at libvirt's power switch if it asks hooks; safe to repeat."""
+        host_directory.prepare(self._host, self.settings.directory, self._ports.randomness.uuid())
         hooks = self.settings.hooks_directory
         is_asking = not self._connection.is_embedded
         if is_asking and guard.install(self._host, hooks, self._driver, self.settings.directory):
             self._reload()
+        self._is_prepared = True
+
+    def identity(self) -> SiteIdentity:
+        """The running host with its libvirt, and our directory there."""
+        with told(self.settings.name, "asking which host it is"):
+            capabilities = parse_xml(self._connection.get().getCapabilities())
+        boot = check(self._host, ["cat", "/proc/sys/kernel/random/boot_id"]).decode().strip()
+        root = self._connection.uri if self._connection.is_embedded else ""
+        host = " ".join([self._driver, capabilities.findtext("host/uuid") or "", boot, root]).strip()
+        return SiteIdentity(host, host_directory.read_id(self._host, self.settings.directory))
 
     def _reload(self) -> None:
         """Tell libvirt that there are hooks; what cannot be told is tried again at the next connection.

@@ -36,11 +36,12 @@ class QemuCaptures:
         """Capture a machine; raises MachineBusy where another capture is open on it, NotFound where it is not here."""
         machine_id = request.machine_id
         find(self._place, machine_id)
-        owner = qemu_identity(self._place.connection.get())
         with keeping(self._place, machine_id) as keeper:
             cleared = self._clear_way(request)
-            with holding(self._place, machine_id, request.capture_id, owner=owner) as scratch:
-                if power(self._place, find(self._place, machine_id)).is_off:
+            is_off = power(self._place, find(self._place, machine_id)).is_off
+            user = "" if is_off else qemu_identity(self._place.connection.get())
+            with holding(self._place, machine_id, request.capture_id, shared_with=user) as scratch:
+                if is_off:
                     with self._stopped(request, scratch) as capture:
                         yield capture
                 else:

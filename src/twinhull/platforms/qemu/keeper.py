@@ -32,7 +32,9 @@ RELEASE_SECONDS = 5.0
 
 _SHELL = """
 export LC_ALL=C
-umask 022
+umask 077
+# A service manager's signal is for us; this shell ends when we let go of it.
+trap : TERM HUP INT QUIT
 lock=$1 uri=$2 machine=$3 seconds=$4 tries=$5
 mkdir -p -- "$(dirname -- "$lock")"
 exec 9>>"$lock"

@@ -13,12 +13,13 @@ from twinhull.blocks.nbd import NbdDisk
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import DiskKey, MachineId, MachineStatus
 from twinhull.model.ports import Ports
+from twinhull.platforms import guard
 from twinhull.platforms.contract import (
     Capability,
     SiteSettings,
     Support,
 )
-from twinhull.platforms.libvirt.connection import qemu_identity, told
+from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.replicas import open_disk
 from twinhull.platforms.libvirt.site import LibvirtSite
 from twinhull.platforms.libvirt.xml import parse_xml
@@ -33,6 +34,8 @@ from twinhull.platforms.qemu.trackers import Trackers
 DRIVER = "qemu"
 """libvirt's name of its QEMU driver, in URIs and hook directories."""
 
+_NOT_TRIED = "it is in place, and was not tried"
+_NOT_THERE = "it is not in place yet; 'twinhull site check {site}' puts it there and tries it"
 _NO_HOOKS = "an embedded libvirt asks no hooks: only Twinhull itself keeps a machine with a past epoch from starting"
 _RESTART = "its libvirtd asks no hooks, because it found none when it started: restart it once (machines go on)"
 _APPARMOR_RULES = ("/etc/apparmor.d/local/abstractions/libvirt-qemu", "/etc/apparmor.d/abstractions/libvirt-qemu.d")
@@ -62,6 +65,12 @@ class QemuSite(LibvirtSite):
         """Whether libvirt itself refuses what may not start; tried, because a file in place proves nothing."""
         if self._connection.is_embedded:
             return Support(is_supported=False, reason=_NO_HOOKS)
+        if not self._is_prepared:
+            settings = self.settings
+            is_there = guard.is_installed(self._host, settings.hooks_directory, DRIVER, settings.directory)
+            return Support(
+                is_supported=is_there, reason=_NOT_TRIED if is_there else _NOT_THERE.format(site=settings.name)
+            )
         is_refused = is_guarded(self._place, self._standings)
         return Support(is_supported=is_refused, reason="" if is_refused else _RESTART)
 
@@ -96,10 +105,12 @@ class QemuSite(LibvirtSite):
         """Whether AppArmor is known to let QEMU make its sockets in our directory; the conformance kit tries it."""
         with told(self.settings.name, "asking what it can do"):
             is_confined = "<model>apparmor</model>" in self._connection.get().getCapabilities()
-        known = ["grep", "-rqsF", "--", self._place.scratch, *_APPARMOR_RULES]
+        # libvirt's profile of each machine has a name of its own: no QEMU reaches what is another's.
+        place = f"{self._place.scratch}/@{{profile_name}}/"
+        known = ["grep", "-rqsF", "--", place, *_APPARMOR_RULES]
         if not is_confined or self._host.run(known).is_ok:
             return Support(is_supported=True)
-        rule = f"{self._place.scratch}/** rwk,"
+        rule = f"{place}** rwk,"
         return Support(is_supported=True, reason=f"AppArmor confines QEMU here: put '{rule}' into {_APPARMOR_RULES[0]}")
 
     def _missing_programs(self) -> list[str]:
@@ -154,8 +165,7 @@ class QemuSite(LibvirtSite):
         self, machine_id: MachineId, key: DiskKey, *, is_writable: bool
     ) -> AbstractContextManager[Callable[[], NbdDisk]]:
         """Open a stopped machine's disk; QEMU's image lock keeps others, and the machine itself, away meanwhile."""
-        owner = qemu_identity(self._connection.get())
-        return open_disk(self._place, machine_id, key, is_writable=is_writable, owner=owner)
+        return open_disk(self._place, machine_id, key, is_writable=is_writable)
 
 
 class QemuPlatform:
@@ -163,7 +173,7 @@ class QemuPlatform:
 
     name = "qemu"
 
-    def open(self, settings: SiteSettings, ports: Ports) -> QemuSite:
+    def open(self, settings: SiteSettings, ports: Ports, *, is_looking: bool = False) -> QemuSite:
         """Connect; raises UsageError, SiteUnreachable, HostKeyChanged, LoginRefused, SiteInUse."""
         if urlsplit(settings.uri).scheme.partition("+")[0] != DRIVER:
             raise UsageError(
@@ -172,6 +182,8 @@ class QemuPlatform:
         site = QemuSite(settings, ports)
         try:
             site.connect()
+            if not is_looking:
+                site.prepare()
         except BaseException:
             site.close()
             raise

@@ -30,10 +30,18 @@ class SimulatedPlatform:
     def __init__(self, world: SimulatedWorld | None = None) -> None:
         self._world = world or _SHARED
 
-    def open(self, settings: SiteSettings, ports: Ports) -> Site:  # noqa: ARG002 - the world brings its own
+    def open(
+        self,
+        settings: SiteSettings,
+        ports: Ports,  # noqa: ARG002 - the world brings its own
+        *,
+        is_looking: bool = False,
+    ) -> Site:
         """Connect to the host of the site's name; raises SiteUnreachable."""
         site = SimulatedSite(self._world, settings)
         site.machines()
+        if not is_looking:
+            site.prepare()
         return site
 
 

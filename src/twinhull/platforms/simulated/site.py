@@ -27,6 +27,7 @@ from twinhull.platforms.contract import (
     Leftover,
     ReplicaChanges,
     ReplicaRequest,
+    SiteIdentity,
     SiteSettings,
     Support,
 )
@@ -60,6 +61,14 @@ class SimulatedSite:
     def host(self) -> SimulatedHost:
         """What lies behind it, for tests."""
         return self._host
+
+    def prepare(self) -> None:
+        """Nothing has to be made; it is remembered that it was asked for."""
+        self._host.is_prepared = True
+
+    def identity(self) -> SiteIdentity:
+        """The simulated host, which has one directory."""
+        return SiteIdentity(self._host.name, self._host.name)
 
     def capabilities(self) -> Mapping[Capability, Support]:
         """Everything but pictures."""

@@ -72,6 +72,7 @@ class SimulatedHost:
     held: list[Held] = field(default_factory=list)
     networks: set[str] = field(default_factory=set)
     is_reachable: bool = True
+    is_prepared: bool = False
     hang_seconds: float = 0.0
     room_bytes: int | None = None
     torn_after_bytes: int | None = None

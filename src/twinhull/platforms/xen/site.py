@@ -17,6 +17,7 @@ from twinhull.platforms.contract import (
     SiteSettings,
     Support,
 )
+from twinhull.platforms.libvirt.holding import await_start
 from twinhull.platforms.libvirt.replicas import open_disk
 from twinhull.platforms.libvirt.site import LibvirtSite
 from twinhull.platforms.xen import console, machines
@@ -93,6 +94,16 @@ class XenSite(LibvirtSite):
         """Raises NotSupportedHere."""
         return console.screenshot(self._place, machine_id)
 
+    def stop(self, machine_id: MachineId, grace_seconds: float) -> bool:
+        """Ask the guest to shut down, then switch off, also one that is being started."""
+        await_start(self._place, machine_id)
+        return super().stop(machine_id, grace_seconds)
+
+    def kill(self, machine_id: MachineId) -> None:
+        """Switch off at once, also one that is being started."""
+        await_start(self._place, machine_id)
+        super().kill(machine_id)
+
     def open_disk(
         self, machine_id: MachineId, key: DiskKey, *, is_writable: bool
     ) -> AbstractContextManager[Callable[[], NbdDisk]]:
@@ -116,11 +127,13 @@ class XenPlatform:
         """The platform's word."""
         return "xen"
 
-    def open(self, settings: SiteSettings, ports: Ports) -> Site:
+    def open(self, settings: SiteSettings, ports: Ports, *, is_looking: bool = False) -> Site:
         """Connect; raises SiteUnreachable, HostKeyChanged, LoginRefused."""
         site = XenSite(settings, ports)
         try:
             site.connect()
+            if not is_looking:
+                site.prepare()
         except BaseException:
             site.close()
             raise
