@@ -69,7 +69,7 @@ def evidence(home: Side, replica: Side, *, age_seconds: float | None = 50.0, **m
         NOW,
         latest=LatestPoint(DB, P12, points[P12].captured_at if points else NOW),
         points=points,
-        last_sync=SYNCED,
+        done=(SYNCED,),
         last_seen={
             name: SeenMachine(DB, name, "db", "running", NOW - timedelta(minutes=9, seconds=35))
             for name in (ALPHA, BETA)

@@ -65,7 +65,7 @@ TABLE: dict[str, tuple[Evidence, Health, str, str]] = {
         "",
     ),
     "the first sync": (
-        evidence(RUNS, side(BETA, APPLYING, OFF), at_work=(run("sync"),), last_sync=None),
+        evidence(RUNS, side(BETA, APPLYING, OFF), at_work=(run("sync"),), done=()),
         Health.IN_PROGRESS,
         "sync-1 is making a replica",
         "twinhull runs show sync-1",
@@ -228,25 +228,25 @@ TABLE: dict[str, tuple[Evidence, Health, str, str]] = {
         SYNC,
     ),
     "the replica would not start": (
-        evidence(RUNS, WAITS, last_sync=lacking(obstacles=("There is no network 'br1' on beta.",))),
+        evidence(RUNS, WAITS, done=(lacking(obstacles=("There is no network 'br1' on beta.",)),)),
         Health.CANNOT_TAKE_OVER,
         "would not start: There is no network 'br1' on beta.",
         "twinhull machine show db",
     ),
     "the replica will not boot": (
-        evidence(RUNS, WAITS, last_sync=lacking(SERIAL, UEFI)),
+        evidence(RUNS, WAITS, done=(lacking(SERIAL, UEFI),)),
         Health.CANNOT_TAKE_OVER,
         "will not boot: it lacks its UEFI variables",
         "twinhull machine show db",
     ),
     "the replica boots without something": (
-        evidence(RUNS, WAITS, last_sync=lacking(SERIAL)),
+        evidence(RUNS, WAITS, done=(lacking(SERIAL),)),
         Health.PROTECTED,
         "is 50 s old",
         "",
     ),
     "never synced": (
-        evidence(side(ALPHA, None, ON), side(BETA, None, None), latest=None, last_sync=None),
+        evidence(side(ALPHA, None, ON), side(BETA, None, None), latest=None, done=()),
         Health.NO_REPLICA,
         "db has no replica on beta. It has no restore point yet.",
         SYNC,
@@ -329,9 +329,9 @@ RUNS_OF_OURS: list[dict[str, object]] = [
 SPECIALS: list[dict[str, object]] = [
     {},
     {"plan": PAUSED_PLAN},
-    {"last_sync": lacking(UEFI)},
-    {"last_sync": lacking(SERIAL)},
-    {"last_sync": None},
+    {"done": (lacking(UEFI),)},
+    {"done": (lacking(SERIAL),)},
+    {"done": ()},
 ]
 
 
@@ -354,7 +354,7 @@ def _is_pair(known: Evidence, home: Side, other: Side) -> bool:
     is_twin = held_there is not None and held_there.role is Role.REPLICA and other.power in (OFF, CRASHED)
     if not (is_home and is_twin and held_there) or corrections(known.situation) or known.plan.is_paused:
         return False
-    sync = known.last_sync if other.site == BETA else None
+    sync = known.done[0] if other.site == BETA and known.done else None
     at: PointId | None = held_there.point_id
     if at is None and held_there.is_dirty and sync:
         at = P11

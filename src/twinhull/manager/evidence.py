@@ -36,8 +36,8 @@ class Evidence:
     """One machine.
 
     ``at_work`` are the runs that were working on it while the sites were asked, ``left`` those that were interrupted
-    and wait to be resumed, ``last_sync`` the latest sync that brought a replica to its point, ``points`` the times of
-    its points as far as they are known, ``last_seen`` what each site last said of it. ``age_seconds`` is the age of
+    and wait to be resumed, ``done`` those that ended well, the latest first, ``points`` the times of its points as far
+    as they are known, ``last_seen`` what each site last said of it. ``age_seconds`` is the age of
     the replica's point, for a process that has measured it; else it goes by the wall clock.
     """
 
@@ -49,7 +49,7 @@ class Evidence:
     points: Mapping[PointId, PointTime] = field(default_factory=dict)
     at_work: tuple[RunRecord, ...] = ()
     left: tuple[RunRecord, ...] = ()
-    last_sync: RunRecord | None = None
+    done: tuple[RunRecord, ...] = ()
     last_seen: Mapping[SiteName, SeenMachine] = field(default_factory=dict)
     is_repository_away: bool = False
     age_seconds: float | None = None
@@ -108,8 +108,18 @@ class Evidence:
     @cached_property
     def sync_to_replica(self) -> RunRecord | None:
         """The latest sync that ended well and brought what is the replica now to its point."""
-        run = self.last_sync
-        return run if run and self.replica and run.request.get("target") == self.replica.site else None
+        site = self.replica.site if self.replica else None
+        syncs = (run for run in self.done if run.kind == "sync")
+        return next((run for run in syncs if run.request.get("target") == site), None)
+
+    @cached_property
+    def arrival(self) -> RunRecord | None:
+        """The latest run that left the replica at a point: a sync to it, or the planned move that made it one."""
+        site = self.replica.site if self.replica else None
+        moves = (run for run in self.done if run.kind in _MOVES and run.request.get("is_planned"))
+        move = next((run for run in moves if run.request.get("source") == site), None)
+        found = [run for run in (self.sync_to_replica, move) if run]
+        return min(found, key=self.done.index) if found else None
 
     @cached_property
     def replica_point(self) -> PointId | None:
@@ -121,7 +131,7 @@ class Evidence:
         if held and held.point_id:
             return held.point_id
         is_as_before = held.is_dirty if held else bool(side and not side.is_reachable)
-        point_id = self.sync_to_replica.result.get("point_id") if self.sync_to_replica and is_as_before else None
+        point_id = self.arrival.result.get("point_id") if self.arrival and is_as_before else None
         return PointId(str(point_id)) if point_id else None
 
     @cached_property

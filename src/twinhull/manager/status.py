@@ -115,7 +115,7 @@ class Gatherer:
             points={**_times_of_runs(runs, latest), **point_times(points)},
             at_work=at_work,
             left=tuple(run for run in runs if run.state.is_unfinished and run not in at_work),
-            last_sync=next((run for run in runs if _is_done_sync(run)), None),
+            done=tuple(run for run in runs if run.state is RunState.DONE),
             last_seen={seen.site: seen for seen in last_seen if seen.machine_id == machine_id},
             is_repository_away=self.points is None,
         )
@@ -133,11 +133,6 @@ class Gatherer:
 def _is_on_it(run: RunRecord) -> bool:
     """Whether it is a run that works on the machine's sides."""
     return run.kind not in READING_KINDS
-
-
-def _is_done_sync(run: RunRecord) -> bool:
-    """Whether it brought a replica to a point: not only captured one while the target was silent."""
-    return run.kind == "sync" and run.state is RunState.DONE and bool(run.request.get("target"))
 
 
 def _latest(machine_id: MachineId, points: Sequence[Point]) -> LatestPoint | None:
