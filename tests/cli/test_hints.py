@@ -32,8 +32,8 @@ _EXAMPLE = re.compile(r"^ *(twinhull .+)$", re.MULTILINE)
 _AFTER_A_COMMAND = re.compile(r"\s(?:>>|#|\() ?.*$")
 """Where its output goes in an example, or what it is for."""
 _IN_A_SENTENCE = re.compile(r"\btwinhull ([a-z0-9][a-z0-9-]*)(?: ([a-z0-9][a-z0-9-]*))?")
-_FOREIGN = {"--force", "--no-hostonly", "--regenerate-all", "--log"}
-"""Options of dracut and xenconsoled, which a hint tells a guest's or a host's owner to use."""
+_FOREIGN = {"--force", "--no-hostonly", "--regenerate-all", "--log", "--update-kernel", "--args"}
+"""Options of dracut, grubby and xenconsoled, which a hint tells a guest's or a host's owner to use."""
 _NO_COMMANDS = {"twinhull 1", "twinhull repository"}
 """What ``twinhull --version`` prints, and the first words of a repository's own file."""
 _OPTION = re.compile(r"(?<![\w'-])--[a-z][a-z-]+")

@@ -12,13 +12,14 @@ from lab.guests import TinyClient, forward, wait_serial
 from lab.qemu_host import QemuHost
 from tests.real.conftest import MakeGuest, settings_of
 from tests.real.disks import checksum, copy
+from twinhull.inspection.naming import surroundings
+from twinhull.manager.inside import inspect_machine
 from twinhull.model.errors import AlreadyExists, NotFound, NotSupportedHere, SiteError, StillRunning
 from twinhull.model.extents import total_bytes
 from twinhull.model.machine import BootMode, Consistency, DiskKey, DiskSpec, PointId, PowerState, Role, Standing
 from twinhull.model.ports import system_ports
 from twinhull.model.units import MIB
 from twinhull.platforms.contract import CaptureRequest, ReplicaRequest
-from twinhull.platforms.inspection import inspect_machine
 from twinhull.platforms.qemu.site import QemuPlatform, QemuSite
 
 pytestmark = pytest.mark.real
@@ -70,8 +71,10 @@ def test_a_replica_brought_forward_by_an_increment_starts_with_what_the_guest_wr
         capture.keep_trackers()
     with other_site.read_disk(guest.machine_id, VDA) as door:
         assert checksum(door) == captured
-    assert inspect_machine(ssh_site, guest.machine_id, "look-1", "xen", BootMode.PV) == []
-    assert inspect_machine(other_site, guest.machine_id, "look-2", "qemu") == []
+    for site, label, there in ((ssh_site, "look-1", "xen"), (other_site, "look-2", "qemu")):
+        status = site.machine(guest.machine_id)
+        around = surroundings(status.spec, here="qemu", there=there, boot_mode=BootMode.PV)
+        assert inspect_machine(site, status, label, around, system_ports()) == []
     ssh_site.stop(guest.machine_id, 60)
     other_site.write_standing(Standing(guest.machine_id, Role.PRIMARY, 2, PointId("p2")))
     other_site.start(guest.machine_id, 2)

@@ -102,8 +102,8 @@ def show(
         door.screen.line()
     door.screen.heading("Readiness for the other platform")
     door.screen.table(
-        ["finding", "what to do"],
-        [[finding.finding, finding.remedy] for finding in inspected.readiness],
+        ["finding", "consequence", "what to do"],
+        [[one.finding, one.consequence or "", one.remedy] for one in inspected.readiness],
         empty="Nothing was found that would keep it from booting there.",
     )
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from twinhull.inspection import Finding, Surroundings
+from twinhull.inspection.naming import surroundings
+from twinhull.inspection.readiness import finding_to_json
 from twinhull.manager.catalog import Catalog
+from twinhull.manager.inside import inspect_machine, inspect_point
 from twinhull.manager.names import Named
 from twinhull.manager.overview import Overview, SiteView
-from twinhull.manager.readiness import judge
+from twinhull.manager.readiness import judge, lacking
 from twinhull.manager.records import Plan
 from twinhull.manager.sites import SitePool
-from twinhull.model.codec import spec_to_json, standing_to_json
-from twinhull.model.errors import NotFound
-from twinhull.model.machine import BootMode, MachineId, MachineStatus, SiteName, Standing
+from twinhull.model.codec import spec_from_json, spec_to_json, standing_to_json
+from twinhull.model.errors import DataError, NotFound
+from twinhull.model.lacks import Consequence
+from twinhull.model.machine import BootMode, MachineId, MachineSpec, MachineStatus, SiteName, Standing
+from twinhull.model.ports import Ports
 from twinhull.platforms.contract import Site
-from twinhull.platforms.inspection import Finding, inspect_disk, inspect_machine
 from twinhull.recovery.starting import REMEDY
-from twinhull.repository import Point, Repository, RepositoryError, latest_point
-from twinhull.repository.disk import PointDiskReader
+from twinhull.repository import Point, Repository, latest_point
 
 _AGAIN = "Ask again after a sync, or with --look-inside, which captures it for a moment."
 
@@ -54,7 +59,7 @@ class Inspected:
                 }
                 for place in self.places
             ],
-            "readiness": [{"finding": found.finding, "remedy": found.remedy} for found in self.readiness],
+            "readiness": [finding_to_json(found) for found in self.readiness],
         }
 
 
@@ -67,6 +72,7 @@ class Inspector:
     points: Callable[[MachineId], Sequence[Point]]
     repository: Callable[[], Repository]
     label: str
+    ports: Ports
 
     def inspect(self, named: Named, overview: Overview, *, is_looking_inside: bool) -> Inspected:
         """Ask each site that has it; raises NotFound where none does."""
@@ -91,37 +97,37 @@ class Inspector:
             boot_mode = BootMode(plan.boot_mode) if plan and plan.boot_mode and not is_homewards else None
             capabilities = door(there.settings.name).capabilities()
             said = judge(here.status, plan, capabilities, is_homewards=is_homewards) if plan else []
-            inside = self._inside(
-                here, door(here.site), there.settings.platform, boot_mode, is_wanted=is_looking_inside
+            if plan and not is_homewards:
+                said += lacking(door(there.settings.name), here.status.spec, plan, boot_mode)
+            surround = partial(
+                surroundings,
+                here=overview.sites[here.site].settings.platform,
+                there=there.settings.platform,
+                boot_mode=boot_mode,
+            )
+            inside = (
+                inspect_machine(door(here.site), here.status, self.label, surround(here.status.spec), self.ports)
+                if is_looking_inside
+                else self._latest_point(here, surround)
             )
             return Inspected(places, [*_obstacles(places, door, there.settings.name), *said, *inside])
 
-    def _inside(
-        self, here: Place, site: Site, platform: str, boot_mode: BootMode | None, *, is_wanted: bool
-    ) -> list[Finding]:
-        """From the latest point, which touches nothing; from the machine itself only where that is asked for."""
-        machine_id = here.status.spec.machine_id
-        if is_wanted:
-            return inspect_machine(site, machine_id, self.label, platform, boot_mode)
+    def _latest_point(self, here: Place, surround: Callable[[MachineSpec], Surroundings]) -> list[Finding]:
+        """By the latest restore point: nothing on a site is touched."""
         try:
-            latest = latest_point(self.points(machine_id))
-            if latest and latest.document.disks:
-                disk = PointDiskReader(self.repository().reader(), latest.document.disks[0].root)
-                return inspect_disk(disk, platform, boot_mode)
-        except RepositoryError as error:
-            return [Finding(f"Its files were not looked into: {error.message}", error.hint or _AGAIN)]
-        return [
-            Finding(
-                "It has no restore point yet, so its files were not looked into.",
-                _AGAIN,
-            )
-        ]
+            latest = latest_point(self.points(here.status.spec.machine_id))
+            if latest:
+                spec = spec_from_json(latest.document.spec)
+                return inspect_point(self.repository(), latest, surround(spec), self.ports)
+        except DataError as error:
+            return [Finding(f"Its files were not inspected: {error.message}", error.hint or _AGAIN)]
+        return [Finding("It has no restore point yet, so its files were not inspected.", _AGAIN)]
 
 
 def _obstacles(places: Sequence[Place], door: Callable[[SiteName], Site], there: SiteName) -> list[Finding]:
     """What the other site says of the replica, where there is one."""
     return [
-        Finding(f"It would not start there: {obstacle}", f"{REMEDY}.")
+        Finding(f"It would not start there: {obstacle}", f"{REMEDY}.", Consequence.WILL_NOT_BOOT)
         for place in places
         if place.site == there
         for obstacle in door(there).obstacles(place.status.spec.machine_id)

@@ -231,6 +231,7 @@ class Manager:
             lambda machine_id: self.repository.points(machine_id, self.damages.note) if self.vault.is_known() else (),
             lambda: self.repository,
             f"look-{self.ports.randomness.token(4).hex()}",
+            self.ports,
         )
         return inspector.inspect(named, self.lookout.look(), is_looking_inside=is_looking_inside)
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from twinhull.inspection import Finding
 from twinhull.manager.records import Plan
+from twinhull.model.errors import SiteError
+from twinhull.model.lacks import Consequence
 from twinhull.model.machine import BootMode, Firmware, MachineSpec, MachineStatus
-from twinhull.platforms.contract import Capability, Support
-from twinhull.platforms.inspection import Finding
+from twinhull.platforms.contract import Capability, ReplicaRequest, Site, Support
+
+_CHOOSE = "Change it on the machine, or choose another target site."
+_ACCEPT = "Nothing, if the guest can do without it."
 
 
 def judge(
@@ -24,6 +29,18 @@ def judge(
     ]
 
 
+def lacking(site: Site, spec: MachineSpec, plan: Plan, boot_mode: BootMode | None) -> list[Finding]:
+    """What a replica on the target site lacks of the machine, as it is described now."""
+    try:
+        lacks = site.lacks(ReplicaRequest(spec, plan.networks, boot_mode))
+    except SiteError as error:
+        return [Finding(error.message, error.hint or _CHOOSE, Consequence.WILL_NOT_BOOT)]
+    return [
+        Finding(lack.reason, _CHOOSE if lack.consequence is Consequence.WILL_NOT_BOOT else _ACCEPT, lack.consequence)
+        for lack in lacks
+    ]
+
+
 def _firmware(spec: MachineSpec, capabilities: Mapping[Capability, Support]) -> Iterator[Finding]:
     wanted = Capability.BOOT_UEFI if spec.firmware is Firmware.UEFI else Capability.BOOT_BIOS
     support = capabilities[wanted]
@@ -31,6 +48,7 @@ def _firmware(spec: MachineSpec, capabilities: Mapping[Capability, Support]) -> 
         yield Finding(
             f"It boots by {spec.firmware.value.upper()}, which the other site cannot: {support.reason}",
             "Choose another site, or convert the guest's boot loader.",
+            Consequence.WILL_NOT_BOOT,
         )
 
 
@@ -44,6 +62,7 @@ def _boot_mode(
         yield Finding(
             f"The plan wants a paravirtual boot, which the other site cannot: {support.reason}",
             "Leave --boot-mode out of the plan.",
+            Consequence.WILL_NOT_BOOT,
         )
     if spec.firmware is Firmware.UEFI:
         yield Finding(
@@ -60,6 +79,7 @@ def _networks(spec: MachineSpec, plan: Plan, *, is_homewards: bool) -> Iterator[
             yield Finding(
                 f"The plan does not say what the network '{network}' is called on the other site.",
                 f"If it has another name there: twinhull plan network {plan.name} {pair}",
+                Consequence.BOOTS_WITHOUT,
             )
 
 
