@@ -158,7 +158,7 @@ def test_a_backup_names_every_disk_each_in_its_own_way() -> None:
     assert "<disk name='vdc' backup='no'/>" in xml
     assert "<disk name='hdc' backup='no'/>" in xml
     assert 'file="/s/vda"' in xml
-    assert "<disk name='sdb' checkpoint='no'/>" in checkpoint_xml("twinhull-2", {DiskKey("vda")}, ["sdb"])
+    assert "<disk name='sdb' checkpoint='no'/>" in checkpoint_xml("twinhull-2", DiskKey("vda"), ["sdb"])
 
 
 @pytest.mark.parametrize(

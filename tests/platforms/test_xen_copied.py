@@ -15,6 +15,7 @@ from twinhull.model.machine import DiskKey, MachineId
 from twinhull.model.units import GIB, KIB, MIB
 from twinhull.platforms.contract import CaptureRequest
 from twinhull.platforms.libvirt.domains import read_definition
+from twinhull.platforms.libvirt.images import ImageInfo
 from twinhull.platforms.xen import copied, running
 from twinhull.platforms.xen.copied import CopiedDisk
 from twinhull.platforms.xen.qmp import Qmp
@@ -45,8 +46,8 @@ class Answering:
 def test_room_is_wanted_for_changes_that_lie_far_apart_and_no_more_than_the_disk_has(
     changed_bytes: int, grain_bytes: int, wanted_bytes: int
 ) -> None:
-    machine = XenMachine(read_definition(DEFINITION), None, [], None)
-    request = CaptureRequest(ID, "c", {KEY: "twinhull-t"})
+    machine = XenMachine(read_definition(DEFINITION), None, [ImageInfo(8 * GIB, lineage="0f")], None)
+    request = CaptureRequest(ID, "c", {KEY: "twinhull-t.0f"})
     qmp = cast("Qmp", Answering(changed_bytes, grain_bytes))
     plans = running._plans(qmp, machine, {KEY: 8 * GIB}, request, "/scratch")
     assert [plan.room_bytes - running._SPARE_BYTES for plan in plans] == [wanted_bytes]

@@ -42,10 +42,15 @@ def request(guest: Guest, capture_id: str, **since: str) -> CaptureRequest:
 
 
 def taken(site: QemuSite, asked: CaptureRequest) -> str:
-    """Capture and keep; gives the new tracker's name."""
+    """Capture and keep; gives the new tracker's id."""
     with site.capture(asked) as capture:
         capture.keep_trackers()
-        return str(capture.disks[0].tracker_id)
+        return tracker_of(capture)
+
+
+def tracker_of(capture: Capture, index: int = 0) -> str:
+    """The id of the tracker that a capture leaves for a disk."""
+    return str(capture.disks[index].tracker_id)
 
 
 def bitmaps(path: Path) -> list[str]:
@@ -81,23 +86,22 @@ def test_increments_hold_what_was_written_and_little_more(qemu_site: QemuSite, m
         assert not first.disks[0].is_tracked
         assert "No earlier capture" in first.disks[0].tracker_reason
         first.keep_trackers()
-    since = "twinhull-c1"
-    with qemu_site.capture(request(guest, "c2", vda=since)) as idle:
+    with qemu_site.capture(request(guest, "c2", vda=tracker_of(first))) as idle:
         assert idle.disks[0].is_tracked
         assert total_bytes(idle.disks[0].changed()) <= 128 * KIB
         idle.keep_trackers()
     client.write("one", 1)
-    with qemu_site.capture(request(guest, "c3", vda="twinhull-c2")) as increment:
+    with qemu_site.capture(request(guest, "c3", vda=tracker_of(idle))) as increment:
         changed = total_bytes(increment.disks[0].changed())
         assert MIB <= changed < 4 * MIB
         assert increment.window.freeze_seconds < 4 * FREEZE_LIMIT_SECONDS
         inside, told = content_hash(increment, "/data/one", client)
         assert inside == told
         increment.keep_trackers()
-    assert bitmaps(guest.image) == [] or bitmaps(guest.image) == ["twinhull-c3"]
-    assert_nothing_is_left(qemu_site, guest, "twinhull-c3")
+    assert bitmaps(guest.image) in ([], ["twinhull-c3-vda"])
+    assert_nothing_is_left(qemu_site, guest, tracker_of(increment))
     qemu_site.stop(guest.machine_id, 60)
-    assert bitmaps(guest.image) == ["twinhull-c3"]
+    assert bitmaps(guest.image) == ["twinhull-c3-vda"]
 
 
 def test_a_capture_that_is_not_kept_leaves_the_older_tracker_counting(
@@ -129,18 +133,18 @@ def test_trackers_go_on_through_off_and_on_again(qemu_site: QemuSite, make_guest
         assert stopped.disks[0].is_tracked, stopped.disks[0].tracker_reason
         assert MIB <= total_bytes(stopped.disks[0].changed()) < 6 * MIB
         stopped.keep_trackers()
-    assert bitmaps(guest.image) == ["twinhull-w2"]
+    assert bitmaps(guest.image) == ["twinhull-w2-vda"]
     client = guest.boot()
     assert client.sum("one") == written
     client.write("two", 1)
-    with qemu_site.capture(request(guest, "w3", vda="twinhull-w2")) as running:
+    with qemu_site.capture(request(guest, "w3", vda=tracker_of(stopped))) as running:
         assert running.disks[0].is_tracked, running.disks[0].tracker_reason
         assert MIB <= total_bytes(running.disks[0].changed()) < 6 * MIB
         running.keep_trackers()
     qemu_site.kill(guest.machine_id)
     armed = qemu_site.arm_trackers(guest.machine_id, "w4")
-    assert armed == {VDA: "twinhull-w4"}
-    assert bitmaps(guest.image) == ["twinhull-w4"]
+    assert armed.keys() == {VDA}
+    assert bitmaps(guest.image) == ["twinhull-w4-vda"]
 
 
 def test_a_tracker_lost_by_a_killed_qemu_is_said_and_replaced(
@@ -163,8 +167,8 @@ def test_a_tracker_lost_by_a_killed_qemu_is_said_and_replaced(
         assert not running.disks[0].is_tracked
         assert "missing or broken" in running.disks[0].tracker_reason
         running.keep_trackers()
-    assert_nothing_is_left(local_site, guest, "twinhull-b4")
-    with local_site.capture(request(guest, "b5", vda="twinhull-b4")) as healed:
+    assert_nothing_is_left(local_site, guest, tracker_of(running))
+    with local_site.capture(request(guest, "b5", vda=tracker_of(running))) as healed:
         assert healed.disks[0].is_tracked
 
 
@@ -183,9 +187,9 @@ def test_a_bitmap_that_was_in_use_when_qemu_was_killed_is_dropped(
     with local_site.capture(request(guest, "u2", vda=since)) as capture:
         assert not capture.disks[0].is_tracked
         capture.keep_trackers()
-    assert_nothing_is_left(local_site, guest, "twinhull-u2")
+    assert_nothing_is_left(local_site, guest, tracker_of(capture))
     local_site.stop(guest.machine_id, 60)
-    assert bitmaps(guest.image) == ["twinhull-u2"]
+    assert bitmaps(guest.image) == ["twinhull-u2-vda"]
 
 
 def wait_off(site: QemuSite, guest: Guest) -> None:
@@ -230,9 +234,10 @@ def test_a_disk_that_is_new_costs_only_itself_a_full_read(
     )
     with local_site.capture(request(guest, "n2", vda=since)) as capture:
         assert [(disk.key, disk.is_tracked) for disk in capture.disks] == [("vda", True), ("vdb", False)]
-        assert capture.disks[1].tracker_id == "twinhull-n2"
+        assert "twinhull-n2-vdb." in tracker_of(capture, 1)
+        vda, vdb = tracker_of(capture), tracker_of(capture, 1)
         capture.keep_trackers()
-    with local_site.capture(request(guest, "n3", vda="twinhull-n2", vdb="twinhull-n2")) as capture:
+    with local_site.capture(request(guest, "n3", vda=vda, vdb=vdb)) as capture:
         assert [disk.is_tracked for disk in capture.disks] == [True, True]
     local_site.kill(guest.machine_id)
     new.unlink()
@@ -391,7 +396,7 @@ def test_what_a_killed_capture_leaves_is_found_and_cleaned(qemu_site: QemuSite, 
         qemu_site.clean(leftover)
         qemu_site.clean(leftover)
     assert_nothing_is_left(qemu_site, guest)
-    assert taken(qemu_site, request(guest, "l1")) == "twinhull-l1"
+    assert taken(qemu_site, request(guest, "l1")).startswith("twinhull-l1-vda.")
     assert client.write("alive", 1)
 
 
@@ -408,7 +413,7 @@ def test_a_capture_after_a_killed_one_needs_no_cleaning_first(local_site: QemuSi
     wait_released(local_site, guest)
     with local_site.capture(request(guest, "child-1")) as capture:
         capture.keep_trackers()
-    assert_nothing_is_left(local_site, guest, "twinhull-child-1")
+    assert_nothing_is_left(local_site, guest, tracker_of(capture))
 
 
 def test_libvirtd_killed_with_a_capture_open_leaves_a_site_that_captures_again(
@@ -426,7 +431,7 @@ def test_libvirtd_killed_with_a_capture_open_leaves_a_site_that_captures_again(
         assert capture.disks[0].is_tracked
         assert total_bytes(capture.disks[0].changed()) >= MIB
         capture.keep_trackers()
-    assert_nothing_is_left(local_site, guest, "twinhull-d3")
+    assert_nothing_is_left(local_site, guest, tracker_of(capture))
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def test_a_replica_brought_forward_by_an_increment_starts_with_what_the_guest_wr
             copy(capture.disks[0].open, door)
         capture.keep_trackers()
     second = client.write("second", 1)
-    since = {VDA: "twinhull-p1"}
+    since = {VDA: str(capture.disks[0].tracker_id)}
     with ssh_site.capture(CaptureRequest(guest.machine_id, "p2", since)) as capture:
         half_way = Standing(guest.machine_id, Role.REPLICA, 1, is_dirty=True, applying_point_id=PointId("p2"))
         other_site.write_standing(half_way)

@@ -132,6 +132,11 @@ class CapturedDisk(Protocol):
         ...
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all of it can be read, or only what ``changed`` tells."""
+        ...
+
+    @property
     def tracker_reason(self) -> str:
         """Why the disk must be compared in full, one sentence; empty where ``is_tracked``."""
         ...

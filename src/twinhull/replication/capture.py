@@ -196,7 +196,12 @@ class _Capturing:
         elif self._order.compare_reason:
             self.note(f"Disk {disk.key} is compared in full, its tracker not trusted: {self._order.compare_reason}.")
         read = read_disk(self._context, writer, disk, base, is_comparing=bool(self._order.compare_reason))
-        if read.missed_bytes:
+        if read.is_cut:
+            self.note(
+                f"Disk {disk.key} has lost what its tracker calls unchanged, as a disk does that was made smaller and"
+                " larger again: it is compared in full."
+            )
+        elif read.missed_bytes:
             self.note(
                 f"The tracker of disk {disk.key} had missed {format_bytes(read.missed_bytes)} of changes: earlier "
                 "points since the last full comparison may hold old data there; this point is right."

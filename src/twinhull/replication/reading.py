@@ -2,7 +2,8 @@
 
 ::
 
-    tracked:      changed() widened to chunks ─▶ data or zero? ─▶ read ─▶ write to the tree of the base
+    tracked:      is what it calls unchanged still there? ─▶ changed() widened to chunks ─▶ data or zero?
+                  ─▶ read ─▶ write to the tree of the base
     compared:     all that is data ─▶ read ─▶ id ─▶ other than in the base's tree? ─▶ write to it
 
 What the base has in damaged packs of the repository is read and written in both ways, changed or not. A base whose tree
@@ -26,6 +27,7 @@ from twinhull.replication.bases import COMPARED, TRACKED
 from twinhull.replication.compare import Compared, Difference, compare
 from twinhull.replication.context import Context
 from twinhull.replication.places import WINDOW_BYTES, Places, chunk_states, piece_bytes, spans, union, windows
+from twinhull.replication.unwritten import is_cut
 from twinhull.repository import ChunkLost, DiskRoot, Writer
 
 
@@ -34,6 +36,8 @@ class DiskRead:
     """What became of one disk. ``how`` is ``tracked`` or ``compared``; ``missed_bytes`` is what a whole tracker hid.
 
     ``mended_bytes`` were damaged in the repository and are stored anew; ``is_base_lost``: it is built on no base.
+    ``is_cut``: it was compared because it had lost what its tracker calls unchanged. The chunk that is read to know
+    that is not counted in ``read_bytes``.
     """
 
     key: DiskKey
@@ -44,6 +48,7 @@ class DiskRead:
     missed_bytes: int = 0
     mended_bytes: int = 0
     is_base_lost: bool = False
+    is_cut: bool = False
 
 
 def read_disk(
@@ -61,6 +66,8 @@ def read_disk(
         is_tracked = disk.is_tracked and base is not None and not is_comparing and not is_resized
         try:
             reading = _Reading(context, handles, disk, base, writer)
+            if is_tracked and reading.is_cut():
+                return replace(reading.compared(), is_cut=True)
             return reading.tracked() if is_tracked else reading.compared()
         except ChunkLost:
             if base is None:
@@ -79,6 +86,13 @@ class _Reading:
         self._gaps = writer.gaps(base) if base else []
         self._sink = writer.disk(disk.size_bytes, base)
         self._chunk_bytes = context.repository.chunk_size_bytes
+
+    def is_cut(self) -> bool:
+        """Whether the disk was changed where nothing was written; not known where only its changes can be read."""
+        if not self._disk.is_whole or self._base is None:
+            return False
+        with self._handles.lent() as handle:
+            return is_cut(self._context.repository, handle, self._base, self._tracked_places())
 
     def tracked(self) -> DiskRead:
         places = list(union(self._tracked_places(), self._gaps))

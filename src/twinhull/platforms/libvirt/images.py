@@ -1,14 +1,15 @@
-"""Disk images on a site's host: made, grown, looked at; and the trackers in them while nothing runs.
+"""Disk images on a site's host: made, grown, looked at.
 
-A tracker is a dirty bitmap in a qcow2 image, called ``twinhull-CAPTURE``. Each function is one command on the host,
-whatever the number of images: behind ssh it is the number of commands that costs.
+Each function is one command on the host, whatever the number of images: behind ssh it is the number of commands that
+costs. The trackers in the images are in :mod:`twinhull.platforms.libvirt.tracking`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from twinhull.model.errors import MachineBusy, SiteError
@@ -19,47 +20,29 @@ from twinhull.platforms.libvirt.domains import Definition, ImageFile
 PREFIX = "twinhull-"
 
 INFO = """
+# What tells a file from every other one: its place, when it was born, its size, when it was written to last.
+facts() { stat -L -c '%d:%i:%t:%T %i %.9W %s %.9Y' -- "$1" 2>/dev/null || echo unknown; }
+look() { qemu-img info --force-share --output=json "$@"; }
 info() {
-  if [ ! -e "$2" ]; then printf '{"is-gone": true}'
-  elif [ -b "$2" ]; then
-    if size=$(blockdev --getsize64 "$2"); then printf '{"virtual-size": %s}' "$size"; else printf '{}'; fi
-  else qemu-img info --force-share --output=json -f "$1" -- "$2" || printf '{}'; fi
+  if [ ! -e "$2" ]; then told='{"is-gone": true}'
+  elif [ "$1" = raw ] && [ -b "$2" ]; then
+    if size=$(blockdev --getsize64 "$2"); then told='{"virtual-size": '$size'}'; else told='{}'; fi
+  else told=$(look --backing-chain -f "$1" -- "$2" 2>/dev/null || look -f "$1" -- "$2") || told='{}'
+  fi
+  printf '%s\\0' "$told"
+  facts "$2"
+  printf '%s\\n' "$told" | sed -n 's/^ *"full-backing-filename": "\\(.*\\)",*$/\\1/p' |
+    while IFS= read -r file; do facts "$file"; done
   printf '\\0'
 }
 """
-"""The shell function ``info FORMAT PATH``: what is known of an image, as JSON, ended by a zero byte.
+"""The shell function ``info FORMAT PATH``: what is known of an image and of those below it.
 
-Nothing is known of one that cannot be looked at, such as a device of a dead multipath or of DRBD's other side.
+It prints JSON and, line by line, the facts of each file; both end with a zero byte. Nothing is known of an image that
+cannot be looked at, such as a device of a dead multipath or of DRBD's other side.
 """
 
 _INFO = INFO + 'while [ $# -gt 0 ]; do info "$1" "$2"; shift 2; done'
-
-_TRACKERS = """
-trackers() { qemu-img info --force-share -f qcow2 --output=json -- "$1" | sed -n 's/.*"name": "\\(twinhull-[a-z0-9-]*\\)".*/\\1/p'; }
-"""  # noqa: E501 - one command
-
-_ADD = (
-    _TRACKERS
-    + """
-name=$1; shift
-for image; do
-  trackers "$image" | grep -qx -- "$name" || qemu-img bitmap --add -f qcow2 -- "$image" "$name" || exit 1
-done
-"""
-)
-
-_DROP = (
-    _TRACKERS
-    + """
-which=$1 names=$2; shift 2
-for image; do
-  for name in $(trackers "$image"); do
-    case " $names " in *" $name "*) it=these;; *) it=others;; esac
-    [ "$it" != "$which" ] || qemu-img bitmap --remove -f qcow2 -- "$image" "$name" || exit 1
-  done
-done
-"""
-)
 
 _SEE = """
 see() { stat -c '%i %y' -- "$1" 2>/dev/null || echo nothing; }
@@ -102,17 +85,18 @@ done
 class ImageInfo:
     """What is in an image's file. ``size_bytes`` is None where it cannot be looked at, or is no more (``is_gone``).
 
-    ``trackers`` are ours, each with whether it is whole and counting.
+    ``trackers`` are ours, each with whether it is whole and counting. ``files`` are the image's file and those of the
+    images below it, by device and inode. ``lineage`` is a digest of what tells this image, and what lies below it, from
+    any other; empty when that cannot be known. ``flaw`` says why QEMU can keep no tracker in it; empty when it can.
     """
 
     size_bytes: int | None
-    trackers: Mapping[str, bool]
+    trackers: Mapping[str, bool] = field(default_factory=dict)
     is_gone: bool = False
-
-
-def tracker_name(capture_id: str) -> str:
-    """The name of the tracker that a capture leaves."""
-    return PREFIX + capture_id
+    files: tuple[str, ...] = ()
+    lineage: str = ""
+    flaw: str = ""
+    has_snapshots: bool = False
 
 
 def look_into(host: Host, images: Sequence[ImageFile]) -> list[ImageInfo]:
@@ -129,18 +113,62 @@ def info_arguments(images: Sequence[ImageFile]) -> list[str]:
 
 def parse_infos(answer: bytes) -> list[ImageInfo]:
     """What ``info`` printed."""
-    return [_parse(json.loads(part or b"{}")) for part in answer.split(b"\0")[:-1]]
+    parts = answer.split(b"\0")[:-1]
+    return [_parse(told, facts.decode()) for told, facts in zip(parts[::2], parts[1::2], strict=True)]
 
 
-def _parse(info: Mapping[str, Any]) -> ImageInfo:
-    size = info.get("virtual-size")
-    bitmaps = info.get("format-specific", {}).get("data", {}).get("bitmaps", [])
-    trackers = {
-        entry["name"]: "auto" in entry["flags"] and "in-use" not in entry["flags"]
-        for entry in bitmaps
-        if entry["name"].startswith(PREFIX)
-    }
-    return ImageInfo(None if size is None else int(size), trackers, is_gone=bool(info.get("is-gone")))
+def _parse(told: bytes, facts: str) -> ImageInfo:
+    chain = json.loads(told or b"{}")
+    chain = chain if isinstance(chain, list) else [chain]
+    top, files = chain[0], [line.split() for line in facts.splitlines()]
+    size = top.get("virtual-size")
+    details = top.get("format-specific", {}).get("data", {})
+    return ImageInfo(
+        size_bytes=None if size is None else int(size),
+        trackers={entry["name"]: _is_whole(entry) for entry in details.get("bitmaps", []) if _is_ours(entry)},
+        is_gone=bool(top.get("is-gone")),
+        files=tuple(file[0] for file in files if len(file) > 1),
+        lineage=_lineage(files, len(chain)),
+        flaw=_flaw(details),
+        has_snapshots=bool(top.get("snapshots")),
+    )
+
+
+def _is_ours(bitmap: Mapping[str, Any]) -> bool:
+    return str(bitmap["name"]).startswith(PREFIX)
+
+
+def _is_whole(bitmap: Mapping[str, Any]) -> bool:
+    return "auto" in bitmap["flags"] and "in-use" not in bitmap["flags"]
+
+
+def _lineage(files: Sequence[Sequence[str]], chain_count: int) -> str:
+    """Digest the image's inode and birth, and of each file below it also its size and when it was written to last.
+
+    QEMU writes to the image alone; a file below that was written to, or is another one, changes the disk without a
+    write. A device has no birth, and nothing tells that one below was written to.
+    """
+    if any(len(file) == 1 for file in files) or len(files) != chain_count:
+        return ""
+    top, *below = files
+    if any(_is_device(file) for file in below):
+        return ""
+    known = ["a device" if _is_device(top) else " ".join(top[1:3]), *(" ".join(file[1:]) for file in below)]
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
+
+
+def _is_device(file: Sequence[str]) -> bool:
+    """By the numbers of a device's driver, which are 0:0 for a file."""
+    return not file[0].endswith(":0:0")
+
+
+def _flaw(details: Mapping[str, Any]) -> str:
+    """Why a qcow2 image can keep no tracker, or none that counts every change."""
+    if details.get("compat") == "0.10":
+        return "Its image has qcow2's old version 2 (compat=0.10), in which QEMU keeps no tracker."
+    if details.get("data-file"):
+        return "Its image keeps its data in another file, which can change without the tracker."
+    return ""
 
 
 def exact_sizes(host: Host, definition: Definition, infos: Sequence[ImageInfo]) -> dict[DiskKey, int]:
@@ -159,36 +187,6 @@ def exact_sizes(host: Host, definition: Definition, infos: Sequence[ImageInfo]) 
             )
         sizes[image.key] = info.size_bytes
     return sizes
-
-
-def trackers_in(host: Host, images: Sequence[ImageFile]) -> set[str]:
-    """The names of all trackers of ours in the images."""
-    infos = look_into(host, [image for image in images if image.can_track])
-    return {name for info in infos for name in info.trackers}
-
-
-def add_tracker(host: Host, images: Sequence[ImageFile], name: str) -> None:
-    """Leave a tracker in each image that can have one; safe to repeat."""
-    paths = [image.path for image in images if image.can_track]
-    if paths:
-        check(host, ["sh", "-c", _ADD, "twinhull-track", name, *paths])
-
-
-def drop_trackers(host: Host, images: Sequence[ImageFile], names: Collection[str]) -> None:
-    """Take these trackers out of the images; safe to repeat."""
-    if names:
-        _drop(host, images, "these", names)
-
-
-def drop_other_trackers(host: Host, images: Sequence[ImageFile], kept: str) -> None:
-    """Take every tracker of ours but that one out of the images; safe to repeat."""
-    _drop(host, images, "others", [kept])
-
-
-def _drop(host: Host, images: Sequence[ImageFile], which: str, names: Collection[str]) -> None:
-    paths = [image.path for image in images if image.can_track]
-    if paths:
-        check(host, ["sh", "-c", _DROP, "twinhull-untrack", which, " ".join(sorted(names)), *paths])
 
 
 def create(host: Host, sizes: Mapping[str, int], owner: str) -> None:

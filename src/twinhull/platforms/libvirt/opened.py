@@ -30,6 +30,11 @@ class OpenedDisk:
         """Whether changes can be asked."""
         return self.address.bitmap is not None
 
+    @property
+    def is_whole(self) -> bool:
+        """All of it can be read."""
+        return True
+
     def open(self) -> Disk:
         """A further read-only handle."""
         return NbdDisk(self.address)
@@ -76,8 +81,3 @@ class TrackerAnswer:
 
 NO_TRACKER_YET = "No earlier capture left a tracker for this disk."
 CANNOT_TRACK = "This disk is not qcow2, so that QEMU keeps no tracker in it."
-
-
-def lost(name: str) -> str:
-    """The reason of a tracker that was there once."""
-    return f"The tracker {name} is missing or broken (its QEMU was killed, or the image was replaced)."

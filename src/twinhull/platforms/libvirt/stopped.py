@@ -6,7 +6,7 @@ the machine from being started meanwhile is the platform's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from twinhull.blocks.nbd import NbdAddress
@@ -15,23 +15,14 @@ from twinhull.model.machine import Consistency, MachineSpec
 from twinhull.platforms.contract import CaptureRequest, CaptureWindow
 from twinhull.platforms.libvirt.domains import ImageFile
 from twinhull.platforms.libvirt.finding import find, has_saved_memory
-from twinhull.platforms.libvirt.images import ImageInfo, add_tracker, tracker_name
-from twinhull.platforms.libvirt.opened import (
-    CANNOT_TRACK,
-    NO_TRACKER_YET,
-    OpenedCapture,
-    OpenedDisk,
-    TrackerAnswer,
-    lost,
-)
+from twinhull.platforms.libvirt.opened import OpenedCapture, OpenedDisk, TrackerAnswer
 from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.tracking import Disks, add_trackers, answer_of, hindrances
 
 ASLEEP = (
     "The machine is asleep (managed save): what was in its memory is in no capture, and the capture is"
     " crash-consistent."
 )
-
-Disks = Sequence[tuple[ImageFile, ImageInfo]]
 
 
 @contextmanager
@@ -43,35 +34,27 @@ def stopped_capture(
     ``disks`` are the machine's images with what was seen in them. Whoever calls takes the trackers away that do not
     stay.
     """
-    if request.is_tracking:
-        add_tracker(place.host, [image for image, _ in disks], tracker_name(request.capture_id))
+    new, reasons = add_trackers(place.host, disks, request.capture_id) if request.is_tracking else ({}, [])
     is_asleep = has_saved_memory(place, find(place, request.machine_id))
+    hindered = hindrances(disks)
     with ExitStack() as stack:
+        opened = []
+        for image, info in disks:
+            answer = answer_of(image, info, hindered.get(image.key, ""), request.since.get(image.key))
+            address = stack.enter_context(_served(place, image, answer, f"{scratch}/{image.key}"))
+            opened.append(OpenedDisk(image.key, info.size_bytes or 0, address, new.get(image.key), answer.reason))
         yield OpenedCapture(
             spec=spec,
             captured_at=place.clock.now(),
             consistency=Consistency.CRASH if is_asleep else Consistency.SHUT_DOWN,
             window=CaptureWindow(freeze_seconds=0.0, begin_seconds=0.0),
-            reasons=(ASLEEP,) if is_asleep else (),
-            disks=_serve(place, stack, disks, request, scratch),
+            reasons=(*((ASLEEP,) if is_asleep else ()), *reasons),
+            disks=opened,
         )
 
 
-def _serve(place: Place, stack: ExitStack, disks: Disks, request: CaptureRequest, scratch: str) -> list[OpenedDisk]:
-    opened = []
-    for image, info in disks:
-        answer = _answer(image, info, request.since.get(image.key))
-        served = Image(image.path, image.format, bitmap=answer.bitmap)
-        path = stack.enter_context(serving(place.host.start, served, f"{scratch}/{image.key}"))
-        address = NbdAddress(stack.enter_context(place.host.forward(path)), bitmap=answer.bitmap)
-        tracker = tracker_name(request.capture_id) if request.is_tracking and image.can_track else None
-        opened.append(OpenedDisk(image.key, info.size_bytes or 0, address, tracker, answer.reason))
-    return opened
-
-
-def _answer(image: ImageFile, info: ImageInfo, since: str | None) -> TrackerAnswer:
-    if not image.can_track:
-        return TrackerAnswer(reason=CANNOT_TRACK)
-    if not since:
-        return TrackerAnswer(reason=NO_TRACKER_YET)
-    return TrackerAnswer(bitmap=since) if info.trackers.get(since) else TrackerAnswer(reason=lost(since))
+@contextmanager
+def _served(place: Place, image: ImageFile, answer: TrackerAnswer, socket_path: str) -> Iterator[NbdAddress]:
+    served = Image(image.path, image.format, bitmap=answer.bitmap)
+    with serving(place.host.start, served, socket_path) as path, place.host.forward(path) as local:
+        yield NbdAddress(local, bitmap=answer.bitmap)

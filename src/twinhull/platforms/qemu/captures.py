@@ -11,10 +11,11 @@ from twinhull.platforms.contract import CaptureRequest
 from twinhull.platforms.libvirt.connection import qemu_identity
 from twinhull.platforms.libvirt.finding import definition_of, find, forget_saved_memory, power
 from twinhull.platforms.libvirt.holding import holding
-from twinhull.platforms.libvirt.images import add_tracker, exact_sizes, look_into, tracker_name
+from twinhull.platforms.libvirt.images import exact_sizes, look_into
 from twinhull.platforms.libvirt.opened import OpenedCapture
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.libvirt.stopped import stopped_capture
+from twinhull.platforms.libvirt.tracking import add_trackers, name_of, tracker_name
 from twinhull.platforms.qemu.inventory import Machines
 from twinhull.platforms.qemu.keeper import keeping
 from twinhull.platforms.qemu.leftovers import Leftovers
@@ -60,8 +61,9 @@ class QemuCaptures:
             cleared.append(f"The {leftover.kind} of an earlier capture was removed.")
         domain = find(self._place, request.machine_id)
         definition = definition_of(self._place, domain)
-        stale = {tracker_name(request.capture_id)} & self._trackers.all_names(domain, definition)
-        self._trackers.drop(domain, definition, stale - set(request.since.values()))
+        ours = {tracker_name(request.capture_id, disk.key) for disk in definition.disks}
+        stale = ours & self._trackers.all_names(domain, definition)
+        self._trackers.drop(domain, definition, stale - {name_of(tracker) for tracker in request.since.values()})
         return cleared
 
     @contextmanager
@@ -80,8 +82,8 @@ class QemuCaptures:
                 yield opened
         finally:
             is_kept = opened is not None and opened.is_kept
-            name = tracker_name(request.capture_id)
-            self._trackers.settle(request.machine_id, definition, name, is_kept=is_kept)
+            new = [tracker_name(request.capture_id, image.key) for image in definition.disks]
+            self._trackers.settle(request.machine_id, definition, new, is_kept=is_kept)
 
     def arm_trackers(self, machine_id: MachineId, capture_id: str) -> Mapping[DiskKey, str]:
         """Leave trackers on a stopped machine and drop older ones; raises StillRunning.
@@ -97,8 +99,9 @@ class QemuCaptures:
                 )
             forget_saved_memory(self._place, domain)
             definition = definition_of(self._place, domain)
-            name = tracker_name(capture_id)
-            older = self._trackers.all_names(domain, definition) - {name}
-            add_tracker(self._place.host, definition.disks, name)
-            self._trackers.drop_stopped(domain, definition, older)
-        return {image.key: name for image in definition.disks if image.can_track}
+            disks = list(zip(definition.disks, look_into(self._place.host, definition.disks), strict=True))
+            older = self._trackers.all_names(domain, definition)
+            armed, _ = add_trackers(self._place.host, disks, capture_id)
+            names = {name_of(tracker) for tracker in armed.values()}
+            self._trackers.drop_stopped(domain, definition, older - names)
+        return armed

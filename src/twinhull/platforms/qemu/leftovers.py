@@ -12,6 +12,7 @@ from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.finding import definition_of, find, power
 from twinhull.platforms.libvirt.holding import SCRATCH, Traces, remove_scratch, traces
 from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.tracking import name_of
 from twinhull.platforms.qemu.freeze import thaw
 from twinhull.platforms.qemu.keeper import forget_freeze, has_started_since_freeze
 from twinhull.platforms.qemu.room import is_held_up, let_go_on
@@ -75,7 +76,7 @@ class Leftovers:
         except NotFound:
             return []
         names = self._trackers.all_names(domain, definition_of(self._place, domain))
-        return [Leftover(TRACKER, name, machine_id) for name in sorted(names - set(kept))]
+        return [Leftover(TRACKER, name, machine_id) for name in sorted(names - {name_of(each) for each in kept})]
 
     def clean(self, leftover: Leftover) -> None:
         """Remove one; safe to repeat."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.sax.saxutils import quoteattr
 
 import libvirt
@@ -17,23 +17,17 @@ from twinhull.model.ports import Clock
 from twinhull.model.units import KIB
 from twinhull.platforms.contract import CaptureRequest, CaptureWindow
 from twinhull.platforms.libvirt.connection import as_site_error, told
-from twinhull.platforms.libvirt.domains import Definition
+from twinhull.platforms.libvirt.domains import Definition, ImageFile
 from twinhull.platforms.libvirt.finding import definition_of, find, find_again, power
-from twinhull.platforms.libvirt.images import tracker_name
-from twinhull.platforms.libvirt.opened import (
-    CANNOT_TRACK,
-    NO_TRACKER_YET,
-    OpenedCapture,
-    OpenedDisk,
-    TrackerAnswer,
-    lost,
-)
+from twinhull.platforms.libvirt.images import ImageInfo, look_into
+from twinhull.platforms.libvirt.opened import CANNOT_TRACK, OpenedCapture, OpenedDisk, TrackerAnswer
 from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.tracking import hindrances, lost, proven, tracker_name
 from twinhull.platforms.qemu.freeze import Frozen, frozen
 from twinhull.platforms.qemu.inventory import Machines
 from twinhull.platforms.qemu.keeper import Keeper
 from twinhull.platforms.qemu.room import is_held_up, let_go_on, require_room, was_held_up, watching
-from twinhull.platforms.qemu.trackers import Trackers, checkpoint_xml
+from twinhull.platforms.qemu.trackers import Trackers
 
 END_SECONDS = 60.0
 """How long libvirt may take to end a backup that was called off; it usually takes a few milliseconds."""
@@ -60,21 +54,18 @@ class _Subject:
     spec: MachineSpec
     request: CaptureRequest
     scratch: str
+    infos: Mapping[DiskKey, ImageInfo]
+    hindrances: Mapping[DiskKey, str]
 
     @property
-    def new_tracker(self) -> str:
-        return tracker_name(self.request.capture_id)
+    def new_trackers(self) -> list[str]:
+        """The names of the trackers that it may leave."""
+        return [tracker_name(self.request.capture_id, disk.key) for disk in self.definition.disks]
 
-    def is_getting_tracker(self, key: DiskKey) -> bool:
-        image = self.definition.disk(key)
-        return self.request.is_tracking and image is not None and image.can_track
-
-    def checkpoint(self) -> str | None:
-        """The XML of the new checkpoint, or None where no disk can have a tracker."""
-        tracked = {disk.key for disk in self.spec.disks if self.is_getting_tracker(disk.key)}
-        others = [disk.key for disk in self.definition.disks if disk.key not in tracked]
-        every_other = [*others, *self.definition.other_devices]
-        return checkpoint_xml(self.new_tracker, tracked, every_other) if tracked else None
+    def getting_trackers(self) -> dict[DiskKey, ImageInfo]:
+        """The disks that can have a tracker which could be believed."""
+        able = [disk.key for disk in self.definition.disks if disk.can_track and disk.key not in self.hindrances]
+        return {key: self.infos[key] for key in able if self.request.is_tracking}
 
     def backup(self, answers: Answers) -> str:
         """The XML of the backup job."""
@@ -86,6 +77,7 @@ class _Begun:
     frozen: Frozen
     window: CaptureWindow
     answers: Answers
+    trackers: Mapping[DiskKey, str]
 
 
 class RunningCaptures:
@@ -103,7 +95,7 @@ class RunningCaptures:
         domain = find(self._place, request.machine_id)
         definition = definition_of(self._place, domain)
         sizes = self._machines.exact_sizes(domain, definition)
-        subject = _Subject(domain, definition, definition.spec(sizes), request, scratch)
+        subject = self._look(domain, definition, definition.spec(sizes), request, scratch)
         require_room(self._place, scratch, subject.spec)
         with self._called_off_for_room(subject):
             answers = self._answers(subject)
@@ -118,7 +110,7 @@ class RunningCaptures:
                         consistency=begun.frozen.consistency,
                         window=begun.window,
                         reasons=begun.frozen.reasons,
-                        disks=[_disk(subject, disk, begun.answers, socket) for disk in subject.spec.disks],
+                        disks=[_disk(begun, disk, socket) for disk in subject.spec.disks],
                     )
                     yield capture
             finally:
@@ -155,25 +147,33 @@ class RunningCaptures:
         if stood_still.is_set() or call_off():
             raise was_held_up(self._place, subject.spec.name, subject.scratch)
 
+    def _look(
+        self,
+        domain: libvirt.virDomain,
+        definition: Definition,
+        spec: MachineSpec,
+        request: CaptureRequest,
+        scratch: str,
+    ) -> _Subject:
+        disks = list(zip(definition.disks, look_into(self._place.host, definition.disks), strict=True))
+        infos = {image.key: info for image, info in disks}
+        return _Subject(domain, definition, spec, request, scratch, infos, hindrances(disks))
+
     def _answers(self, subject: _Subject) -> Answers:
         """For each disk, whether its tracker can be used; asked before the guest is frozen."""
-        since = subject.request.since
-        changed: dict[str, dict[DiskKey, int]] = {}
-        for name in set(since.values()):
-            disks = [key for key, wanted in since.items() if wanted == name and subject.definition.disk(key)]
-            changed[name] = self._trackers.changed_bytes(subject.domain, name, disks) if disks else {}
-        answers = {}
-        for disk in subject.definition.disks:
-            name = since.get(disk.key, "")
-            if not disk.can_track:
-                answers[disk.key] = TrackerAnswer(reason=CANNOT_TRACK)
-            elif not name:
-                answers[disk.key] = TrackerAnswer(reason=NO_TRACKER_YET)
-            elif disk.key not in changed[name]:
-                answers[disk.key] = TrackerAnswer(reason=lost(name))
-            else:
-                answers[disk.key] = TrackerAnswer(bitmap=name, changed_bytes=changed[name][disk.key])
-        return answers
+        return {disk.key: self._answer(subject, disk) for disk in subject.definition.disks}
+
+    def _answer(self, subject: _Subject, disk: ImageFile) -> TrackerAnswer:
+        if not disk.can_track:
+            return TrackerAnswer(reason=CANNOT_TRACK)
+        since, hindrance = subject.request.since.get(disk.key), subject.hindrances.get(disk.key, "")
+        answer = proven(subject.infos[disk.key], hindrance, since)
+        if not answer.bitmap:
+            return answer
+        changed_bytes = self._trackers.changed_bytes(subject.domain, answer.bitmap, disk.key)
+        if changed_bytes is None:
+            return TrackerAnswer(reason=lost(answer.bitmap))
+        return replace(answer, changed_bytes=changed_bytes)
 
     def _begin(self, subject: _Subject, answers: Answers, keeper: Keeper) -> _Begun:
         """Freeze, begin, thaw, and measure how long the guest stood still."""
@@ -186,16 +186,20 @@ class RunningCaptures:
             elif subject.request.is_freezing:
                 state = stack.enter_context(frozen(subject.domain, subject.definition, before, keeper))
             begin_started = self._place.clock.monotonic()
+            # A tracker that begins a moment before the backup counts a little more than it must, and nothing less.
+            trackers, not_left = self._trackers.leave(
+                subject.domain, subject.definition, subject.getting_trackers(), subject.request.capture_id
+            )
+            state.reasons.extend(not_left)
             answers = self._begin_backup(subject, answers)
             begin_seconds = self._place.clock.monotonic() - begin_started
         freeze_seconds = self._place.clock.monotonic() - started if state.is_frozen else begin_seconds
-        return _Begun(state, CaptureWindow(freeze_seconds, begin_seconds), answers)
+        return _Begun(state, CaptureWindow(freeze_seconds, begin_seconds), answers, trackers)
 
     def _begin_backup(self, subject: _Subject, answers: Answers) -> Answers:
         """Begin; where a tracker breaks at the very last moment, begin without any."""
-        checkpoint = subject.checkpoint()
         try:
-            subject.domain.backupBegin(subject.backup(answers), checkpoint, 0)
+            subject.domain.backupBegin(subject.backup(answers), None)
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_CHECKPOINT_INCONSISTENT:
                 self._refused(subject, error)
@@ -206,7 +210,7 @@ class RunningCaptures:
             for key, answer in answers.items()
         }
         with told(self._site, "beginning a backup"):
-            subject.domain.backupBegin(subject.backup(demoted), checkpoint, 0)
+            subject.domain.backupBegin(subject.backup(demoted), None)
         return demoted
 
     def _refused(self, subject: _Subject, error: libvirt.libvirtError) -> None:
@@ -232,7 +236,7 @@ class RunningCaptures:
         if domain is None:
             return
         self._end_backup(subject, domain)
-        self._trackers.settle(machine_id, subject.definition, subject.new_tracker, is_kept=is_kept)
+        self._trackers.settle(machine_id, subject.definition, subject.new_trackers, is_kept=is_kept)
 
     def _end_backup(self, subject: _Subject, domain: libvirt.virDomain) -> None:
         if (backup_socket(domain, self._site) or "").startswith(subject.scratch):
@@ -249,13 +253,13 @@ def is_quiet(answers: Answers) -> bool:
     )
 
 
-def _disk(subject: _Subject, disk: DiskSpec, answers: Answers, socket: str) -> OpenedDisk:
-    answer = answers[disk.key]
+def _disk(begun: _Begun, disk: DiskSpec, socket: str) -> OpenedDisk:
+    answer = begun.answers[disk.key]
     return OpenedDisk(
         key=disk.key,
         size_bytes=disk.size_bytes,
         address=NbdAddress(socket, disk.key, _EXPORT_BITMAP if answer.bitmap else None),
-        tracker_id=subject.new_tracker if subject.is_getting_tracker(disk.key) else None,
+        tracker_id=begun.trackers.get(disk.key),
         tracker_reason=answer.reason,
     )
 

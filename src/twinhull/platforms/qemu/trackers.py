@@ -1,14 +1,15 @@
 """Trackers: libvirt checkpoints of a running machine, and the dirty bitmaps below them when it is off.
 
-One tracker is one name (``twinhull-CAPTURE``), the same for the checkpoint and for the bitmap in each qcow2 image.
-libvirt's checkpoint is only its memory of the bitmaps: it is made anew where it is missing (bitmaps made while the
-machine was off, definitions that were restored), and whether the bitmaps are whole is asked from QEMU each time.
+One tracker is one name, the same for the checkpoint and for the bitmap in the disk's qcow2 image: libvirt gives all
+bitmaps of a checkpoint one name, so each disk has a checkpoint of its own. libvirt's checkpoint is only its memory of
+the bitmap: it is made anew when it is missing (bitmaps made while the machine was off, definitions that were restored),
+and whether the bitmap is whole is asked from QEMU each time.
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import libvirt
 
@@ -17,8 +18,9 @@ from twinhull.model.machine import DiskKey, MachineId
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.domains import Definition
 from twinhull.platforms.libvirt.finding import find_again, power
-from twinhull.platforms.libvirt.images import PREFIX, drop_trackers, trackers_in
+from twinhull.platforms.libvirt.images import PREFIX, ImageInfo
 from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.tracking import drop_trackers, name_of, not_left, tracker_id, tracker_name, trackers_in
 from twinhull.platforms.libvirt.xml import parse_xml
 
 
@@ -34,39 +36,62 @@ class Trackers:
             names = [checkpoint.getName() for checkpoint in domain.listAllCheckpoints()]
         return [name for name in names if name.startswith(PREFIX)]
 
-    def changed_bytes(self, domain: libvirt.virDomain, name: str, disks: Collection[DiskKey]) -> dict[DiskKey, int]:
-        """How much a tracker calls changed, for those of a running machine's disks whose bitmap is there and whole."""
-        if not name.startswith(PREFIX):
-            return {}
+    def leave(
+        self, domain: libvirt.virDomain, definition: Definition, infos: Mapping[DiskKey, ImageInfo], capture_id: str
+    ) -> tuple[dict[DiskKey, str], list[str]]:
+        """Leave a tracker on each of these disks of a running machine.
+
+        Returns the trackers' ids, and a reason for each that could not be left: that costs a comparison, no point.
+        """
+        left, reasons = {}, []
+        for key, info in infos.items():
+            name = tracker_name(capture_id, key)
+            others = [disk.key for disk in definition.disks if disk.key != key]
+            try:
+                domain.checkpointCreateXML(checkpoint_xml(name, key, [*others, *definition.other_devices]))
+            except libvirt.libvirtError as error:
+                reasons.append(not_left(key, str(error)))
+            else:
+                left[key] = tracker_id(name, info.lineage)
+        return left, reasons
+
+    def changed_bytes(self, domain: libvirt.virDomain, name: str, key: DiskKey) -> int | None:
+        """How much a tracker calls changed on a running machine's disk; None when its bitmap is missing or broken."""
         was_known = name in self.checkpoints(domain)
         if not was_known:
-            self._redefine(domain, name, disks)
+            self._redefine(domain, name, key)
         flags = libvirt.VIR_DOMAIN_CHECKPOINT_XML_SIZE | libvirt.VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN
         with told(self._place.site, f"looking at checkpoint {name}"):
             checkpoint = domain.checkpointLookupByName(name)
             found = parse_xml(checkpoint.getXMLDesc(flags)).findall("./disks/disk")
             # libvirt gives a size exactly for the bitmaps that QEMU has loaded whole.
-            sizes = {key: size for key in disks for size in _sizes_told(found, key)}
-            if not sizes and not was_known:
+            size = next(_sizes_told(found, key), None)
+            if size is None and not was_known:
                 checkpoint.delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
-        return sizes
+        return size
 
-    def _redefine(self, domain: libvirt.virDomain, name: str, disks: Iterable[DiskKey]) -> None:
-        xml = checkpoint_xml(name, set(disks), ())
+    def _redefine(self, domain: libvirt.virDomain, name: str, key: DiskKey) -> None:
         with told(self._place.site, f"remembering checkpoint {name}"):
-            domain.checkpointCreateXML(xml, libvirt.VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE)
+            domain.checkpointCreateXML(checkpoint_xml(name, key, ()), libvirt.VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE)
 
     def drop_running(self, domain: libvirt.virDomain, name: str, disks: Iterable[DiskKey]) -> None:
-        """Drop a tracker of a running machine; safe to repeat."""
-        if name not in self.checkpoints(domain):
-            self._redefine(domain, name, disks)
+        """Drop a tracker of a running machine, on whichever of these disks it is by now; safe to repeat."""
+        if name in self.checkpoints(domain) and self._is_deleted(domain, name):
+            return
+        for key in disks:
+            self._redefine(domain, name, key)
+            self._is_deleted(domain, name)
+
+    def _is_deleted(self, domain: libvirt.virDomain, name: str) -> bool:
+        """Delete a checkpoint; False when its bitmap is not where libvirt remembers it, and only that memory went."""
         with told(self._place.site, f"dropping checkpoint {name}"):
             checkpoint = domain.checkpointLookupByName(name)
             try:
                 checkpoint.delete(0)
             except libvirt.libvirtError:
-                # Its bitmap is gone from some disk (QEMU was killed): what is left is libvirt's memory of it.
                 checkpoint.delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
+                return False
+            return True
 
     def drop_stopped(self, domain: libvirt.virDomain, definition: Definition, names: Collection[str]) -> None:
         """Drop trackers of a stopped machine, bitmaps and libvirt's memory of them; safe to repeat."""
@@ -90,12 +115,12 @@ class Trackers:
         for name in names:
             self.drop_running(domain, name, trackable)
 
-    def settle(self, machine_id: MachineId, definition: Definition, name: str, *, is_kept: bool) -> None:
-        """A capture has ended: of its tracker and the older ones, what shall stay stays. Waits for a libvirtd."""
+    def settle(self, machine_id: MachineId, definition: Definition, new: Collection[str], *, is_kept: bool) -> None:
+        """A capture has ended: of its trackers and the older ones, what shall stay stays. Waits for a libvirtd."""
         domain = find_again(self._place, machine_id)
         if domain is not None:
-            known = self.all_names(domain, definition)
-            self.drop(domain, definition, known - {name} if is_kept else known & {name})
+            known, names = self.all_names(domain, definition), {name_of(tracker) for tracker in new}
+            self.drop(domain, definition, known - names if is_kept else known & names)
 
 
 def _sizes_told(disks: Iterable[ET.Element], key: DiskKey) -> Iterator[int]:
@@ -107,10 +132,10 @@ def _sizes_told(disks: Iterable[ET.Element], key: DiskKey) -> Iterator[int]:
                 continue  # a bitmap whose size is no number is not believed
 
 
-def checkpoint_xml(name: str, tracked: set[DiskKey], others: Iterable[str]) -> str:
-    """The XML of a checkpoint that counts changes of ``tracked`` and of nothing else."""
-    disks = "".join(f"<disk name='{key}' checkpoint='bitmap' bitmap='{name}'/>" for key in sorted(tracked))
-    disks += "".join(f"<disk name='{key}' checkpoint='no'/>" for key in others)
+def checkpoint_xml(name: str, key: DiskKey, others: Iterable[str]) -> str:
+    """The XML of a checkpoint that counts changes of one disk and of nothing else."""
+    disks = f"<disk name='{key}' checkpoint='bitmap' bitmap='{name}'/>"
+    disks += "".join(f"<disk name='{other}' checkpoint='no'/>" for other in others)
     # A redefinition needs a creation time; the name is what orders ours.
     return (
         f"<domaincheckpoint><name>{name}</name><creationTime>1</creationTime><disks>{disks}</disks></domaincheckpoint>"

@@ -44,6 +44,11 @@ class SimulatedCapturedDisk:
         """Whether ``changed`` can be asked."""
         return not self.tracker_reason
 
+    @property
+    def is_whole(self) -> bool:
+        """All of it can be read."""
+        return True
+
     def open(self) -> Disk:
         """A further read-only handle."""
         with self.world.call(self.host, "open captured disk"):

@@ -10,10 +10,11 @@ from twinhull.model.machine import DiskKey, MachineId
 from twinhull.platforms.contract import CaptureRequest
 from twinhull.platforms.libvirt.finding import definition_of, find, forget_saved_memory, power, require_off
 from twinhull.platforms.libvirt.holding import holding
-from twinhull.platforms.libvirt.images import add_tracker, drop_other_trackers, exact_sizes, tracker_name
+from twinhull.platforms.libvirt.images import exact_sizes, look_into
 from twinhull.platforms.libvirt.opened import OpenedCapture
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.libvirt.stopped import stopped_capture
+from twinhull.platforms.libvirt.tracking import add_trackers, drop_other_trackers, name_of, tracker_name
 from twinhull.platforms.xen.leftovers import Leftovers
 from twinhull.platforms.xen.machines import look
 from twinhull.platforms.xen.monitor import Monitors
@@ -53,7 +54,8 @@ class XenCaptures:
                 yield opened
         finally:
             is_kept = opened is not None and opened.is_kept
-            self._leftovers.settle_trackers(request.machine_id, tracker_name(request.capture_id), is_kept=is_kept)
+            new = {tracker_name(request.capture_id, image.key) for image in machine.definition.disks}
+            self._leftovers.settle_trackers(request.machine_id, new, is_kept=is_kept)
 
     def arm_trackers(self, machine_id: MachineId, capture_id: str) -> Mapping[DiskKey, str]:
         """Leave trackers on a stopped machine and drop older ones; raises StillRunning.
@@ -61,7 +63,7 @@ class XenCaptures:
         What is armed is at a point, and boots from it: saved memory of another time is removed.
         """
         locks = [("-x", self._place.capture_lock(machine_id)), ("-x", self._place.disks_lock(machine_id))]
-        host, name = self._place.host, tracker_name(capture_id)
+        host = self._place.host
         with holding(self._place, machine_id, capture_id, locks):
             domain = find(self._place, machine_id)
             if not power(self._place, domain).is_off:
@@ -70,7 +72,7 @@ class XenCaptures:
                     " tracker was left.",
                 )
             forget_saved_memory(self._place, domain)
-            disks = definition_of(self._place, domain).disks
-            add_tracker(host, disks, name)
-            drop_other_trackers(host, disks, name)
-        return {image.key: name for image in disks if image.can_track}
+            images = definition_of(self._place, domain).disks
+            armed, _ = add_trackers(host, list(zip(images, look_into(host, images), strict=True)), capture_id)
+            drop_other_trackers(host, images, {name_of(tracker) for tracker in armed.values()})
+        return armed

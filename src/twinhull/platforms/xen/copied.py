@@ -80,6 +80,11 @@ class CopiedDisk:
 class PartlyCopied(OpenedDisk):
     """A captured disk of which only the changes were copied."""
 
+    @property
+    def is_whole(self) -> bool:
+        """What was not copied cannot be read."""
+        return False
+
     def open(self) -> Disk:
         """A further read-only handle."""
         return CopiedDisk(NbdDisk(self.address), list(self.changed()))

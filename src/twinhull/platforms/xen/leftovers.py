@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from twinhull.model.errors import NotFound
 from twinhull.model.machine import MachineId
@@ -10,8 +10,8 @@ from twinhull.platforms.contract import TRACKER, Leftover
 from twinhull.platforms.libvirt.domains import ImageFile
 from twinhull.platforms.libvirt.finding import definition_of, find, power
 from twinhull.platforms.libvirt.holding import SCRATCH, holding, remove_scratch, traces
-from twinhull.platforms.libvirt.images import drop_other_trackers, drop_trackers, trackers_in
 from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.tracking import drop_other_trackers, drop_trackers, name_of, trackers_in
 from twinhull.platforms.xen.monitor import Monitors, drop_bitmaps, end_all, our_things, tracker_names
 from twinhull.platforms.xen.qmp import QemuGone
 
@@ -47,7 +47,7 @@ class Leftovers:
                     names = tracker_names(qmp)
         except (NotFound, QemuGone):
             return found  # it went with its machine, or with its QEMU
-        stale = [] if kept is None else sorted(names - set(kept))
+        stale = [] if kept is None else sorted(names - {name_of(each) for each in kept})
         return [*found, *(Leftover(TRACKER, name, machine_id) for name in stale)]
 
     def clean(self, leftover: Leftover) -> None:
@@ -70,16 +70,16 @@ class Leftovers:
                     with self._monitors.talking(machine_id) as qmp:
                         end_all(qmp)
 
-    def settle_trackers(self, machine_id: MachineId, name: str, *, is_kept: bool) -> None:
-        """A capture has ended: of its tracker and the older ones, what shall stay stays."""
+    def settle_trackers(self, machine_id: MachineId, new: Collection[str], *, is_kept: bool) -> None:
+        """A capture has ended: of its trackers and the older ones, what shall stay stays."""
         if not self._is_off(machine_id):
             with self._monitors.talking(machine_id) as qmp:
                 known = tracker_names(qmp)
-                drop_bitmaps(qmp, known - {name} if is_kept else known & {name})
+                drop_bitmaps(qmp, known - set(new) if is_kept else known & set(new))
         elif is_kept:
-            drop_other_trackers(self._place.host, self._images(machine_id), name)
+            drop_other_trackers(self._place.host, self._images(machine_id), new)
         else:
-            drop_trackers(self._place.host, self._images(machine_id), {name})
+            drop_trackers(self._place.host, self._images(machine_id), new)
 
     def _drop_tracker(self, machine_id: MachineId, name: str) -> None:
         if not self._is_off(machine_id):

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twinhull.blocks.nbd import NbdAddress
@@ -28,22 +28,21 @@ from twinhull.model.machine import BootMode, Consistency, DiskKey
 from twinhull.model.units import MIB, format_bytes
 from twinhull.platforms.contract import CaptureRequest, CaptureWindow
 from twinhull.platforms.libvirt.domains import ImageFile
-from twinhull.platforms.libvirt.images import PREFIX, exact_sizes, tracker_name
+from twinhull.platforms.libvirt.images import PREFIX, exact_sizes
 from twinhull.platforms.libvirt.opened import (
     CANNOT_TRACK,
-    NO_TRACKER_YET,
     TRACKER_GRAIN_BYTES,
     OpenedCapture,
     OpenedDisk,
     TrackerAnswer,
-    lost,
 )
 from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.tracking import hindrances, lost, name_of, not_left, proven, tracker_id, tracker_name
 from twinhull.platforms.xen.copied import COPIED_GRAIN_BYTES, PartlyCopied, copied_at_most
 from twinhull.platforms.xen.leftovers import Leftovers
 from twinhull.platforms.xen.machines import look
 from twinhull.platforms.xen.monitor import COPY, Monitors, end_all
-from twinhull.platforms.xen.qmp import Qmp
+from twinhull.platforms.xen.qmp import Qmp, QmpRefused
 from twinhull.platforms.xen.survey import XenMachine
 
 COPY_SECONDS = 4 * 3600.0
@@ -67,7 +66,7 @@ while [ $# -gt 0 ]; do qemu-img create -q -f qcow2 -- "$1" "$2" || exit; shift 2
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """One disk of the capture to come. ``since`` is the old tracker to follow, ``tracker`` the new one."""
+    """One disk of the capture to come. ``since`` is the old tracker's bitmap to follow, ``tracker`` the new id."""
 
     index: int
     key: DiskKey
@@ -107,7 +106,7 @@ class _Plan:
                 actions.append(_action("block-dirty-bitmap-merge", **merge))
             job |= {"sync": "bitmap", "bitmap": self.widened, "bitmap-mode": "never"}
         if self.tracker:
-            new = {"node": self.node, "name": self.tracker, "persistent": self.is_persistent}
+            new = {"node": self.node, "name": name_of(self.tracker), "persistent": self.is_persistent}
             actions.append(_action("block-dirty-bitmap-add", **new))
         return [*actions, _action("blockdev-backup", **job)]
 
@@ -127,18 +126,18 @@ class RunningCaptures:
     @contextmanager
     def capture(self, request: CaptureRequest, scratch: str) -> Iterator[OpenedCapture]:
         """Capture; ``scratch`` is a directory of the host for temporary images, taken away by the caller."""
+        machine = look(self._place, request.machine_id)
         capture: OpenedCapture | None = None
         try:
             with ExitStack() as stack:
-                capture = self._capture(stack, request, scratch)
+                capture = self._capture(stack, machine, request, scratch)
                 yield capture
         finally:
             is_kept = capture is not None and capture.is_kept
-            name = tracker_name(request.capture_id)
-            self._leftovers.settle_trackers(request.machine_id, name, is_kept=is_kept)
+            new = {tracker_name(request.capture_id, image.key) for image in machine.definition.disks}
+            self._leftovers.settle_trackers(request.machine_id, new, is_kept=is_kept)
 
-    def _capture(self, stack: ExitStack, request: CaptureRequest, scratch: str) -> OpenedCapture:
-        machine = look(self._place, request.machine_id)
+    def _capture(self, stack: ExitStack, machine: XenMachine, request: CaptureRequest, scratch: str) -> OpenedCapture:
         sizes = exact_sizes(self._place.host, machine.definition, machine.infos)
         with self._monitors.talking(request.machine_id) as qmp:
             end_all(qmp)  # what a killed capture left: its owner is dead, for we hold the machine's lock
@@ -148,7 +147,7 @@ class RunningCaptures:
                 for plan in plans:
                     _add_target(qmp, plan)
                 started = self._place.clock.monotonic()
-                qmp("transaction", actions=[action for plan in plans for action in plan.actions()])
+                plans, reasons = _begin(qmp, plans)
                 begin_seconds = self._place.clock.monotonic() - started
                 captured_at = self._place.clock.now()
                 for plan in plans:
@@ -161,7 +160,7 @@ class RunningCaptures:
             consistency=Consistency.CRASH,
             # The guest is never stopped; while the transaction is made its writes wait.
             window=CaptureWindow(freeze_seconds=0.0, begin_seconds=begin_seconds),
-            reasons=[_NO_FREEZE] if request.is_freezing else [],
+            reasons=[*([_NO_FREEZE] if request.is_freezing else []), *reasons],
             disks=[self._serve(stack, plan, scratch) for plan in plans],
         )
 
@@ -195,6 +194,20 @@ def _add_target(qmp: Qmp, plan: _Plan) -> None:
     qmp("blockdev-add", **node)
 
 
+def _begin(qmp: Qmp, plans: Sequence[_Plan]) -> tuple[Sequence[_Plan], list[str]]:
+    """The instant. When QEMU refuses new trackers, it is taken without: that costs a comparison, no point."""
+    try:
+        qmp("transaction", actions=[action for plan in plans for action in plan.actions()])
+    except QmpRefused as error:
+        tracked = [plan for plan in plans if plan.tracker]
+        if not tracked:
+            raise
+        without = [replace(plan, tracker=None) for plan in plans]
+        qmp("transaction", actions=[action for plan in without for action in plan.actions()])
+        return without, [not_left(plan.key, error.message) for plan in tracked]
+    return plans, []
+
+
 def _finish(qmp: Qmp, plan: _Plan) -> None:
     """Wait until a copy is whole, give it the old tracker's changes, and let go of it."""
     qmp.settle(f"the copy of disk {plan.key}", lambda: _job(qmp, plan)["status"] == "concluded", COPY_SECONDS)
@@ -225,10 +238,13 @@ def _plans(
     # QEMU breaks an image with bitmaps in it that an HVM machine boots from (it opens it twice): theirs are kept in
     # memory only, and are gone when the machine is switched off.
     is_hvm = machine.definition.boot_mode is BootMode.HVM
+    disks = list(zip(machine.definition.disks, machine.infos, strict=True))
+    hindered = hindrances(disks)
     plans = []
-    for index, image in enumerate(machine.definition.disks):
+    for index, (image, info) in enumerate(disks):
         node = _node_of(nodes, image, machine.definition.name)
-        answer = _answer(node, image, request.since.get(image.key))
+        answer = _counted(node, image, proven(info, hindered.get(image.key, ""), request.since.get(image.key)))
+        new = tracker_id(tracker_name(request.capture_id, image.key), info.lineage)
         actual_bytes = node.get("image", {}).get("actual-size", sizes[image.key])
         changed_bytes = copied_at_most(answer.changed_bytes, answer.grain_bytes, sizes[image.key])
         plans.append(
@@ -237,7 +253,7 @@ def _plans(
                 key=image.key,
                 size_bytes=sizes[image.key],
                 node=node["node-name"],
-                tracker=tracker_name(request.capture_id) if request.is_tracking else None,
+                tracker=new if request.is_tracking and image.key not in hindered else None,
                 is_persistent=image.format == "qcow2" and not is_hvm,
                 since=answer.bitmap,
                 reason=answer.reason,
@@ -265,12 +281,12 @@ def _node_of(nodes: Sequence[Mapping[str, Any]], image: ImageFile, name: str) ->
     )
 
 
-def _answer(node: Mapping[str, Any], image: ImageFile, since: str | None) -> TrackerAnswer:
+def _counted(node: Mapping[str, Any], image: ImageFile, answer: TrackerAnswer) -> TrackerAnswer:
     """The old tracker to follow with what it calls changed, or why there is none."""
-    if not since:
-        return TrackerAnswer(reason=NO_TRACKER_YET)
+    if not answer.bitmap:
+        return answer
     for bitmap in node.get("dirty-bitmaps", []):
-        if bitmap.get("name") == since and bitmap.get("recording") and not bitmap.get("inconsistent"):
+        if bitmap.get("name") == answer.bitmap and bitmap.get("recording") and not bitmap.get("inconsistent"):
             counted, grain = int(bitmap.get("count", 0)), int(bitmap.get("granularity", TRACKER_GRAIN_BYTES))
-            return TrackerAnswer(since, changed_bytes=counted, grain_bytes=grain)
-    return TrackerAnswer(reason=lost(since) if image.format == "qcow2" else CANNOT_TRACK)
+            return replace(answer, changed_bytes=counted, grain_bytes=grain)
+    return TrackerAnswer(reason=lost(answer.bitmap) if image.format == "qcow2" else CANNOT_TRACK)
