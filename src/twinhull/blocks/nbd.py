@@ -20,6 +20,9 @@ from twinhull.model.units import GIB, MIB
 STALL_SECONDS = 60
 """How long a server may send nothing at all while we wait for its answer."""
 
+FURTHER_SECONDS = 5
+"""How long a server may take to open one more connection; one that has enough of them just lets it wait."""
+
 CLOSE_SECONDS = 5
 """How long a server may take to close a connection that we have done with."""
 
@@ -54,8 +57,8 @@ class NbdAddress:
 class NbdDisk:
     """One connection to an NBD export; a :class:`~twinhull.blocks.disk.Disk`."""
 
-    def __init__(self, address: NbdAddress) -> None:
-        """Connect.
+    def __init__(self, address: NbdAddress, connect_seconds: int | None = None) -> None:
+        """Connect; the server may be silent for ``connect_seconds`` meanwhile, by default for ``STALL_SECONDS``.
 
         Raises:
             DataError: no server listens there, it does not answer, it has no such export, or not the bitmap that was
@@ -65,12 +68,12 @@ class NbdDisk:
         self._handle_or_none: Any = nbd.NBD()
         self._scratch = bytearray()
         try:
-            self._connect()
+            self._connect(connect_seconds or STALL_SECONDS)
         except BaseException:
             self.close()
             raise
 
-    def _connect(self) -> None:
+    def _connect(self, seconds: int) -> None:
         self._handle.set_export_name(self._address.export)
         self._handle.add_meta_context(_ALLOCATION)
         changes = self._address.changes_context
@@ -79,9 +82,9 @@ class NbdDisk:
         try:
             self._handle.aio_connect_unix(self._address.socket_path)
             while self._handle.aio_is_connecting():
-                if self._handle.poll(STALL_SECONDS * 1000) == 0:
+                if self._handle.poll(seconds * 1000) == 0:
                     raise DataError(
-                        f"The server of {self._address} sent nothing for {STALL_SECONDS} s when the disk was opened.",
+                        f"The server of {self._address} sent nothing for {seconds} s when the disk was opened.",
                         hint="Look at the site's storage and network; the run can be repeated.",
                     )
         except nbd.Error as error:
@@ -90,7 +93,20 @@ class NbdDisk:
             raise DataError(f"The disk {self._address} does not offer the dirty bitmap '{self._address.bitmap}'.")
         self._has_extents = bool(self._handle.can_meta_context(_ALLOCATION))
         self._can_zero = bool(self._handle.can_zero())
+        self._is_consistent = bool(self._handle.can_multi_conn())
         self.size_bytes = int(self._handle.get_size())
+
+    def another(self) -> NbdDisk | None:
+        """One more connection; None when the server takes no more, or promises no consistency between several.
+
+        NBD's flag CAN_MULTI_CONN is that promise: what one connection wrote and flushed, all of them read.
+        """
+        if not self._is_consistent:
+            return None
+        try:
+            return NbdDisk(self._address, FURTHER_SECONDS)
+        except DataError:
+            return None
 
     def extents(self, offset_bytes: int, length_bytes: int) -> Iterator[Extent]:
         """The range as consecutive extents, zero or possibly data; covers the range exactly."""
@@ -116,9 +132,8 @@ class NbdDisk:
         while offset < end:
             for count, flags in self._query(context, offset, min(end - offset, _QUERY_BYTES)):
                 count_inside = min(count, end - offset)
-                if count_inside <= 0:
-                    break
-                yield offset, count_inside, flags
+                if count_inside:
+                    yield offset, count_inside, flags
                 offset += count_inside
 
     def _query(self, context: str, offset: int, length: int) -> list[tuple[int, int]]:
@@ -132,8 +147,12 @@ class NbdDisk:
 
         self._do("ask for the extents of", lambda: self._handle.aio_block_status(length, offset, collect))
         pairs = list(zip(answer[::2], answer[1::2], strict=True))
-        if not any(count for count, _ in pairs):
-            raise DataError(f"The server of {self._address} gave no extents at byte {offset}.")
+        # Each one must lead on: a server that names nothing would be asked for ever.
+        if not pairs or any(count <= 0 for count, _ in pairs):
+            raise DataError(
+                f"The server of {self._address} gave no extents, or an empty one, at byte {offset}.",
+                hint="That server does not keep to NBD's protocol; use another one.",
+            )
         return pairs
 
     def read(self, offset_bytes: int, length_bytes: int) -> bytes:

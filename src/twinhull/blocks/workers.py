@@ -6,12 +6,14 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from itertools import cycle
 from queue import Empty, SimpleQueue
 from threading import Lock
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 from twinhull.blocks.disk import Disk, DiskOpener
+from twinhull.model.extents import Extent
 
 IN_FLIGHT_PER_WORKER = 2
 """How many pieces wait or are worked on, for each worker: the bound on memory."""
@@ -43,18 +45,73 @@ def in_order(items: Stream[Item], work: Callable[[Item], Result], workers: int) 
             executor.shutdown(wait=True, cancel_futures=True)
 
 
+@runtime_checkable
+class Choosy(Protocol):
+    """A disk that says itself whether it can be opened once more."""
+
+    def another(self) -> Disk | None:
+        """One more handle; None when there can be no more."""
+        ...
+
+
+class InTurn:
+    """A handle that threads share, one call after the other: for a server that takes no more connections."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._turn = Lock()
+        self.size_bytes = disk.size_bytes
+
+    def extents(self, offset_bytes: int, length_bytes: int) -> Iterator[Extent]:
+        """The range as consecutive extents."""
+        with self._turn:
+            return iter(list(self._disk.extents(offset_bytes, length_bytes)))
+
+    def read(self, offset_bytes: int, length_bytes: int) -> bytes:
+        """The bytes of the range."""
+        with self._turn:
+            return self._disk.read(offset_bytes, length_bytes)
+
+    def write(self, offset_bytes: int, data: bytes) -> None:
+        """Write; durable only after ``flush``."""
+        with self._turn:
+            self._disk.write(offset_bytes, data)
+
+    def zero(self, offset_bytes: int, length_bytes: int) -> None:
+        """Make the range read as zeros."""
+        with self._turn:
+            self._disk.zero(offset_bytes, length_bytes)
+
+    def flush(self) -> None:
+        """Return when everything written is durable."""
+        with self._turn:
+            self._disk.flush()
+
+    def close(self) -> None:
+        """Close the handle; safe to repeat."""
+        self._disk.close()
+
+    def another(self) -> Disk | None:
+        """One more handle of its own, if the disk can have one."""
+        return self._disk.another() if isinstance(self._disk, Choosy) else None
+
+
 class Handles:
-    """Handles on one disk, lent to one thread at a time, opened as they are needed, closed together."""
+    """Handles on one disk, lent to one thread at a time, opened as they are needed, closed together.
+
+    When no more can be opened, threads share those that are there.
+    """
 
     def __init__(self, opener: DiskOpener) -> None:
         self._opener = opener
         self._free: SimpleQueue[Disk] = SimpleQueue()
         self._all: list[Disk] = []
+        self._shared: Iterator[Disk] | None = None
         self._lock = Lock()
 
     @contextmanager
     def lent(self) -> Iterator[Disk]:
-        """A handle that nobody else uses meanwhile."""
+        """A handle that nobody else uses meanwhile, or not at the same instant."""
         handle = self._take()
         try:
             yield handle
@@ -81,7 +138,23 @@ class Handles:
         try:
             return self._free.get_nowait()
         except Empty:
-            handle = self._opener()
-            with self._lock:
-                self._all.append(handle)
-            return handle
+            with self._lock:  # one after the other: the first says whether there can be others
+                return self._open()
+
+    def _open(self) -> Disk:
+        if self._shared:
+            return next(self._shared)
+        handle = self._another()
+        if handle is None:
+            self._shared = cycle(tuple(self._all))
+            return next(self._shared)
+        self._all.append(handle)
+        return handle
+
+    def _another(self) -> Disk | None:
+        first = self._all[0] if self._all else None
+        if isinstance(first, InTurn):
+            further = first.another()
+            return InTurn(further) if further else None
+        disk = self._opener()
+        return InTurn(disk) if isinstance(disk, Choosy) else disk
