@@ -1,4 +1,4 @@
-"""What owners do to disks between two captures, on a real QEMU: a tracker is believed for its own disk's history only."""
+"""What owners do to disks between two captures, on a real QEMU, and what they find of ours on their machines."""
 
 from __future__ import annotations
 

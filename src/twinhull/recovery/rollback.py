@@ -28,6 +28,7 @@ from twinhull.model.steps import Action, Facts, JsonValue, Step
 from twinhull.model.units import format_duration
 from twinhull.recovery.starting import require_startable, seconds_since, start_and_wait
 from twinhull.recovery.target import arm, armed_standing
+from twinhull.replication.bases import capture_of
 from twinhull.replication.capture import CaptureOrder, capture_machine
 from twinhull.replication.context import Context
 from twinhull.replication.replica import ReplicaOrder, bring_replica, find
@@ -161,8 +162,9 @@ def _arm(context: Context, facts: Facts) -> Facts:
     site = context.site(request.site)
     trackers, reasons = arm(context, site, request.run_id, request.machine_id)
     found: Facts = {"armed_trackers": trackers, "reasons": with_reasons(facts, *reasons)}
-    standing = armed_standing(request.machine_id, {**facts, **found}, PointId(str(facts["point_id"])))
-    site.write_standing(standing)
+    point = context.repository.point(PointId(str(facts["point_id"])))
+    standing = armed_standing(request.machine_id, {**facts, **found}, point.id)
+    site.write_standing(replace(standing, capture=capture_of(point)))
     return found
 
 

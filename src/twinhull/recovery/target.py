@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twinhull.model.errors import NotFound, NotSupportedHere, ReplicaDirty, StaleEpoch
 from twinhull.model.machine import DiskKey, MachineId, PointId, Role, Standing
 from twinhull.model.steps import Facts, JsonValue
@@ -90,7 +92,8 @@ def take_over(context: Context, facts: Facts) -> Facts:
     site = context.site(request.target)
     held = _require_at_point(site, request, facts)
     if held.role is not Role.PRIMARY:
-        site.write_standing(armed_standing(request.machine_id, facts, PointId(str(facts["point_id"]))))
+        standing = armed_standing(request.machine_id, facts, PointId(str(facts["point_id"])))
+        site.write_standing(replace(standing, capture=held.capture))
     return {}
 
 

@@ -55,8 +55,9 @@ class Base:
 def choose_base(points: Sequence[Point], site: SiteName, standing: Standing | None) -> Base:
     """The base of the next capture on a site; ``points`` are the machine's, in order."""
     by_id = {point.id: point for point in points}
-    if standing and standing.role is not Role.REPLICA and standing.trackers and standing.point_id in by_id:
-        return Base(by_id[standing.point_id], standing.trackers)
+    armed_at = by_id.get(standing.point_id) if standing and standing.point_id and standing.trackers else None
+    if standing and armed_at and standing.role is not Role.REPLICA and is_of(armed_at, standing):
+        return Base(armed_at, standing.trackers)
     own = current_points(points)
     here = [point for point in own if point.document.source_site == site]
     if here:

@@ -2,8 +2,8 @@
 
 One tracker is one name, the same for the checkpoint and for the bitmap in the disk's qcow2 image: libvirt gives all
 bitmaps of a checkpoint one name, so each disk has a checkpoint of its own. libvirt's checkpoint is only its memory of
-the bitmap: it is made anew when it is missing (bitmaps made while the machine was off, definitions that were restored),
-and whether the bitmap is whole is asked from QEMU each time.
+the bitmap, and forgotten at the end of each capture: libvirt undefines no machine that has checkpoints. It is made anew
+when it is needed, and whether the bitmap is whole is asked from QEMU each time.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ import libvirt
 
 from twinhull.model.checks import number_in
 from twinhull.model.machine import DiskKey, MachineId
-from twinhull.platforms.libvirt.connection import told
+from twinhull.platforms.libvirt.connection import as_site_error, told
 from twinhull.platforms.libvirt.domains import Definition
 from twinhull.platforms.libvirt.finding import find_again, power
 from twinhull.platforms.libvirt.images import PREFIX, ImageInfo
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.libvirt.tracking import drop_trackers, name_of, not_left, tracker_id, tracker_name, trackers_in
 from twinhull.platforms.libvirt.xml import parse_xml
+
+_NOTE = "https://twinhull.org/xml/trackers/1"
+"""Our element in a running machine's definition."""
 
 
 class Trackers:
@@ -101,8 +104,8 @@ class Trackers:
                 domain.checkpointLookupByName(name).delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
 
     def all_names(self, domain: libvirt.virDomain, definition: Definition) -> set[str]:
-        """Every tracker of ours on a machine, known to libvirt or only in an image."""
-        return trackers_in(self._place.host, definition.disks) | set(self.checkpoints(domain))
+        """Every tracker of ours on a machine: known to libvirt, in an image, or in a running QEMU's memory only."""
+        return trackers_in(self._place.host, definition.disks) | set(self.checkpoints(domain)) | self._noted(domain)
 
     def drop(self, domain: libvirt.virDomain, definition: Definition, names: Collection[str]) -> None:
         """Drop trackers, whatever the machine's state; safe to repeat."""
@@ -114,13 +117,46 @@ class Trackers:
         trackable = [disk.key for disk in definition.disks if disk.can_track]
         for name in names:
             self.drop_running(domain, name, trackable)
+        self._note(domain, self._noted(domain) - set(names))
 
     def settle(self, machine_id: MachineId, definition: Definition, new: Collection[str], *, is_kept: bool) -> None:
         """A capture has ended: of its trackers and the older ones, what shall stay stays. Waits for a libvirtd."""
         domain = find_again(self._place, machine_id)
         if domain is not None:
             known, names = self.all_names(domain, definition), {name_of(tracker) for tracker in new}
-            self.drop(domain, definition, known - names if is_kept else known & names)
+            dropped = known - names if is_kept else known & names
+            self.drop(domain, definition, dropped)
+            self._forget_checkpoints(domain, known - dropped)
+
+    def _forget_checkpoints(self, domain: libvirt.virDomain, left: Collection[str]) -> None:
+        """Leave nothing but the bitmaps on the machine: libvirt undefines no machine that has checkpoints.
+
+        QEMU writes a bitmap into the image when it ends. Until then only the running definition tells its name.
+        """
+        if not power(self._place, domain).is_off:
+            self._note(domain, left)
+        for name in self.checkpoints(domain):
+            with told(self._place.site, f"forgetting checkpoint {name}"):
+                domain.checkpointLookupByName(name).delete(libvirt.VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY)
+
+    def _noted(self, domain: libvirt.virDomain) -> set[str]:
+        """The names that are noted in a running machine's definition."""
+        try:
+            told_xml = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, _NOTE)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN):
+                return set()
+            raise as_site_error(self._place.site, "looking for its trackers", error) from error
+        return {name for name in parse_xml(told_xml).get("names", "").split() if name.startswith(PREFIX)}
+
+    def _note(self, domain: libvirt.virDomain, names: Collection[str]) -> None:
+        """Note the names in the running definition alone: it ends with the machine's QEMU."""
+        if set(names) == self._noted(domain):
+            return
+        element = f"<trackers names='{' '.join(sorted(names))}'/>" if names else None
+        with told(self._place.site, "noting its trackers"):
+            live = libvirt.VIR_DOMAIN_AFFECT_LIVE
+            domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, element, "twinhull-trackers", _NOTE, live)
 
 
 def _sizes_told(disks: Iterable[ET.Element], key: DiskKey) -> Iterator[int]:
