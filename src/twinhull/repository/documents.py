@@ -15,6 +15,7 @@ Names and salts are specified in docs/repository-format.md ("Names").
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from twinhull.model.errors import UsageError
@@ -121,16 +122,20 @@ class Documents:
         return self._put(kind, plain, content)
 
     def delete(self, plain: str) -> None:
-        """Delete an object under both of its names; junk that has its plain name goes with it."""
-        for name in (self.tagged(plain), plain):
-            self.store.delete(name)
+        """Delete an object under both of its names; junk that has its plain name goes with it, if it is a file."""
+        self.store.delete(self.tagged(plain))
+        with suppress(ObjectMissing, ObjectUnfit):
+            self.store.size(plain)
+            self.store.delete(plain)
 
     def exists(self, name: str) -> bool:
-        """Whether the store has an object of exactly that name."""
+        """Whether the store has anything of exactly that name."""
         try:
             self.store.size(name)
         except ObjectMissing:
             return False
+        except ObjectUnfit:
+            return True
         return True
 
     def is_there(self, plain: str) -> bool:

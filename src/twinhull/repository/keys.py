@@ -92,7 +92,9 @@ class Keys:
         return drawn + self._signature(name, drawn, number)
 
     def is_signed_salt(self, name: str, salt: bytes, number: int = 1) -> bool:
-        """Whether a holder of the keys drew that salt for the object of that name."""
+        """Whether a holder of the keys drew that salt for the object of that name; not if the ring lacks the key."""
+        if not 1 <= number <= self.number:
+            return False
         drawn = salt[:-_SIGNATURE_BYTES]
         return hmac.compare_digest(salt, drawn + self._signature(name, drawn, number))
 

@@ -14,7 +14,7 @@ from twinhull.model.errors import DataError, SiteError
 from twinhull.model.machine import PointId
 from twinhull.model.progress import OnProgress, nobody_listens
 from twinhull.repository.compaction import rewrite_index
-from twinhull.repository.errors import ObjectMissing, RepositoryDamaged
+from twinhull.repository.errors import ObjectMissing, ObjectUnfit, RepositoryDamaged, RepositoryError
 from twinhull.repository.healing import Healer
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index_table import Place, order_in_packs, payload_of
@@ -301,12 +301,17 @@ def _drop_damaged_indexes(repository: Repository) -> None:
     """Index objects that cannot be read go once what their packs' own lists say is in another one."""
     index = repository.index
     index.refresh()
-    damaged = [name for name, error in index.damaged.items() if isinstance(error, RepositoryDamaged)]
+    damaged = [name for name, error in index.damaged.items() if _is_ours_to_drop(error)]
     index.recover()
     found = {pack.pack_id for table in index.recovered_tables() for pack in table.packs}
     rewrite_index(repository.store, index, expired=(), used=found)
     for name in damaged:
         repository.store.delete(name)
+
+
+def _is_ours_to_drop(error: RepositoryError) -> bool:
+    """Whether an index object that cannot be read may have been one: what was not even read is left for a person."""
+    return isinstance(error, RepositoryDamaged) and not isinstance(error, ObjectUnfit)
 
 
 def _places(repository: Repository, pack_ids: Collection[PackId]) -> Iterator[Place]:

@@ -200,9 +200,11 @@ class DirectoryStore:
         for name in sorted(_names(folder)):
             if name.startswith(prefix) and not name.startswith("."):
                 try:
-                    yield ObjectInfo(name, (folder / name).stat().st_size)
+                    found = (folder / name).stat()
                 except FileNotFoundError:  # deleted since; then it is not there
                     continue
+                if stat.S_ISREG(found.st_mode):
+                    yield ObjectInfo(name, found.st_size)
 
     @contextmanager
     def _partial(self, folder: Path) -> Iterator[tuple[Path, int]]:
