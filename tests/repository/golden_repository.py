@@ -10,11 +10,12 @@ import shutil
 from pathlib import Path
 
 from twinhull.repository import open_store
-from twinhull.repository.envelope import FORMAT_VERSION
 
 from .world import CHEAP, CHUNK, DATABASE, PASSPHRASE, capture, document, made, noise, ports, write_disk
 
-ROOT = Path(__file__).parent / "golden" / f"version-{FORMAT_VERSION}"
+VERSIONS = ("1", "1.1")
+ROOT = Path(__file__).parent / "golden" / f"version-{VERSIONS[-1]}"
+"""The one of the current version."""
 ONE = noise("golden", CHUNK) + bytes(70 * CHUNK) + b"compresses " * 1000 + b"end"
 TWO = ONE[:CHUNK] + noise("changed", CHUNK // 2) + ONE[CHUNK + CHUNK // 2 :]
 SMALL = b"a small disk" + bytes(500)
@@ -23,7 +24,7 @@ SMALL = b"a small disk" + bytes(500)
 def main() -> None:
     """Make it anew."""
     shutil.rmtree(ROOT, ignore_errors=True)
-    repository = made(open_store(str(ROOT)), ports(seed=f"golden {FORMAT_VERSION}"))
+    repository = made(open_store(str(ROOT)), ports(seed=f"golden {VERSIONS[-1]}"))
     with repository.writer() as writer:
         first = writer.publish(document({"vda": write_disk(writer, ONE), "vdb": write_disk(writer, SMALL)}))
     repository.rotate_keys(PASSPHRASE, PASSPHRASE, CHEAP)

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import struct
+import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -152,10 +153,25 @@ class IndependentReader:
             iterations=raw["iterations"],
             lanes=raw["lanes"],
             memory_cost=raw["memory_kib"],
-        ).derive(passphrase.encode())
-        repository_id = str(self.config["repository_id"]).encode()
-        ring = AESGCM(stretched).decrypt(bytes(12), bytes.fromhex(raw["wrapped_keys"]), repository_id)
+        ).derive(unicodedata.normalize("NFC", passphrase).encode())
+        repository_id = str(self.config["repository_id"])
+        if "sealed_keys" in raw:
+            ring = self._unseal_ring(raw, stretched, path.name, repository_id)
+        else:  # of version 1.0
+            ring = AESGCM(stretched).decrypt(bytes(12), bytes.fromhex(raw["wrapped_keys"]), repository_id.encode())
         return [ring[at : at + 32] for at in range(0, len(ring), 32)]
+
+    def _unseal_ring(self, raw: dict[str, Any], stretched: bytes, name: str, repository_id: str) -> bytes:
+        def derived(purpose: str, salt: bytes) -> bytes:
+            return HKDF(SHA256(), 32, salt, f"twinhull 1 {purpose}".encode()).derive(stretched)
+
+        salt = bytes.fromhex(raw["wrap_salt"])
+        assert raw["name"] == name
+        assert name[12:] == derived("key name", name[4:12].encode())[:4].hex()
+        assert bytes.fromhex(raw["salt"]) == hashlib.sha256(f"twinhull 1 salt {repository_id}".encode()).digest()[:16]
+        assert bytes.fromhex(raw["commitment"]) == derived("commitment", salt)
+        bound = f"{repository_id} {name}".encode()
+        return AESGCM(derived("wrap", salt)).decrypt(bytes(12), bytes.fromhex(raw["sealed_keys"]), bound)
 
     def derive(self, purpose: str, salt: bytes = b"", number: int = 1) -> bytes:
         info = f"twinhull 1 {purpose}".encode()

@@ -26,7 +26,7 @@ def example() -> str:
     return f"""# A repository, opened by hand
 
 This page is written by `python -m tests.repository.worked_example` from the repository in
-`tests/repository/golden/version-1`, by the second reader in `tests/repository/independent_reader.py`; a test fails
+`tests/repository/golden/version-1.1`, by the second reader in `tests/repository/independent_reader.py`; a test fails
 where the two differ. The format is in [repository-format.md](repository-format.md). The passphrase is `{PASSPHRASE}`.
 
 ## What lies in the store
@@ -47,7 +47,7 @@ where the two differ. The format is in [repository-format.md](repository-format.
 {next(ROOT.glob("key/key-*")).read_text().strip()}
 ```
 
-Argon2id of the passphrase unwraps the ring of repository keys:
+Argon2id of the passphrase, and HKDF with `wrap_salt`, give the key that unwraps the ring of repository keys:
 
 {chr(10).join(f"{number}. `{key.hex()}`" for number, key in enumerate(reader.ring, 1))}
 
@@ -58,6 +58,9 @@ From the first one come, among others, the keys for
 | `config` | `{reader.derive("config").hex()}` |
 | `id data` | `{reader.derive("id data").hex()}` |
 | `id node` | `{reader.derive("id node").hex()}` |
+| `names` | `{reader.derive("names").hex()}` |
+
+The tag in the name of a removal is the beginning of the HMAC of what stands before it, under the key for `names`.
 
 ## The point `{point_path.name}`
 

@@ -61,12 +61,14 @@ def copy(
     held there, too, until it is released there. Ctrl-C at any time: what was copied stays, the next call sends the
     rest.
     """
-    from twinhull.repository import copy_points  # noqa: PLC0415 - loaded when called
+    from twinhull.repository import check_new_passphrase, copy_points  # noqa: PLC0415 - loaded when called
 
     door = door_of(context)
     with door.manager() as manager:
         machine_ids = dict.fromkeys(manager.machine_of_points(word) for word in machines or ())
         passphrase = manager.vault.passphrase_in(to_passphrase_file)
+        if is_creating and to_passphrase_file:
+            check_new_passphrase(passphrase)
         verdicts: list[CopyVerdict] = []
         on_stop = "Nothing was written." if is_dry_run else _STOPPED
         with (

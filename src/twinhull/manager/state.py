@@ -127,7 +127,9 @@ def read_secret(path: Path) -> str:
     try:
         secret = path.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The passphrase file {path} cannot be read: {error}.") from error
+        raise UsageError(
+            f"The passphrase file {path} cannot be read: {error}.", hint="It must be a text file in UTF-8."
+        ) from error
     if not secret:
         raise UsageError(f"The passphrase file {path} is empty.", hint="Put the passphrase on its first line.")
     return secret

@@ -23,6 +23,7 @@ from twinhull.repository import (
     KdfCost,
     MemoryStore,
     Repository,
+    check_new_passphrase,
 )
 from twinhull.repository.store.contract import CONFIG_NAME
 from twinhull.repository.store.locate import open_store
@@ -106,6 +107,7 @@ class Vault:
         ``level`` is zstd's, for all that is written by this manager.
         """
         store = open_store(url)
+        check_new_passphrase(passphrase)
         repository = Repository.create(store, passphrase, chunk_size_bytes=chunk_size_bytes, ports=self.ports)
         self._remember(url, passphrase if is_keeping else None, level)
         return repository
@@ -119,12 +121,15 @@ class Vault:
     def change_passphrase(self, repository: Repository, new_file: Path) -> None:
         """Let the passphrase in that file open the repository from now on; raises as the repository does."""
         new = read_secret(new_file)
+        check_new_passphrase(new)
         repository.change_passphrase(self.passphrase(), new)
         self._replace_kept(new)
 
     def rotate_keys(self, repository: Repository, new_file: Path | None) -> None:
         """Rotate the keys, to be opened by the passphrase in that file or by that of now; raises as the repository."""
         new = self.passphrase_in(new_file)
+        if new_file:
+            check_new_passphrase(new)
         repository.rotate_keys(self.passphrase(), new)
         self._replace_kept(new)
 

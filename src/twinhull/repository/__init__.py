@@ -61,7 +61,7 @@ from twinhull.repository.errors import (
 from twinhull.repository.export import DiskExport, export_disk
 from twinhull.repository.healing import DiskHealer, Healer, RepositoryHealer
 from twinhull.repository.ids import ChunkId, parse_point_id
-from twinhull.repository.key_objects import KdfCost
+from twinhull.repository.passphrases import KdfCost, check_new_passphrase
 from twinhull.repository.points import DiskRoot, Point, PointDisk, PointDocument, current_points, latest_point
 from twinhull.repository.readahead import ReadAheadDisk
 from twinhull.repository.reader import Reader
@@ -131,6 +131,7 @@ __all__ = [
     "WriterOverdue",
     "WriterStats",
     "WrongPassphrase",
+    "check_new_passphrase",
     "check_store",
     "copy_points",
     "current_points",

@@ -19,8 +19,10 @@ from twinhull.repository.errors import (
     RepositoryVersionTooNew,
     StoreError,
 )
-from twinhull.repository.key_objects import MAX_PLAIN_BYTES, KdfCost, KeyObjects, check_signed, signed
+from twinhull.repository.key_objects import KeyObjects, check_signed, signed
+from twinhull.repository.key_search import MAX_PLAIN_BYTES
 from twinhull.repository.keys import KEY_BYTES, Keys
+from twinhull.repository.passphrases import KdfCost
 from twinhull.repository.store.contract import CONFIG_NAME, Store
 
 FORMAT_NAME = "twinhull repository"

@@ -20,8 +20,9 @@ from twinhull.repository.deletion import Deleter
 from twinhull.repository.holds import Holds
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
-from twinhull.repository.key_objects import KdfCost, KeyObjects, new_recovery_key
+from twinhull.repository.key_objects import KeyObjects
 from twinhull.repository.keys import Keys
+from twinhull.repository.passphrases import KdfCost, new_recovery_key
 from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.reader import Reader
 from twinhull.repository.renewal import FindPassphrase, Renewal, not_kept

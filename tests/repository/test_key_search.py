@@ -1,0 +1,156 @@
+"""Opening a repository: in whatever form the passphrase is typed, and at a bounded cost whatever keys are added."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable
+
+import pytest
+
+from twinhull.model.errors import UsageError
+from twinhull.repository import KdfCost, MemoryStore, Repository, WrongPassphrase, check_new_passphrase
+from twinhull.repository import key_search as searching
+from twinhull.repository.key_search import MAX_PARSED, MAX_TOLD, MAX_WORK
+from twinhull.repository.passphrases import MIN_PASSPHRASE_LENGTH, stretch
+from twinhull.repository.wrapping import shared_salt
+
+from .world import CHEAP, PASSPHRASE, made, noise, opened, ports
+
+Json = dict[str, object]
+
+
+class _Stretched:
+    """Counts what stretching costs, and stretches cheaply."""
+
+    def __init__(self) -> None:
+        self.work = 0
+
+    def __call__(self, form: str, salt: bytes, cost: KdfCost) -> bytes:
+        self.work += cost.work
+        return stretch(form, salt + repr(cost).encode(), CHEAP) if cost != CHEAP else stretch(form, salt, cost)
+
+
+@pytest.fixture
+def stretched(monkeypatch: pytest.MonkeyPatch) -> _Stretched:
+    counter = _Stretched()
+    monkeypatch.setattr(searching, "stretch", counter)
+    return counter
+
+
+def _genuine(store: MemoryStore) -> Json:
+    (name,) = (name for name in store.objects if name.startswith("key-"))
+    return dict(json.loads(store.objects[name].splitlines()[0]))
+
+
+def _dearest(number: int, raw: Json) -> Json:
+    return raw | {"iterations": 64, "lanes": 16, "memory_kib": 1 << 20, "salt": noise(number, 16).hex()}
+
+
+def _own_salt(number: int, raw: Json) -> Json:
+    return raw | {"iterations": 3, "lanes": 4, "memory_kib": 128 * 1024, "salt": noise(number, 16).hex()}
+
+
+def _shared_salt(number: int, raw: Json) -> Json:
+    return raw | {"iterations": 3, "lanes": 4, "memory_kib": 128 * 1024, "commitment": noise(number, 32).hex()}
+
+
+def _own_cost(number: int, raw: Json) -> Json:
+    return raw | {"iterations": 1 + number % 64, "lanes": 1, "memory_kib": 64 * 1024 + number}
+
+
+def _as_of_version_1_0(number: int, raw: Json) -> Json:
+    old = {name: value for name, value in _own_salt(number, raw).items() if name not in ("sealed_keys", "name")}
+    return old | {"wrapped_keys": noise(number, 48).hex()}
+
+
+@pytest.mark.parametrize("forge", [_dearest, _own_salt, _shared_salt, _own_cost, _as_of_version_1_0])
+def test_forged_keys_cost_no_more_than_a_bound_and_shut_nobody_out(
+    forge: Callable[[int, Json], Json], stretched: _Stretched
+) -> None:
+    store = MemoryStore()
+    made(store)
+    raw = _genuine(store)
+    for number in range(500):
+        name = f"key-{number:016x}"
+        store.objects[name] = json.dumps(forge(number, raw) | {"name": name}).encode() + b"\n"
+    assert opened(store).points() == []
+    with pytest.raises(WrongPassphrase) as refused:
+        Repository.open(store, "some other phrase", ports=ports())
+    assert stretched.work < 2 * MAX_WORK + 20 * KdfCost().work
+    assert len(refused.value.message) < 200 + MAX_TOLD * 200
+
+
+def test_among_any_number_of_objects_the_right_one_is_found_by_its_name(
+    stretched: _Stretched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinhull.repository.key_objects.stretch", stretched)
+    store = MemoryStore()
+    Repository.create(store, PASSPHRASE, ports=ports(seed="made"))
+    (name,) = (name for name in store.objects if name.startswith("key-"))
+    store.objects |= {f"key-{number:016x}": b"{}" for number in range(MAX_PARSED + 50)}
+    assert sorted(each for each in store.objects if each.startswith("key-")).index(name) >= MAX_PARSED
+    assert opened(store).points() == []
+
+
+def test_a_forged_key_that_decrypts_is_not_committed_to() -> None:
+    store = MemoryStore()
+    made(store)
+    (name,) = (name for name in store.objects if name.startswith("key-"))
+    raw = _genuine(store)
+    store.objects[name] = json.dumps(raw | {"commitment": "00" * 32}).encode() + b"\n"
+    with pytest.raises(WrongPassphrase):
+        opened(store)
+
+
+def test_all_keys_of_a_repository_share_a_salt_and_none_its_wrapping() -> None:
+    store = MemoryStore()
+    repository = made(store)
+    repository.rotate_keys(PASSPHRASE, PASSPHRASE, CHEAP)
+    repository.change_passphrase(PASSPHRASE, PASSPHRASE, CHEAP)
+    repository.add_recovery_key(CHEAP)
+    raws = [json.loads(data.splitlines()[0]) for name, data in store.objects.items() if name.startswith("key-")]
+    assert {raw["salt"] for raw in raws} == {shared_salt(repository.id).hex()}
+    assert len({raw["wrap_salt"] for raw in raws}) == len(raws) == 2
+
+
+COMPOSED = unicodedata.normalize("NFC", "Übergänge für Ångström")
+DECOMPOSED = unicodedata.normalize("NFD", COMPOSED)
+FORMS = (COMPOSED, DECOMPOSED, f"\ufeff{COMPOSED}", f"{COMPOSED}\r", f"{COMPOSED}\n", f"\ufeff{DECOMPOSED}\r\n")
+
+
+@pytest.mark.parametrize("typed", FORMS)
+@pytest.mark.parametrize("given", FORMS)
+def test_a_passphrase_opens_in_every_form(given: str, typed: str) -> None:
+    store = MemoryStore()
+    Repository.create(store, given, cost=CHEAP, ports=ports(seed="made"))
+    assert Repository.open(store, typed, ports=ports()).points() == []
+    with pytest.raises(WrongPassphrase, match="opens with this passphrase") as refused:
+        Repository.open(store, f"{typed}!", ports=ports())
+    assert "Unicode" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize("given", FORMS[:5])
+def test_a_repository_of_1_0_opens_whatever_form_it_was_made_with(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twinhull.repository.key_objects.new_form", lambda passphrase: passphrase)
+    store = MemoryStore()
+    Repository.create(store, given, cost=CHEAP, ports=ports(seed="made"))
+    monkeypatch.undo()
+    assert Repository.open(store, COMPOSED, ports=ports()).points() == []
+
+
+def test_a_passphrase_that_is_no_unicode_at_all_opens() -> None:
+    store = MemoryStore()
+    raw = b"caf\xe9 au lait".decode(errors="surrogateescape")
+    Repository.create(store, raw, cost=CHEAP, ports=ports(seed="made"))
+    assert Repository.open(store, raw, ports=ports()).points() == []
+
+
+def test_only_a_new_passphrase_has_a_least_length() -> None:
+    store = MemoryStore()
+    Repository.create(store, "short", cost=CHEAP, ports=ports(seed="made"))
+    assert Repository.open(store, "short", ports=ports()).points() == []
+    check_new_passphrase("x" * MIN_PASSPHRASE_LENGTH)
+    for short in ("x" * (MIN_PASSPHRASE_LENGTH - 1), "\ufeff" + "x" * (MIN_PASSPHRASE_LENGTH - 1) + "\r\n"):
+        with pytest.raises(UsageError, match=f"{MIN_PASSPHRASE_LENGTH} are the least"):
+            check_new_passphrase(short)
