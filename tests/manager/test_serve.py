@@ -206,7 +206,15 @@ def test_a_serve_that_is_started_while_the_repository_is_away_stops_an_old_side_
         assert not new.power.is_off
         (trouble,) = heard.words("trouble")
         assert "Only what the sites' standings say is put right" in str(trouble["reason"])
-        assert {word for word, _ in heard.told} <= {"trouble", "serving", "site", "reconcile", "done", "clean"}
+        assert {word for word, _ in heard.told} <= {
+            "trouble",
+            "serving",
+            "site",
+            "health",
+            "reconcile",
+            "done",
+            "clean",
+        }
         (tmp_path / "away").rename(tmp_path / "points")
         setup.world.ports.clock.sleep(61)
         heard.wait_for(lambda: bool(heard.words("resume")))

@@ -25,9 +25,10 @@ class MachineFacts:
     took, ``failure_count`` how many runs failed in a row, ``since_failure_seconds`` how long ago the latest failed,
     ``is_correction_failing`` whether it is putting the sites right that failed,
     ``unfinished`` the id of a run that nobody works on, ``at_work`` what somebody does right now, ``wrong`` what the
-    sites' standings say must be put right, ``behind`` why the replica is not at the latest point,
-    ``uncompared_seconds`` how long its trackers have been trusted on end. ``is_source_known`` says whether the
-    machine is known to be the source's, also while the target is silent.
+    sites' standings say must be put right, ``undecided`` what only people can decide of it,
+    ``behind`` why the replica is not at the latest point, ``uncompared_seconds`` how long its trackers have been
+    trusted on end. ``is_source_known`` says whether the machine is known to be the source's, also while the target is
+    silent.
     """
 
     machine: Named
@@ -45,6 +46,7 @@ class MachineFacts:
     unfinished: str = ""
     at_work: str = ""
     wrong: str = ""
+    undecided: str = ""
     behind: str = ""
     uncompared_seconds: float = 0.0
     full_compare_seconds: float = 0.0

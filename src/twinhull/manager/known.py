@@ -9,6 +9,7 @@ from twinhull.cluster.epochs import FIRST_EPOCH, corrections, current_epoch, pri
 from twinhull.cluster.situation import Situation
 from twinhull.manager.ages import Aged, observe
 from twinhull.manager.clockwatch import Reading
+from twinhull.manager.evidence import Evidence, PointTime
 from twinhull.manager.facts import MachineFacts
 from twinhull.manager.locks import Lock, is_free
 from twinhull.manager.manager import Manager
@@ -16,6 +17,7 @@ from twinhull.manager.names import Named
 from twinhull.manager.orders import other_site, running_side
 from twinhull.manager.overview import Overview
 from twinhull.manager.records import Plan, RunRecord
+from twinhull.manager.status import point_times
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.replication.bases import latest_epoch, uncompared_seconds
 from twinhull.repository import latest_point
@@ -32,13 +34,14 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
-class _Lore:
-    """What a machine's points tell, of which this is the latest."""
+class Lore:
+    """What a machine's points tell, of which this is the latest; ``times`` are when each was captured."""
 
     point_id: PointId | None = None
     epoch: int = 0
     primary: SiteName | None = None
     uncompared_seconds: float = 0.0
+    times: Mapping[PointId, PointTime] = field(default_factory=dict)
 
 
 @dataclass
@@ -50,10 +53,11 @@ class Known:
     seen_at: Callable[[SiteName], float]
     has_repository: Callable[[], bool]
     ages: Mapping[MachineId, Aged] = field(default_factory=dict)
-    lores: dict[MachineId, _Lore] = field(default_factory=dict)
+    lores: dict[MachineId, Lore] = field(default_factory=dict)
     troubles: dict[MachineId, Trouble] = field(default_factory=dict)
     typical_seconds: dict[MachineId, float] = field(default_factory=dict)
     ended_at: dict[MachineId, float] = field(default_factory=dict)
+    replica_ages: dict[MachineId, Aged] = field(default_factory=dict)
 
     def machines(
         self, overview: Overview, unfinished: Mapping[MachineId, RunRecord], now: Reading
@@ -71,9 +75,7 @@ class Known:
         self, machine: Named, plan: Plan, overview: Overview, unfinished: RunRecord | None, now: Reading
     ) -> MachineFacts:
         machine_id = machine.machine_id
-        sites = [site for site in (plan.source, plan.target) if site in overview.sites]
-        lore = self._lore(machine_id)
-        situation = overview.situation(machine_id, sites, lore.epoch, lore.primary)
+        lore, situation = self.lore(machine_id), self.situation(machine_id, plan, overview)
         source = running_side(plan, situation)
         trouble = self.troubles.get(machine_id)
         aged = self.ages.get(machine_id)
@@ -93,18 +95,39 @@ class Known:
             is_correction_failing=bool(trouble and trouble.is_correction),
             unfinished=unfinished.run_id if unfinished and not at_work else "",
             at_work=at_work,
-            wrong=self._wrong(machine_id, situation),
+            wrong=self._wrong(machine_id, situation, is_automatic=True),
+            undecided=self._wrong(machine_id, situation, is_automatic=False),
             behind=self._behind(machine_id, situation, other_site(plan, source), aged),
             uncompared_seconds=lore.uncompared_seconds,
             full_compare_seconds=plan.full_compare_seconds,
             is_source_known=_is_primary(situation, source),
         )
 
-    def _wrong(self, machine_id: MachineId, situation: Situation) -> str:
-        """What is first to be put right, on a site that was looked at since the last run ended."""
+    def situation(self, machine_id: MachineId, plan: Plan, overview: Overview) -> Situation:
+        """The machine on its plan's sites, and the epoch that its points know."""
+        sites = [site for site in (plan.source, plan.target) if site in overview.sites]
+        lore = self.lore(machine_id)
+        return overview.situation(machine_id, sites, lore.epoch, lore.primary)
+
+    def replica_age(self, known: Evidence, now: Reading) -> float | None:
+        """How old the replica's point is by the monotonic clock, since it was first seen; None if not known."""
+        machine_id, point_id, captured_at = known.machine.machine_id, known.replica_point, known.replica_time
+        if point_id is None or captured_at is None:
+            return None
+        latest, before = self.ages.get(machine_id), self.replica_ages.get(machine_id)
+        aged = next((aged for aged in (before, latest) if aged and aged.point_id == point_id), None)
+        if aged is None:
+            # As of a latest point: one that is dated in the future is better taken for too old than for too young.
+            aged = Aged(point_id, abs((now.wall - captured_at).total_seconds()), now.monotonic)
+        self.replica_ages[machine_id] = aged
+        return aged.age_at(now)
+
+    def _wrong(self, machine_id: MachineId, situation: Situation, *, is_automatic: bool) -> str:
+        """What is first to be corrected, by us or by people, on a site that was looked at since the last run ended."""
         ended_at = self.ended_at.get(machine_id)
         for correction in corrections(situation):
-            if ended_at is None or self.seen_at(correction.site) > ended_at:
+            is_fresh = ended_at is None or self.seen_at(correction.site) > ended_at
+            if is_fresh and correction.is_automatic is is_automatic:
                 return correction.reason
         return ""
 
@@ -128,13 +151,15 @@ class Known:
             return Lock(path).holder() or "another run"
         return ""
 
-    def _lore(self, machine_id: MachineId) -> _Lore:
+    def lore(self, machine_id: MachineId) -> Lore:
         """Its points are listed once for each new latest point, whoever made it."""
-        latest, known = self.ages.get(machine_id), self.lores.get(machine_id, _Lore())
+        latest, known = self.ages.get(machine_id), self.lores.get(machine_id, Lore())
         if not latest or known.point_id == latest.point_id or not self.has_repository():
             return known
         points = self.manager.repository.points(machine_id, self.manager.damages.note)
-        known = _Lore(latest.point_id, *latest_epoch(points), uncompared_seconds(latest_point(points)))
+        known = Lore(
+            latest.point_id, *latest_epoch(points), uncompared_seconds(latest_point(points)), point_times(points)
+        )
         self.lores[machine_id] = known
         return known
 

@@ -107,6 +107,11 @@ def _wrong(facts: MachineFacts, _: Sites) -> Decision | None:
     return _do(facts, Act.RECONCILE, facts.wrong)
 
 
+def _undecided(facts: MachineFacts, _: Sites) -> Decision | None:
+    """Two sides run, and no standing says which is past: nothing of ours works on either."""
+    return _wait(facts, facts.undecided) if facts.undecided else None
+
+
 def _paused(facts: MachineFacts, _: Sites) -> Decision | None:
     return _wait(facts, "The plan is paused.") if facts.is_paused else None
 
@@ -144,7 +149,7 @@ def _sync_or_wait(facts: MachineFacts, sites: Sites) -> Decision | None:
     return _wait(facts, " ".join([told, *_falling_behind(facts, sites)]), due_in)
 
 
-_RULES = (_at_work, _unfinished, _wrong, _paused, _silent, _failed, _again, _sync_or_wait)
+_RULES = (_at_work, _unfinished, _wrong, _undecided, _paused, _silent, _failed, _again, _sync_or_wait)
 
 
 def _wish_of_repository(facts: RepositoryFacts) -> Decision:

@@ -17,8 +17,10 @@ from datetime import datetime
 from threading import Event, Thread
 
 from twinhull.manager import clockwatch, failures
+from twinhull.manager.alerts import Alerts
 from twinhull.manager.clockwatch import Reading
 from twinhull.manager.facts import Limits, Snapshot
+from twinhull.manager.headlines import headline
 from twinhull.manager.known import Known
 from twinhull.manager.locks import Lock
 from twinhull.manager.manager import Manager
@@ -59,6 +61,7 @@ class Server:
     grace_seconds: float = 60.0
     _known: Known = field(init=False)
     _tending: Tending = field(init=False)
+    _alerts: Alerts = field(init=False)
     _watch: SiteWatch = field(init=False)
     _welcome: Welcome = field(init=False)
     _told: dict[MachineId, tuple[Act, str]] = field(default_factory=dict)
@@ -77,6 +80,7 @@ class Server:
         self._watch = SiteWatch(manager.catalog, manager.lookout, manager.ports.clock, self.look_seconds, self._welcome)
         self._known = Known(manager, self._is_busy, self._watch.seen_at, lambda: self._has_repository)
         self._tending = Tending(manager, self._known)
+        self._alerts = Alerts(self._known, self.tell, manager.is_at_work)
 
     def serve(self) -> None:
         """Until ``stop``; raises AlreadyServing, what keeps the repository from being opened, and RunUnfinished.
@@ -154,6 +158,7 @@ class Server:
             for facts in self._known.machines(overview, unfinished, now)
             if {facts.source, facts.target} <= self._watch.facts().keys()
         )
+        self._alerts.note(overview, self._watch.facts(), now)
         repository = self._tending.facts(unfinished.get(REPOSITORY.machine_id), now) if is_there else None
         self._tell_damages()
         for decision in decide(Snapshot(machines, self._watch.facts(), repository), self.limits):
@@ -229,10 +234,13 @@ class Server:
         self._known.went_well(machine.machine_id, now - began, now, is_sync=run.kind == "sync")
         self._tending.note(run)
         self._tell_verdict(run)
-        reason = "; ".join(run.reasons) or f"{decision.act} ended well"
-        self.tell(
-            "done", {"machine": machine.name, "run": run.run_id, "point": run.result.get("point_id"), "reason": reason}
-        )
+        facts = {
+            "machine": machine.name,
+            "run": run.run_id,
+            "point": run.result.get("point_id"),
+            "seconds": now - began,
+        }
+        self.tell("done", {**facts, "reason": " ".join([headline(run, now - began), *run.reasons])})
 
     def _met_busy(self, machine_id: MachineId) -> set[tuple[RunId, datetime | None]]:
         """The machine's latest runs that found it held on its host, by another manager."""

@@ -13,7 +13,7 @@ A tracker is a hint: the site says of each whether it is there and whole, and a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -81,13 +81,14 @@ def is_of(point: Point, standing: Standing) -> bool:
     return point.id == standing.point_id and standing.capture in ("", capture_of(point))
 
 
-def latest_epoch(points: Iterable[Point]) -> tuple[int, SiteName | None]:
+def latest_epoch(points: Sequence[Point]) -> tuple[int, SiteName | None]:
     """The highest epoch that the points know, and the site that captured the latest of it; 0 and None without points.
 
-    A side that comes back alone may not know it.
+    A side that comes back alone may not know it. A divergent point names no primary: its site had lost the machine.
     """
-    latest = max(current_points([*points]), key=lambda point: (point.document.epoch, point.sequence), default=None)
-    return (latest.document.epoch, SiteName(latest.document.source_site)) if latest else (0, None)
+    epoch = max((point.document.epoch for point in points), default=0)
+    sites = [SiteName(point.document.source_site) for point in current_points(points) if point.document.epoch == epoch]
+    return epoch, sites[-1] if sites else None
 
 
 def uncompared_seconds(point: Point | None) -> float:
