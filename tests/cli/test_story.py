@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.cli.conftest import DB, WEB, Shell
+from tests.inspection.test_hostile_child import OtherProgram
 from twinhull.model.units import MIB
 from twinhull.repository.envelope import ObjectKind
 
@@ -303,3 +305,11 @@ def test_a_machine_shows_what_may_keep_it_from_booting_on_the_other_site(planned
     assert any("network 'lan'" in finding for finding in findings())
     planned.world.host("there").isolate()
     assert findings() == ["there cannot be asked: The site there does not answer (machines)."]
+
+
+def test_a_look_that_fails_is_a_line_of_the_answer(planned: Shell) -> None:
+    planned.ok("sync", "web1")
+    planned.ports = replace(planned.ports, processes=OtherProgram("import os; os.kill(os.getpid(), 9)"))
+    for words in (("machine", "show", "web1"), ("machine", "show", "web1", "--look-inside")):
+        assert "could not be inspected to the end: it ended before it was done" in planned.ok(*words, "--json").out
+    assert planned.world.host("here").held == []

@@ -105,7 +105,7 @@ def test_names_that_stay_raise_no_alarm(tmp_path: Path) -> None:
 def test_slots_count_by_what_is_known_of_them(tmp_path: Path) -> None:
     disk = ext4(tmp_path, {**GOOD, "/etc/network/interfaces": b"iface ens3 inet dhcp\n"})
     for keeps, words in ((True, []), (None, ["may have"]), (False, ["has"])):
-        at = Surroundings(around("qemu").disks, is_same_platform=True, keeps_slots=keeps)
+        at = Surroundings(around("qemu").disks, is_same_platform=True, keeps_card_slots=keeps)
         assert [one.finding for one in found(disk, at)] == [
             f"/etc/network/interfaces names network cards by their slot (ens3); the other site {word} other slots."
             for word in words

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from string import ascii_lowercase
 
 from twinhull.inspection.readiness import SeenDisk, Surroundings
-from twinhull.model.machine import BootMode, DiskSpec, MachineSpec
+from twinhull.model.machine import BootMode, DiskSpec, MachineSpec, MachineStatus
 
 _XEN = "xen"
 
@@ -34,7 +34,8 @@ def surroundings(
     here: str,
     there: str,
     boot_mode: BootMode | None = None,
-    keeps_slots: bool | None = None,
+    keeps_card_slots: bool | None = None,
+    keeps_disk_slots: bool | None = None,
 ) -> Surroundings:
     """A machine's hardware on the platforms ``here`` and ``there``; ``boot_mode`` is how it boots there."""
     buses_here, buses_there = _buses(spec.disks, here), _buses(spec.disks, there)
@@ -47,9 +48,23 @@ def surroundings(
     return Surroundings(
         tuple(seen[disk.key] for disk in spec.boot_disks()),
         is_same,
-        keeps_slots if is_same else False,
+        keeps_card_slots=keeps_card_slots if is_same else False,
+        keeps_disk_slots=keeps_disk_slots if is_same else False,
         is_paravirtual=there == _XEN and boot_mode is BootMode.PV,
     )
+
+
+def keeps_slots(kind: str, here: MachineStatus, there: MachineStatus | None) -> bool | None:
+    """Whether all of a machine's devices of a kind (``card``, ``disk``) are plugged in at the same places on two sites.
+
+    None if that is not known: there is no replica yet, a site does not tell, or the buses between differ.
+    """
+    if there is None or not here.slots or not there.slots:
+        return None
+    differing = [device for device, place in here.slots.items() if there.slots.get(device) != place]
+    if any(device.startswith(f"{kind} ") for device in differing):
+        return False
+    return None if any(device.startswith("bus ") for device in differing) else True
 
 
 def _driver(bus: str, spec: MachineSpec) -> tuple[str, str]:

@@ -44,13 +44,15 @@ class SeenDisk:
 class Surroundings:
     """The machine's hardware on both sites, as far as its files may name it. Disks are in boot order.
 
-    ``keeps_slots`` says whether PCI slots, and so the names made of them, are the same on both; None if it is not
-    known. ``is_paravirtual`` says whether the other site boots it by reading its GRUB menu (pygrub).
+    ``keeps_card_slots`` and ``keeps_disk_slots`` say whether they are plugged in at the same places on both, and so
+    keep the names that are made of these; None if it is not known. ``is_paravirtual`` says whether the other site boots
+    it by reading its GRUB menu (pygrub).
     """
 
     disks: tuple[SeenDisk, ...]
     is_same_platform: bool
-    keeps_slots: bool | None = None
+    keeps_card_slots: bool | None = None
+    keeps_disk_slots: bool | None = None
     is_paravirtual: bool = False
 
 

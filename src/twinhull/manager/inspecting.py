@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from twinhull.inspection import Finding, Surroundings
-from twinhull.inspection.naming import surroundings
+from twinhull.inspection.naming import keeps_slots, surroundings
 from twinhull.inspection.readiness import finding_to_json
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.inside import inspect_machine, inspect_point
@@ -99,11 +99,14 @@ class Inspector:
             said = judge(here.status, plan, capabilities, is_homewards=is_homewards) if plan else []
             if plan and not is_homewards:
                 said += lacking(door(there.settings.name), here.status.spec, plan, boot_mode)
+            replica = next((place.status for place in places if place.site == there.settings.name), None)
             surround = partial(
                 surroundings,
                 here=overview.sites[here.site].settings.platform,
                 there=there.settings.platform,
                 boot_mode=boot_mode,
+                keeps_card_slots=keeps_slots("card", here.status, replica),
+                keeps_disk_slots=keeps_slots("disk", here.status, replica),
             )
             inside = (
                 inspect_machine(door(here.site), here.status, self.label, surround(here.status.spec), self.ports)

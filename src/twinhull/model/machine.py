@@ -152,7 +152,11 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class MachineStatus:
-    """One machine on one site, as the site tells it. ``agent_answers`` is None where it was not asked."""
+    """One machine on one site, as the site tells it. ``agent_answers`` is None where it was not asked.
+
+    ``slots`` says where its devices are plugged in, if the site tells: a device (``card MAC``, ``disk KEY``,
+    ``bus …``) and the platform's own word for its place, which is only ever compared.
+    """
 
     spec: MachineSpec
     power: PowerState
@@ -160,3 +164,4 @@ class MachineStatus:
     agent_answers: bool | None = None
     standing: Standing | None = None
     warnings: tuple[str, ...] = field(default=())
+    slots: Mapping[str, str] = field(default_factory=dict)

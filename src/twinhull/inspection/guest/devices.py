@@ -50,10 +50,7 @@ class DeviceNames:
         return "" if self._surroundings.is_same_platform else "a name that may differ there"
 
     def _path_change(self) -> str:
-        if self._surroundings.keeps_slots:
+        keeps = self._surroundings.keeps_disk_slots
+        if keeps:
             return ""
-        return f"which names the disk by its slot, and slots {'may ' * self._may}differ there"
-
-    @property
-    def _may(self) -> bool:
-        return self._surroundings.keeps_slots is None
+        return f"which names the disk by its slot, and slots {'may ' if keeps is None else ''}differ there"

@@ -42,8 +42,8 @@ def named_cards(files: ExtFiles, surroundings: Surroundings, command_lines: Iter
 
 def _slots(path: str, text: str, surroundings: Surroundings) -> Iterator[Finding]:
     names = sorted(set(_SLOT_NAME.findall(text)))
-    if names and not surroundings.keeps_slots:
-        may = "may have" if surroundings.keeps_slots is None else "has"
+    if names and not surroundings.keeps_card_slots:
+        may = "may have" if surroundings.keeps_card_slots is None else "has"
         yield Finding(
             f"{shown(path)} names network cards by their slot ({shown(', '.join(names))}); the other site {may} other"
             " slots.",

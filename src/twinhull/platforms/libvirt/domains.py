@@ -21,6 +21,7 @@ from twinhull.model.names import (
     checked_word,
 )
 from twinhull.platforms.libvirt.hardware import boot_orders, read_hardware, read_traits
+from twinhull.platforms.libvirt.slots import read_slots
 from twinhull.platforms.libvirt.xml import BadDefinition, parse_xml
 
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
@@ -78,6 +79,7 @@ class Definition:
     is_ours: bool
     domain_type: str
     hardware: Hardware
+    slots: Mapping[str, str]
 
     def spec(self, sizes: Mapping[DiskKey, int]) -> MachineSpec:
         """The machine's neutral description, with the sizes that were asked from the site."""
@@ -146,6 +148,7 @@ def _read(root: ET.Element, stored: ET.Element) -> Definition:
         is_ours=is_ours,
         domain_type=checked_word(root.get("type", "qemu")),
         hardware=read_hardware(stored, root),
+        slots=read_slots(root),
     )
 
 

@@ -45,6 +45,7 @@ class _Look:
             agent_answers=agent_answers,
             standing=standings.get(self.definition.machine_id),
             warnings=tuple(warnings),
+            slots=self.definition.slots,
         )
 
 
