@@ -33,7 +33,7 @@ class HangingPlatform:
         self.world = world
         self.hanging = "nothing"
 
-    def open(self, settings: SiteSettings, ports: Ports, *, is_looking: bool = False) -> Site:
+    def open(self, settings: SiteSettings, ports: Ports, **_: object) -> Site:
         if self.hanging == "site" and settings.name == "lost":
             Event().wait()
         kind = HangingSite if self.hanging == "capture" else SimulatedSite

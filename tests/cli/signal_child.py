@@ -34,7 +34,7 @@ class Platform:
     def __init__(self, world: SimulatedWorld) -> None:
         self.world = world
 
-    def open(self, settings: SiteSettings, ports: Ports, *, is_looking: bool = False) -> Site:
+    def open(self, settings: SiteSettings, ports: Ports, **_: object) -> Site:
         return WorkingSite(self.world, settings)
 
 

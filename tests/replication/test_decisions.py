@@ -236,7 +236,16 @@ class TestForms:
         spec = MachineSpec(WEB, "web", 2, 3, Firmware.UEFI, BootMode.PV, disks, nics)
         assert spec_from_json(spec_to_json(spec)) == spec
         full = Standing(
-            WEB, Role.FENCED, 3, PointId("p"), is_dirty=True, applying_point_id=PointId("q"), trackers={VDA: "t"}
+            WEB,
+            Role.FENCED,
+            3,
+            PointId(f"{WEB}/00000001"),
+            is_dirty=True,
+            applying_point_id=PointId(f"{WEB}/00000002"),
+            trackers={VDA: "t"},
+            claim="run-1",
+            capture="sync-1",
+            elsewhere="there",
         )
         for standing in (full, Standing(WEB, Role.PRIMARY, 1)):
             assert standing_from_json(standing_to_json(standing)) == standing

@@ -221,6 +221,6 @@ def _unknown(standing: Standing) -> Standing | None:
     return fenced(standing.machine_id, standing.epoch, standing.claim) if standing.point_id else None
 
 
-def fenced(machine_id: MachineId, epoch: int, claim: str) -> Standing:
+def fenced(machine_id: MachineId, epoch: int, claim: str, elsewhere: str = "") -> Standing:
     """The standing of a side that lost the machine to another one; what its disks hold is not known to be any point."""
-    return Standing(machine_id, Role.FENCED, epoch, claim=claim)
+    return Standing(machine_id, Role.FENCED, epoch, claim=claim, elsewhere=elsewhere)

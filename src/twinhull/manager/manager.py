@@ -21,6 +21,7 @@ from twinhull.manager.overview import Lookout
 from twinhull.manager.rebuild import Rebuilt, rebuild
 from twinhull.manager.records import RunRecord, RunState
 from twinhull.manager.sites import SitePool, platform
+from twinhull.manager.standing_keys import forget_sealed, keys_of, note_sealed, remember_keys
 from twinhull.manager.state import StateDirectory
 from twinhull.manager.status import Gatherer, Status, Watched
 from twinhull.manager.vault import Vault
@@ -28,6 +29,7 @@ from twinhull.manager.verifying import latest_verified
 from twinhull.model.errors import AlreadyExists, NotFound, SiteError, TwinhullError
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.model.ports import Ports
+from twinhull.model.sealing import StandingKeys
 from twinhull.platforms.contract import SiteSettings
 from twinhull.replication.patience import in_time
 from twinhull.repository import Point, Repository
@@ -95,12 +97,20 @@ class Manager:
         """The repository, opened."""
         repository = self.vault.open()
         self._closing.callback(repository.close)
+        remember_keys(self.state, repository)
         return repository
 
     @cached_property
     def pool(self) -> SitePool:
         """Sites, opened and shared."""
-        return SitePool(self.catalog.site, self.ports)
+
+        def on_prepared(site: SiteName, keys: StandingKeys) -> None:
+            if keys.keys and not keys.is_strict:
+                note_sealed(self.catalog, site)
+
+        return SitePool(
+            self.catalog.site, self.ports, lambda site: keys_of(self.state, self.catalog, site), on_prepared
+        )
 
     @cached_property
     def lookout(self) -> Lookout:
@@ -183,7 +193,9 @@ class Manager:
                 f"There is a site '{settings.name}' already.",
                 hint=f"Choose another name, or 'twinhull site remove {settings.name}' first.",
             )
-        site = platform(settings.platform).open(settings, self.ports, is_looking=True)
+        forget_sealed(self.catalog, settings.name)
+        keys = keys_of(self.state, self.catalog, settings.name)
+        site = platform(settings.platform).open(settings, self.ports, keys=keys, is_looking=True)
         try:
             # Before anything is changed there.
             others = identities(self.catalog, self.pool, settings.name)

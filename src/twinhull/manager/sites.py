@@ -14,6 +14,7 @@ from twinhull.model.errors import NotFound, UsageError
 from twinhull.model.machine import SiteName
 from twinhull.model.names import checked_plan_name, checked_site_name
 from twinhull.model.ports import Ports
+from twinhull.model.sealing import NO_KEYS, StandingKeys
 from twinhull.platforms.contract import Platform, Site, SiteSettings
 
 PLATFORMS = {
@@ -66,6 +67,7 @@ def with_known_hosts(uri: str, path: str | None) -> str:
 @dataclass(slots=True)
 class _Shared:
     site: Site
+    keys: StandingKeys
     lease_count: int = 0
     is_prepared: bool = False
 
@@ -76,8 +78,17 @@ class SitePool:
     A site is closed when its last user leaves, so that a connection that broke is a new one at the next use.
     """
 
-    def __init__(self, find: Callable[[SiteName], SiteSettings], ports: Ports) -> None:
+    def __init__(
+        self,
+        find: Callable[[SiteName], SiteSettings],
+        ports: Ports,
+        keys: Callable[[SiteName], StandingKeys] = lambda _: NO_KEYS,
+        on_prepared: Callable[[SiteName, StandingKeys], None] = lambda _, __: None,
+    ) -> None:
+        """``keys`` are those of a site's standings; ``on_prepared`` hears that all that were there are sealed."""
         self._find = find
+        self._keys = keys
+        self._on_prepared = on_prepared
         self._ports = ports
         self._open: dict[SiteName, _Shared] = {}
         self._opening: dict[SiteName, Lock] = {}
@@ -111,7 +122,9 @@ class SitePool:
                 shared = self._open.get(name)
             if not shared:
                 settings = self._find(name)
-                shared = _Shared(platform(settings.platform).open(settings, self._ports, is_looking=True))
+                keys = self._keys(name)
+                site = platform(settings.platform).open(settings, self._ports, keys=keys, is_looking=True)
+                shared = _Shared(site, keys)
             with self._lock:
                 self._open[name] = shared
                 shared.lease_count += 1
@@ -125,6 +138,7 @@ class SitePool:
                 if not shared.is_prepared:
                     shared.site.prepare()
                     shared.is_prepared = True
+                    self._on_prepared(name, shared.keys)
         except BaseException:
             self._give_back(name)
             raise

@@ -38,6 +38,11 @@ class StateDirectory:
         return self.path / "passphrase"
 
     @property
+    def standing_keys(self) -> Path:
+        """The keys that seal standings."""
+        return self.path / "standing-keys"
+
+    @property
     def cache(self) -> Path:
         """Where pieces of a repository that is far away are kept; it may be deleted at any time."""
         return self.path / "cache"

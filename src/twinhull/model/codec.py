@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from twinhull.model.checks import bounded
 from twinhull.model.errors import DataError
 from twinhull.model.hardware_codec import (
     checked_boot_order,
@@ -17,11 +18,11 @@ from twinhull.model.hardware_codec import (
     traits_to_json,
 )
 from twinhull.model.machine import (
+    MAX_EPOCH,
     BootMode,
     DiskKey,
     DiskSpec,
     Firmware,
-    MachineId,
     MachineSpec,
     NicSpec,
     PointId,
@@ -38,6 +39,8 @@ from twinhull.model.names import (
     checked_machine_name,
     checked_memory_bytes,
     checked_network,
+    checked_point_id,
+    checked_tracker,
     checked_word,
 )
 from twinhull.model.steps import JsonValue
@@ -92,6 +95,7 @@ def standing_to_json(standing: Standing) -> dict[str, JsonValue]:
         "trackers": {str(key): tracker for key, tracker in standing.trackers.items()},
         "claim": standing.claim,
         "capture": standing.capture,
+        "elsewhere": standing.elsewhere,
     }
 
 
@@ -99,17 +103,18 @@ def standing_from_json(raw: _Raw) -> Standing:
     """The standing again; raises DataError where it is none."""
     try:
         return Standing(
-            machine_id=MachineId(str(raw["machine_id"])),
-            role=Role(raw["role"]),
-            epoch=int(raw["epoch"]),
+            machine_id=checked_machine_id(raw["machine_id"]),
+            role=_role(raw["role"]),
+            epoch=bounded(raw["epoch"], 0, MAX_EPOCH, "an epoch"),
             point_id=_point(raw.get("point_id")),
-            is_dirty=bool(raw["is_dirty"]),
+            is_dirty=_flag(raw["is_dirty"]),
             applying_point_id=_point(raw.get("applying_point_id")),
-            trackers={DiskKey(key): str(tracker) for key, tracker in dict(raw.get("trackers") or {}).items()},
-            claim=str(raw.get("claim") or ""),
-            capture=str(raw.get("capture") or ""),
+            trackers=_trackers(raw.get("trackers") or {}),
+            claim=_word(raw.get("claim")),
+            capture=_word(raw.get("capture")),
+            elsewhere=_word(raw.get("elsewhere")),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"A machine's standing cannot be read: {error!r}.") from error
 
 
@@ -158,4 +163,25 @@ def _list(raw: Any) -> Sequence[_Raw]:  # noqa: ANN401 - whatever JSON holds, ch
 
 
 def _point(raw: Any) -> PointId | None:  # noqa: ANN401 - whatever JSON holds
-    return PointId(str(raw)) if raw is not None else None
+    return checked_point_id(raw) if raw is not None else None
+
+
+def _role(raw: Any) -> Role:  # noqa: ANN401 - whatever JSON holds
+    role = Role(raw)
+    if role is Role.UNREADABLE:
+        raise ValueError("no standing says of itself that it cannot be read")
+    return role
+
+
+def _flag(raw: object) -> bool:
+    if not isinstance(raw, bool):
+        raise TypeError("true or false was expected")
+    return raw
+
+
+def _word(raw: object) -> str:
+    return checked_word(raw) if raw else ""
+
+
+def _trackers(raw: Any) -> dict[DiskKey, str]:  # noqa: ANN401 - whatever JSON holds, checked here
+    return {checked_disk_key(key): checked_tracker(tracker) for key, tracker in raw.items()}

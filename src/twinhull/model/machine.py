@@ -22,6 +22,10 @@ DiskKey = NewType("DiskKey", str)
 """What names a disk of one machine for as long as it lives: the device name it had on its first site (``vda``)."""
 
 
+MAX_EPOCH = 1_000_000_000
+"""No machine fails over a thousand million times; a host's shell compares such numbers without overflow."""
+
+
 class Firmware(StrEnum):
     """How the machine starts before its boot loader runs."""
 
@@ -131,7 +135,8 @@ class Standing:
     ``point_id``: the next capture on this site starts from them. ``claim`` is the run that chose the epoch, so that two
     runs which chose the same number are told apart; ``capture`` is the capture that ``point_id`` was made by, so that a
     point of another repository that has the same number is told apart. Both are empty where they are not known
-    (standings of older versions).
+    (standings of older versions). ``elsewhere`` is the site that is primary, as far as the writer knew: for the guard's
+    words only.
     """
 
     machine_id: MachineId
@@ -143,6 +148,12 @@ class Standing:
     trackers: Mapping[DiskKey, str] = field(default_factory=dict)
     claim: str = ""
     capture: str = ""
+    elsewhere: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse an epoch that no machine reaches."""
+        if not 0 <= self.epoch <= MAX_EPOCH:
+            raise ValueError(f"{self.epoch} is not an epoch (0 to {MAX_EPOCH})")
 
     @property
     def may_start(self) -> bool:

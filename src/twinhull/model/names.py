@@ -13,14 +13,12 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from twinhull.model.checks import bounded, checked_text, matching, shown
-from twinhull.model.machine import DiskKey, MachineId, PlanName, PointId, SiteName
+from twinhull.model.machine import MAX_EPOCH, DiskKey, MachineId, PlanName, PointId, SiteName
 
 MAX_DISK_BYTES = 1 << 60
 """Larger than any disk, and small enough for every sum."""
 MAX_MEMORY_BYTES = 1 << 50
 MAX_CPU_COUNT = 65_536
-MAX_EPOCH = 1_000_000_000
-"""No machine fails over a thousand million times; a host's shell compares such numbers without overflow."""
 MAX_SEQUENCE = 99_999_999
 """A point's number has eight digits."""
 

@@ -28,6 +28,7 @@ from twinhull.model.machine import (
     Standing,
 )
 from twinhull.model.ports import Ports
+from twinhull.model.sealing import NO_KEYS, StandingKeys
 
 
 class Capability(StrEnum):
@@ -407,7 +408,10 @@ class Site(Inventory, Power, Captures, Replicas, Standings, Housekeeping, Protoc
         ...
 
     def prepare(self) -> None:
-        """Make the site's host ready to be worked on; until then nothing is changed there. Safe to repeat."""
+        """Make the site's host ready to be worked on; until then nothing is changed there. Safe to repeat.
+
+        Standings that an older version left there without a seal are sealed.
+        """
         ...
 
     def identity(self) -> SiteIdentity:
@@ -431,8 +435,10 @@ class Platform(Protocol):
         """The platform's word: ``qemu``, ``xen``, ``simulated``."""
         ...
 
-    def open(self, settings: SiteSettings, ports: Ports, *, is_looking: bool = False) -> Site:
-        """Connect, and prepare the site unless it is only looked at.
+    def open(
+        self, settings: SiteSettings, ports: Ports, *, keys: StandingKeys = NO_KEYS, is_looking: bool = False
+    ) -> Site:
+        """Connect, and prepare the site unless it is only looked at; standings are sealed and believed by the keys.
 
         Raises SiteUnreachable, HostKeyChanged, LoginRefused, SiteInUse.
         """

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
+from typing import Any
 
 from twinhull.model.codec import standing_from_json, standing_to_json
 from twinhull.model.errors import DataError, MachineBusy, ReplicaDirty, StaleEpoch
 from twinhull.model.machine import MachineId, Role, Standing
 from twinhull.model.names import checked_machine_id
 from twinhull.model.processes import Completed
+from twinhull.model.sealing import FIELD, NO_KEYS, StandingKeys
 from twinhull.platforms.hosts import FILES, MAX_FILE_BYTES, RECEIVE, Host, check, parse_files, read_file, require_ok
 
 LOCK_SECONDS = 10
@@ -86,8 +89,9 @@ sync "$directory"
 class StandingFiles:
     """The standings below one directory of a host."""
 
-    def __init__(self, host: Host, directory: str, protected: str = "") -> None:
+    def __init__(self, host: Host, directory: str, protected: str = "", keys: StandingKeys = NO_KEYS) -> None:
         """``protected`` is the guard's list of the machines that have a standing, if the host has a guard."""
+        self._keys = keys
         self._host = host
         self._protected = protected
         self.directory = f"{directory}/standings"
@@ -99,13 +103,27 @@ class StandingFiles:
     def read(self, machine_id: MachineId) -> Standing | None:
         """The machine's standing, or None; raises DataError where the file cannot be understood."""
         content = read_file(self._host, self.path(machine_id))
-        return None if content is None else _parse(content, self.path(machine_id))
+        return None if content is None else _parse(content, self.path(machine_id), self._keys)
 
     def read_all(self) -> Sequence[Standing]:
         """All of them, in one go; one that cannot be understood is told as such (``Role.UNREADABLE``)."""
+        return parse_standings(self._files(), self._keys)
+
+    def _files(self) -> Mapping[str, bytes]:
         script = f'{FILES}files "$1" "*.json"'
         found, _ = parse_files(check(self._host, ["sh", "-c", script, "twinhull-list", self.directory]))
-        return parse_standings(found)
+        return found
+
+    def take_over(self) -> None:
+        """Seal the standings that an older version wrote here without a seal; safe to repeat.
+
+        One that cannot be understood stays as it is, and so does one that another run writes meanwhile.
+        """
+        is_due = bool(self._keys.keys) and not self._keys.is_strict
+        for path, content in self._files().items() if is_due else ():
+            if FIELD not in _raw_of(content):
+                with suppress(DataError, StaleEpoch, ReplicaDirty):
+                    self.write(_parse(content, path, self._keys))
 
     def write(self, standing: Standing) -> None:
         """Write it durably and as a whole; raises StaleEpoch and ReplicaDirty as :func:`check_may_follow` does.
@@ -114,7 +132,7 @@ class StandingFiles:
         the higher one stays.
         """
         path = self.path(standing.machine_id)
-        line = json.dumps(standing_to_json(standing), sort_keys=True) + "\n"
+        line = json.dumps(self._keys.sealed(standing_to_json(standing)), sort_keys=True) + "\n"
         facts = (str(standing.epoch), standing.claim, standing.role.value, standing.point_id or "")
         words = (*facts, str(len(line)), "dirty" if standing.is_dirty else "clean", self._listed(standing.machine_id))
         command = ["sh", "-c", _RAISE, "twinhull-raise", path, *words]
@@ -148,33 +166,56 @@ class StandingFiles:
         require_ok(self._host, command, done)
 
 
-def parse_standings(found: Mapping[str, bytes]) -> list[Standing]:
-    """What the standings' files say, by their paths; one that cannot be understood is told as such."""
-    return [_parse_one(path, content) for path, content in found.items()]
+def parse_standings(found: Mapping[str, bytes], keys: StandingKeys) -> list[Standing]:
+    """What the standings' files say, by their paths; one that cannot be believed is ``Role.UNREADABLE``.
+
+    A file that is not called like a machine is none of ours.
+    """
+    return [_parse_one(path, content, keys) for path, content in found.items() if _is_ours(path)]
 
 
-def _parse_one(path: str, content: bytes) -> Standing:
+def _parse_one(path: str, content: bytes, keys: StandingKeys) -> Standing:
     try:
-        return _parse(content, path)
+        return _parse(content, path, keys)
     except DataError:
         return Standing(_machine_of(path), Role.UNREADABLE, epoch=0)
 
 
-def _parse(content: bytes, path: str) -> Standing:
-    """What a machine's file says; raises DataError where it cannot be understood, or is of another machine."""
+def _raw_of(content: bytes) -> Mapping[str, Any]:
+    """The file's JSON, or nothing where it is none."""
+    try:
+        raw = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return raw if isinstance(raw, dict) else {}
+
+
+def _parse(content: bytes, path: str, keys: StandingKeys) -> Standing:
+    """What a machine's file says; raises DataError where it cannot be believed, or is of another machine."""
     if len(content) > MAX_FILE_BYTES:
         raise _unreadable(path, "it is far larger than a standing")
+    raw = _raw_of(content)
     try:
-        standing = standing_from_json(json.loads(content))
-    except (ValueError, DataError) as error:
-        raise _unreadable(path, str(error)) from error
+        standing = standing_from_json(raw)
+    except DataError as error:
+        raise _unreadable(path, error.message) from error
+    if doubt := keys.doubt(raw):
+        raise _unreadable(path, doubt)
     if standing.machine_id != _machine_of(path):
         raise _unreadable(path, f"it is of machine {standing.machine_id}")
     return standing
 
 
 def _machine_of(path: str) -> MachineId:
-    return MachineId(PurePosixPath(path).stem)
+    return checked_machine_id(PurePosixPath(path).stem)
+
+
+def _is_ours(path: str) -> bool:
+    try:
+        _machine_of(path)
+    except ValueError:
+        return False
+    return True
 
 
 def _unreadable(where: str, reason: str) -> DataError:

@@ -88,7 +88,8 @@ def _switch_off(request: FailoverRequest) -> str:
 def _fence_and_stop(context: Context, request: FailoverRequest, epoch: int) -> list[str]:
     site = context.site(request.source)
     held = site.standing(request.machine_id) or Standing(request.machine_id, Role.PRIMARY, epoch)
-    site.write_standing(replace(held, role=Role.FENCED, epoch=epoch, claim=request.run_id))
+    fence = replace(held, role=Role.FENCED, epoch=epoch, claim=request.run_id, elsewhere=request.target)
+    site.write_standing(fence)
     return _stop(site, request)
 
 
@@ -127,7 +128,7 @@ def start_source_again(context: Context, facts: Facts) -> None:
         context.on_reason(f"{request.target} was made primary by another run: {request.source} stays fenced.")
         return
     # A killed undo may have written the standing and not started the machine: both are done again.
-    site.write_standing(replace(held, role=Role.PRIMARY))
+    site.write_standing(replace(held, role=Role.PRIMARY, elsewhere=""))
     if facts.get("was_running"):
         _start_again(context, site, request, held.epoch)
 
@@ -209,8 +210,16 @@ def settle_source(context: Context, facts: Facts) -> Facts:
 def _settled(request: FailoverRequest, facts: Facts, epoch: int) -> Standing:
     if request.is_planned:
         point_id, capture = PointId(str(facts["point_id"])), str(facts.get("capture", ""))
-        return Standing(request.machine_id, Role.REPLICA, epoch, point_id, claim=request.run_id, capture=capture)
-    return fenced(request.machine_id, epoch, request.run_id)
+        return Standing(
+            request.machine_id,
+            Role.REPLICA,
+            epoch,
+            point_id,
+            claim=request.run_id,
+            capture=capture,
+            elsewhere=request.target,
+        )
+    return fenced(request.machine_id, epoch, request.run_id, request.target)
 
 
 def _hand_on_autostart(context: Context, site: Site, request: FailoverRequest) -> None:

@@ -46,7 +46,7 @@ class ReplicaOrder:
 
     ``role`` is what the standing says from the first change on: a replica, or a primary that is rolled back where it
     is. ``spec`` None is the point's own. ``is_dropping_divergent``: what the side had written after it lost the machine
-    is overwritten without being kept.
+    is overwritten without being kept. ``primary`` is the site that the replica follows.
     """
 
     site: SiteName
@@ -59,6 +59,7 @@ class ReplicaOrder:
     spec: MachineSpec | None = None
     is_verifying: bool = False
     is_dropping_divergent: bool = False
+    primary: str = ""
 
     @property
     def wanted(self) -> MachineSpec:
@@ -197,6 +198,7 @@ class _Bringing:
             applying_point_id=point_id if is_dirty else None,
             claim=self._order.claim,
             capture="" if is_dirty else capture_of(self._order.point),
+            elsewhere=self._order.primary,
         )
 
     def _prepare(self, known: dict[DiskKey, Known], standing: Standing | None) -> dict[DiskKey, Known]:

@@ -141,6 +141,7 @@ def _replica(context: Context, facts: Facts) -> Facts:
         boot_mode_of(request.boot_mode),
         is_verifying=request.is_verifying,
         is_dropping_divergent=request.is_dropping_divergent,
+        primary=request.source,
     )
     brought = bring_replica(context, order)
     return {**brought.facts(), "reasons": with_reasons(facts, *brought.reasons)}

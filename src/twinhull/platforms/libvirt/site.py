@@ -11,6 +11,7 @@ from twinhull.blocks.nbd import NbdDisk
 from twinhull.model.lacks import Lack
 from twinhull.model.machine import DiskKey, MachineId, PowerState, Standing
 from twinhull.model.ports import Ports
+from twinhull.model.sealing import StandingKeys
 from twinhull.platforms import guard, host_directory
 from twinhull.platforms.contract import (
     Capture,
@@ -70,16 +71,18 @@ class LibvirtSite(ABC):
     _replicas: Replicas
     _leftovers: Leftovers
 
-    def __init__(self, settings: SiteSettings, ports: Ports, driver: str, requests: Sequence[int]) -> None:
+    def __init__(
+        self, settings: SiteSettings, ports: Ports, keys: StandingKeys, driver: str, requests: Sequence[int]
+    ) -> None:
         self.settings = settings
         self._driver = driver
         self._requests = requests
         self._host = open_host(settings.uri, ports)
         self._connection = LibvirtConnection(settings.name, settings.uri, self._host, ports.clock)
-        self._place = Place(settings.name, self._connection, self._host, ports.clock, settings.directory)
+        self._place = Place(settings.name, self._connection, self._host, ports.clock, settings.directory, keys)
         protected = guard.protected_path(settings.hooks_directory, settings.directory)
         is_guarded = not self._connection.is_embedded
-        self._standings = StandingFiles(self._host, settings.directory, protected if is_guarded else "")
+        self._standings = StandingFiles(self._host, settings.directory, protected if is_guarded else "", keys)
         self._ports = ports
         self._is_prepared = False
 
@@ -94,6 +97,7 @@ class LibvirtSite(ABC):
         is_asking = not self._connection.is_embedded
         if is_asking and guard.install(self._host, hooks, self._driver, self.settings.directory):
             self._reload()
+        self._standings.take_over()
         self._is_prepared = True
 
     def identity(self) -> SiteIdentity:

@@ -13,6 +13,7 @@ from twinhull.blocks.nbd import NbdDisk
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import DiskKey, MachineId, MachineStatus
 from twinhull.model.ports import Ports
+from twinhull.model.sealing import NO_KEYS, StandingKeys
 from twinhull.platforms import guard
 from twinhull.platforms.contract import (
     Capability,
@@ -48,8 +49,8 @@ _SHUTDOWN_REQUESTS = (libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT, libvirt.VIR_DOMAI
 class QemuSite(LibvirtSite):
     """A libvirt host that runs QEMU."""
 
-    def __init__(self, settings: SiteSettings, ports: Ports) -> None:
-        super().__init__(settings, ports, DRIVER, _SHUTDOWN_REQUESTS)
+    def __init__(self, settings: SiteSettings, ports: Ports, keys: StandingKeys = NO_KEYS) -> None:
+        super().__init__(settings, ports, keys, DRIVER, _SHUTDOWN_REQUESTS)
         self._machines = Machines(self._place, self._standings)
         trackers = Trackers(self._place)
         self._leftovers = Leftovers(self._place, trackers)
@@ -173,13 +174,15 @@ class QemuPlatform:
 
     name = "qemu"
 
-    def open(self, settings: SiteSettings, ports: Ports, *, is_looking: bool = False) -> QemuSite:
+    def open(
+        self, settings: SiteSettings, ports: Ports, *, keys: StandingKeys = NO_KEYS, is_looking: bool = False
+    ) -> QemuSite:
         """Connect; raises UsageError, SiteUnreachable, HostKeyChanged, LoginRefused, SiteInUse."""
         if urlsplit(settings.uri).scheme.partition("+")[0] != DRIVER:
             raise UsageError(
                 f"'{settings.uri}' is no URI of a QEMU site.", hint="Use qemu:///system or qemu+ssh://root@HOST/system."
             )
-        site = QemuSite(settings, ports)
+        site = QemuSite(settings, ports, keys)
         try:
             site.connect()
             if not is_looking:

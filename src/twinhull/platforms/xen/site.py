@@ -11,6 +11,7 @@ from twinhull.blocks.nbd import NbdDisk
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import BootMode, DiskKey, MachineId, MachineStatus
 from twinhull.model.ports import Ports
+from twinhull.model.sealing import NO_KEYS, StandingKeys
 from twinhull.platforms.contract import (
     Capability,
     Site,
@@ -66,8 +67,8 @@ _SHUTDOWN_REQUESTS = (libvirt.VIR_DOMAIN_SHUTDOWN_PARAVIRT, libvirt.VIR_DOMAIN_S
 class XenSite(LibvirtSite):
     """One Xen host."""
 
-    def __init__(self, settings: SiteSettings, ports: Ports) -> None:
-        super().__init__(settings, ports, DRIVER, _SHUTDOWN_REQUESTS)
+    def __init__(self, settings: SiteSettings, ports: Ports, keys: StandingKeys = NO_KEYS) -> None:
+        super().__init__(settings, ports, keys, DRIVER, _SHUTDOWN_REQUESTS)
         monitors = Monitors(self._place)
         sidecars = Sidecars(self._host, settings.directory)
         self._leftovers = Leftovers(self._place, monitors)
@@ -127,9 +128,11 @@ class XenPlatform:
         """The platform's word."""
         return "xen"
 
-    def open(self, settings: SiteSettings, ports: Ports, *, is_looking: bool = False) -> Site:
+    def open(
+        self, settings: SiteSettings, ports: Ports, *, keys: StandingKeys = NO_KEYS, is_looking: bool = False
+    ) -> Site:
         """Connect; raises SiteUnreachable, HostKeyChanged, LoginRefused."""
-        site = XenSite(settings, ports)
+        site = XenSite(settings, ports, keys)
         try:
             site.connect()
             if not is_looking:
