@@ -276,6 +276,34 @@ def test_our_bitmaps_are_taken_out_of_an_hvm_machines_image_on_xen_and_no_others
     assert _bitmaps(image) == {"theirs"}
 
 
+def _on_qemu(image: Path) -> str:
+    disk = f"<disk device='disk'><driver type='qcow2'/><source file='{image}'/><target dev='vda'/></disk>"
+    return QEMU.replace("</domain>", f"<devices>{disk}</devices></domain>")
+
+
+@pytest.mark.parametrize("operation", [("prepare", "begin"), ("release", "end")])
+def test_our_bitmaps_go_from_an_image_with_snapshots_so_that_its_owner_can_revert_it(
+    tmp_path: Path, operation: tuple[str, str]
+) -> None:
+    """QEMU reverts no image that holds bitmaps; libvirt has ended the machine's QEMU by then, and leaves it off."""
+    image = _tracked(tmp_path / "vda.qcow2")
+    subprocess.run(["qemu-img", "bitmap", "--remove", str(image), "theirs"], check=True)
+    _ask(tmp_path, _on_qemu(image), "web", *operation, "-")
+    assert _bitmaps(image) == {"twinhull-a-1"}, "an image without snapshots keeps its trackers"
+    subprocess.run(["qemu-img", "snapshot", "-c", "before", str(image)], check=True)
+    revert = ["qemu-img", "snapshot", "-a", "before", str(image)]
+    assert subprocess.run(revert, check=False, capture_output=True).returncode != 0
+    _ask(tmp_path, _on_qemu(image), "web", *operation, "-")
+    assert _bitmaps(image) == set()
+    subprocess.run(revert, check=True)
+
+
+def test_an_image_that_cannot_be_cleared_for_a_revert_keeps_no_machine_from_starting(tmp_path: Path) -> None:
+    image = tmp_path / "vda.qcow2"
+    image.write_bytes(b"QFI\xfb and nothing that can be understood")
+    _ask(tmp_path, _on_qemu(image))
+
+
 def test_images_are_found_whatever_they_are_called(tmp_path: Path) -> None:
     """As a file or as a device, in either quotes, with what XML escapes in their names."""
     names = ["plain.img", "a b&c's", '<"x">.qcow2', "&amp;lt;", "as-a-device", "-f"]

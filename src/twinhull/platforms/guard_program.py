@@ -31,6 +31,8 @@ LOCK_SECONDS = 2.0
 PROGRAM_SECONDS = 60
 STARTING = ("prepare", "start")
 """libvirt's operations that can be refused."""
+REVERTING = ("prepare", "release")
+"""libvirt's operations around a revert: it ends the machine's QEMU, and starts another from the snapshot."""
 QCOW2_MAGIC = b"QFI\xfb"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -41,11 +43,15 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Machine:
-    """What the guard has to know of a definition. ``images`` are the qcow2 images that Xen may open twice."""
+    """What the guard has to know of a definition. ``images`` are its qcow2 images.
+
+    ``is_opening_twice``: a fully virtualized Xen machine opens them twice while it boots.
+    """
 
     uuid: str
     name: str
     is_on_xen: bool
+    is_opening_twice: bool
     images: tuple[str, ...]
 
 
@@ -61,7 +67,7 @@ def read_machine(definition: bytes, name: str) -> Machine:
     is_on_xen = domain.get("type") == "xen"
     is_hvm = (domain.findtext("os/type") or "").strip() == "hvm"
     images = tuple(path for disk in domain.findall("devices/disk") if (path := _image(disk)))
-    return Machine(uuid, _printable(name), is_on_xen, images if is_on_xen and is_hvm else ())
+    return Machine(uuid, _printable(name), is_on_xen, is_on_xen and is_hvm, images)
 
 
 def _image(disk: ET.Element) -> str:
@@ -198,11 +204,12 @@ class DisksLock:
         self._mark.unlink(missing_ok=True)
 
 
-def drop_bitmaps(image: str) -> None:
+def drop_bitmaps(image: str, *, is_always: bool) -> None:
     """Take our change trackers out of an image; raises Refusal.
 
-    A fully virtualized Xen machine opens its image twice while it boots; QEMU then breaks an image that holds dirty
-    bitmaps. The next capture compares in full.
+    ``is_always`` for one that is opened twice: QEMU then breaks an image that holds dirty bitmaps. Otherwise only for
+    one with snapshots of its owner's in it, for QEMU reverts no image to a snapshot while it holds bitmaps. The next
+    capture compares in full.
     """
     try:
         with Path(image).open("rb") as file:
@@ -212,11 +219,22 @@ def drop_bitmaps(image: str) -> None:
         return  # libvirt says what is wrong with it
     try:
         info = json.loads(_qemu_img("info", "--force-share", "-f", "qcow2", "--output=json", "--", image))
+        if not is_always and not info.get("snapshots"):
+            return
         bitmaps = info.get("format-specific", {}).get("data", {}).get("bitmaps", [])
         for name in [bitmap["name"] for bitmap in bitmaps if bitmap["name"].startswith("twinhull-")]:
             _qemu_img("bitmap", "--remove", "-f", "qcow2", "--", image, name)
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refusal(f"a change tracker could not be taken out of its image '{image}' ({error})") from error
+
+
+def clear_way_to_snapshots(machine: Machine) -> None:
+    """Let a machine be reverted to its owner's snapshots as if we were not there; no start is refused for it."""
+    for image in machine.images:
+        try:
+            drop_bitmaps(image, is_always=False)
+        except Refusal:
+            continue  # the revert, if it is one, says what is in its way
 
 
 def _qemu_img(*words: str) -> bytes:
@@ -237,9 +255,11 @@ def guard(machine: Machine, operation: str, directory: Path, protected: Path) ->
         if machine.is_on_xen:
             disks.mark()
     try:
-        if operation == "prepare":
+        if operation == "prepare" and machine.is_opening_twice:
             for image in machine.images:
-                drop_bitmaps(image)
+                drop_bitmaps(image, is_always=True)
+        if operation in REVERTING and not machine.is_on_xen:
+            clear_way_to_snapshots(machine)
         if operation in STARTING:
             # Once more after what takes time: a fence may have been written meanwhile.
             require_may_start(machine, directory, protected)

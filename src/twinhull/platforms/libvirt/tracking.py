@@ -56,6 +56,7 @@ done
 """
 )
 
+_SNAPSHOTS = "Its image has snapshots in it, to which QEMU would not revert while it holds a tracker."
 _SHARED = "Its image belongs to another disk of the machine, too, and no tracker counts what both of them write."
 _UNPROVABLE = "Nothing on the host tells its image, or one below it, from another: no tracker in it could be believed."
 
@@ -75,16 +76,21 @@ def name_of(tracker: str) -> str:
     return tracker.partition(".")[0]
 
 
-def hindrances(disks: Disks) -> dict[DiskKey, str]:
-    """Why a disk's image can have no tracker that could be believed, one sentence; disks that can are absent."""
+def hindrances(disks: Disks, *, is_guarded: bool = False) -> dict[DiskKey, str]:
+    """Why a disk's image can have no tracker that could be believed, one sentence; disks that can are absent.
+
+    ``is_guarded``: the guard takes trackers out of the machine's images before it is reverted to a snapshot.
+    """
     uses = Counter(file for _, info in disks for file in set(info.files))
-    found = {image.key: _hindrance(info, uses) for image, info in disks}
+    found = {image.key: _hindrance(info, uses, is_guarded=is_guarded) for image, info in disks}
     return {key: reason for key, reason in found.items() if reason}
 
 
-def _hindrance(info: ImageInfo, uses: Mapping[str, int]) -> str:
+def _hindrance(info: ImageInfo, uses: Mapping[str, int], *, is_guarded: bool) -> str:
     if info.flaw:
         return info.flaw
+    if info.has_snapshots and not is_guarded:
+        return _SNAPSHOTS
     if info.files and uses[info.files[0]] > 1:
         return _SHARED
     return "" if info.lineage else _UNPROVABLE
