@@ -485,11 +485,31 @@ def test_a_capture_is_called_off_rather_than_its_guest_held_up_for_want_of_room(
                 with pytest.raises(DataError):
                     checksum(capture.disks[0].open)
 
-    with pytest.raises(SiteFull, match="stood still while it was captured"):
+    with pytest.raises(SiteFull, match="stood still because a write failed"):
         overwrite_while_it_is_captured()
     assert tight_site.power(guest.machine_id) is PowerState.RUNNING
     assert client.write("two", 1)
     assert list(tight_site.leftovers(guest.machine_id, [since])) == []
+
+
+def test_a_capture_is_called_off_before_any_machine_stands_still_for_want_of_room(
+    tight_site: QemuSite, make_guest: MakeGuest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = iter([room.LEAST_BYTES])
+    monkeypatch.setattr(room, "_free_bytes", lambda *_: next(told, 0))
+    monkeypatch.setattr(room, "WATCH_SECONDS", 0.2)
+    guest = make_guest("shrinking")
+    guest.domain.create()
+
+    def read_for_long() -> None:
+        with tight_site.capture(request(guest, "p1")) as capture:
+            for _ in range(200):
+                checksum(capture.disks[0].open)
+
+    with pytest.raises(SiteFull, match="Every machine goes on"):
+        read_for_long()
+    assert tight_site.power(guest.machine_id) is PowerState.RUNNING
+    assert list(tight_site.leftovers(guest.machine_id, ())) == []
 
 
 def test_a_guest_goes_on_that_stands_still_for_a_killed_capture(tight_site: QemuSite, make_guest: MakeGuest) -> None:

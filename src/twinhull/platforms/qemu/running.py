@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -26,7 +25,14 @@ from twinhull.platforms.libvirt.tracking import hindrances, lost, proven, tracke
 from twinhull.platforms.qemu.freeze import Frozen, frozen
 from twinhull.platforms.qemu.inventory import Machines
 from twinhull.platforms.qemu.keeper import Keeper
-from twinhull.platforms.qemu.room import is_held_up, let_go_on, require_room, was_held_up, watching
+from twinhull.platforms.qemu.room import (
+    called_off,
+    held_up,
+    is_running_out,
+    let_all_go_on,
+    require_room,
+    watching,
+)
 from twinhull.platforms.qemu.trackers import Trackers
 
 END_SECONDS = 60.0
@@ -118,34 +124,41 @@ class RunningCaptures:
 
     @contextmanager
     def _called_off_for_room(self, subject: _Subject) -> Iterator[None]:
-        """Give the capture up, rather than the guest, where the guest stands still for want of room.
+        """Give the capture up, rather than a guest, before the room for it is used up.
 
         Raises:
-            SiteFull: it stood still; by now it goes on.
+            SiteFull: it was called off; machines that stood still for it go on by now.
         """
-        if is_held_up(self._place, subject.domain):
+        before = held_up(self._place)
+        if subject.request.machine_id in before:
             yield  # it stood still before, for another reason: that is left as it is
             return
-        stood_still = threading.Event()
+        ended: list[list[str]] = []
 
         def call_off() -> bool:
+            is_short = is_running_out(self._place, subject.scratch, subject.spec)
+            return (is_short or bool(held_up(self._place) - before)) and end()
+
+        def end() -> bool:
             domain = find_again(self._place, subject.request.machine_id)
-            if domain is None or not is_held_up(self._place, domain):
-                return False
-            self._end_backup(subject, domain)
-            if let_go_on(self._place, domain):
-                stood_still.set()
+            if domain is not None:
+                self._end_backup(subject, domain)
+            ended.append(let_all_go_on(self._place, before))
             return True
 
+        def is_held() -> bool:
+            return bool(held_up(self._place) - before) and end()
+
+        name = subject.spec.name
         try:
             with watching(call_off):
                 yield
         except BaseException as error:
-            if (stood_still.is_set() or call_off()) and isinstance(error, Exception):
-                raise was_held_up(self._place, subject.spec.name, subject.scratch) from error
+            if (ended or is_held()) and isinstance(error, Exception):
+                raise called_off(self._place, name, subject.scratch, ended[0]) from error
             raise
-        if stood_still.is_set() or call_off():
-            raise was_held_up(self._place, subject.spec.name, subject.scratch)
+        if ended or is_held():
+            raise called_off(self._place, name, subject.scratch, ended[0])
 
     def _look(
         self,
@@ -157,7 +170,15 @@ class RunningCaptures:
     ) -> _Subject:
         disks = list(zip(definition.disks, look_into(self._place.host, definition.disks), strict=True))
         infos = {image.key: info for image, info in disks}
-        return _Subject(domain, definition, spec, request, scratch, infos, hindrances(disks))
+        return _Subject(
+            domain,
+            definition,
+            spec,
+            request,
+            scratch,
+            infos,
+            hindrances(disks, is_guarded=not self._place.connection.is_embedded),
+        )
 
     def _answers(self, subject: _Subject) -> Answers:
         """For each disk, whether its tracker can be used; asked before the guest is frozen."""
