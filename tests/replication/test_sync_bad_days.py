@@ -72,6 +72,24 @@ def test_what_crosses_is_proportional_to_what_the_guest_wrote() -> None:
     check_promises(story)
 
 
+def test_a_machine_that_dies_while_it_is_captured_is_said_to_be_off() -> None:
+    story = Story.begin()
+    story.write(10)
+    host = story.world.host(A)
+
+    def die() -> None:
+        host.lost_captures_after_reads = 0
+        story.machine().crash()
+
+    at_tick(story, "a read", die)
+    with pytest.raises(MachineChanged, match="went off on a while it was captured; nothing was published") as caught:
+        story.sync()
+    assert f"twinhull sync {WEB}" in caught.value.hint
+    host.lost_captures_after_reads = None
+    story.sync()
+    check_promises(story)
+
+
 def test_a_guest_that_goes_on_writing_is_captured_at_one_instant() -> None:
     story = Story.begin()
     story.workers = 4

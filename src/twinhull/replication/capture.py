@@ -11,12 +11,21 @@ leaves the old trackers counting from the old base, so that the next capture rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from twinhull.cluster.epochs import FIRST_EPOCH
 from twinhull.model.codec import spec_from_json, spec_to_json
-from twinhull.model.errors import MachineChanged, NotFound, ReplicaDirty, StaleEpoch
+from twinhull.model.errors import (
+    DataError,
+    MachineChanged,
+    NotFound,
+    ReplicaDirty,
+    SiteError,
+    SiteUnreachable,
+    StaleEpoch,
+)
 from twinhull.model.machine import MachineId, Role, SiteName, Standing
 from twinhull.model.steps import JsonValue
 from twinhull.model.units import format_bytes, format_duration
@@ -35,7 +44,7 @@ from twinhull.replication.bases import (
 from twinhull.replication.cleaning import clean_leftovers
 from twinhull.replication.context import Context, Stopwatch
 from twinhull.replication.reading import DiskRead, read_disk
-from twinhull.repository import Point, PointDisk, PointDocument, Writer, latest_point
+from twinhull.repository import Point, PointDisk, PointDocument, RepositoryError, Writer, latest_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +175,7 @@ class _Capturing:
         )
 
     def run(self) -> Captured:
-        with self._site.capture(self._request()) as capture:
+        with self._unless_it_dies(), self._site.capture(self._request()) as capture:
             self._watch.add("freeze", capture.window.freeze_seconds)
             self._watch.add("begin", capture.window.begin_seconds)
             self.note(*capture.reasons, *_drift(self._last, capture))
@@ -186,6 +195,23 @@ class _Capturing:
             tuple(self._reasons),
             self._watch.facts(),
         )
+
+    @contextmanager
+    def _unless_it_dies(self) -> Iterator[None]:
+        """Say so when a machine that ran is off by the time its capture fails: that is what ended it."""
+        machine_id = self._order.machine_id
+        was_off = self._site.power(machine_id).is_off
+        try:
+            yield
+        except (DataError, SiteError) as error:
+            is_other = was_off or isinstance(error, MachineChanged | RepositoryError | SiteUnreachable)
+            if is_other or not self._site.power(machine_id).is_off:
+                raise
+            raise MachineChanged(
+                f"The machine went off on {self._order.site} while it was captured; nothing was published, and earlier"
+                f" points are as they were. ({error.message})",
+                hint=f"On or off, it can be captured again: twinhull sync {machine_id}",
+            ) from error
 
     def _read(self, writer: Writer, disk: CapturedDisk) -> DiskRead:
         base = self._base.root(disk.key)

@@ -22,6 +22,9 @@ PATIENCE_SECONDS = 10.0
 ASKED_AT_ONCE = 3
 """libvirt takes five calls of one client at a time (its ``max_client_requests``): some are left for everything else."""
 
+SECTOR_BYTES = 512
+"""A raw file may end within a sector. QEMU shows its guest whole ones, and tells us so, too."""
+
 Sizes = tuple[dict[DiskKey, int], list[str]]
 """The sizes of a machine's disks, and a warning for each one that cannot be told."""
 _HANGS = "Its disks have not told their sizes in time, and are left out: its QEMU, or its storage, hangs."
@@ -64,7 +67,7 @@ def _sizes(domain: libvirt.virDomain, definition: Definition) -> Sizes:
     warnings = []
     for disk in definition.disks:
         try:
-            sizes[disk.key] = int(domain.blockInfo(disk.key)[0])
+            sizes[disk.key] = -(-int(domain.blockInfo(disk.key)[0]) // SECTOR_BYTES) * SECTOR_BYTES
         except libvirt.libvirtError as error:
             warnings.append(f"Disk {disk.key} cannot be looked at and is left out: {error}")
     return sizes, warnings
