@@ -11,13 +11,20 @@ and its standing has the same name at each check of a site, so that the next one
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import libvirt
 
+from twinhull.model.errors import MachineBusy
 from twinhull.model.machine import MachineId, Role, Standing
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.qemu.keeper import keeping
 from twinhull.platforms.standings import StandingFiles
+
+OTHER_CHECK_SECONDS = 30.0
+"""How long another check of the site may hold the canary; it takes about a second."""
 
 _XML = """\
 <domain type='qemu'><name>twinhull-canary-{short}</name><uuid>{uuid}</uuid><memory unit='MiB'>16</memory>
@@ -36,11 +43,28 @@ def is_guarded(place: Place, standings: StandingFiles) -> bool:
         SiteError: the canary could not be started for another reason.
     """
     canary = canary_id(place)
-    standings.write(Standing(canary, Role.REPLICA, epoch=1))
-    try:
-        return _is_refused(place, _XML.format(short=canary[:8], uuid=canary))
-    finally:
-        standings.remove(canary)
+    with _alone(place, canary):
+        standings.write(Standing(canary, Role.REPLICA, epoch=1))
+        try:
+            return _is_refused(place, _XML.format(short=canary[:8], uuid=canary))
+        finally:
+            standings.remove(canary)
+
+
+@contextmanager
+def _alone(place: Place, canary: MachineId) -> Iterator[None]:
+    """Wait for another check of this site that tries the same canary; raises MachineBusy when that takes too long."""
+    deadline = place.clock.monotonic() + OTHER_CHECK_SECONDS
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(keeping(place, canary))
+                break
+            except MachineBusy:
+                if place.clock.monotonic() > deadline:
+                    raise
+                place.clock.sleep(0.5)
+        yield
 
 
 def _is_refused(place: Place, xml: str) -> bool:

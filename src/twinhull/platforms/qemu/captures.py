@@ -57,7 +57,7 @@ class QemuCaptures:
         """
         cleared = []
         for leftover in self._leftovers.jobs(request.machine_id):
-            self._leftovers.clean(leftover)
+            self._leftovers.clean_held(leftover)
             cleared.append(f"The {leftover.kind} of an earlier capture was removed.")
         domain = find(self._place, request.machine_id)
         definition = definition_of(self._place, domain)

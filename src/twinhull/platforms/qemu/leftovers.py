@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from twinhull.model.errors import NotFound
+from twinhull.model.errors import MachineBusy, NotFound
 from twinhull.model.machine import MachineId
 from twinhull.platforms.contract import TRACKER, Leftover
 from twinhull.platforms.libvirt.connection import told
@@ -14,7 +15,7 @@ from twinhull.platforms.libvirt.holding import SCRATCH, Traces, remove_scratch, 
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.libvirt.tracking import name_of
 from twinhull.platforms.qemu.freeze import thaw
-from twinhull.platforms.qemu.keeper import forget_freeze, has_started_since_freeze
+from twinhull.platforms.qemu.keeper import forget_freeze, has_started_since_freeze, keeping
 from twinhull.platforms.qemu.room import is_held_up, let_go_on
 from twinhull.platforms.qemu.running import backup_socket, end_backup
 from twinhull.platforms.qemu.trackers import Trackers
@@ -79,15 +80,18 @@ class Leftovers:
         return [Leftover(TRACKER, name, machine_id) for name in sorted(names - {name_of(each) for each in kept})]
 
     def clean(self, leftover: Leftover) -> None:
-        """Remove one; safe to repeat."""
+        """Remove one; safe to repeat. What a living capture has by now is none, and is left."""
         if leftover.kind == SCRATCH:
             remove_scratch(self._place, leftover.name)
         elif leftover.machine_id is not None:
-            try:
-                domain = find(self._place, leftover.machine_id)
-            except NotFound:
-                return  # it went with its machine
-            self._clean_machine(leftover, domain, leftover.machine_id)
+            with suppress(NotFound, MachineBusy), keeping(self._place, leftover.machine_id):
+                self.clean_held(leftover)
+
+    def clean_held(self, leftover: Leftover) -> None:
+        """Remove one of a machine whose lock the caller holds; raises NotFound when it went with its machine."""
+        machine_id = leftover.machine_id
+        if machine_id is not None and (leftover.kind == TRACKER or leftover in self.jobs(machine_id)):
+            self._clean_machine(leftover, find(self._place, machine_id), machine_id)
 
     def _clean_machine(self, leftover: Leftover, domain: libvirt.virDomain, machine_id: MachineId) -> None:
         if leftover.kind in (BACKUP_JOB, HOLDING_UP):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
-from twinhull.model.errors import NotFound
+from twinhull.model.errors import MachineBusy, NotFound
 from twinhull.model.machine import MachineId
 from twinhull.platforms.contract import TRACKER, Leftover
 from twinhull.platforms.libvirt.domains import ImageFile
@@ -55,20 +56,17 @@ class Leftovers:
         if leftover.kind == SCRATCH:
             remove_scratch(self._place, leftover.name)
         elif leftover.machine_id is not None:
-            try:
+            locks = [("-x", self._place.capture_lock(leftover.machine_id))]
+            # Gone with its machine, or a living capture's by now: nothing is left over then.
+            with suppress(NotFound, MachineBusy), holding(self._place, leftover.machine_id, leftover.kind, locks):
                 self._clean_machine(leftover, leftover.machine_id)
-            except NotFound:
-                return  # it went with its machine
 
     def _clean_machine(self, leftover: Leftover, machine_id: MachineId) -> None:
         if leftover.kind == TRACKER:
             self._drop_tracker(machine_id, leftover.name)
-        elif leftover.kind == IN_QEMU:
-            locks = [("-x", self._place.capture_lock(machine_id))]
-            with holding(self._place, machine_id, IN_QEMU, locks):
-                if not self._is_off(machine_id):
-                    with self._monitors.talking(machine_id) as qmp:
-                        end_all(qmp)
+        elif leftover.kind == IN_QEMU and not self._is_off(machine_id):
+            with self._monitors.talking(machine_id) as qmp:
+                end_all(qmp)
 
     def settle_trackers(self, machine_id: MachineId, new: Collection[str], *, is_kept: bool) -> None:
         """A capture has ended: of its trackers and the older ones, what shall stay stays."""
