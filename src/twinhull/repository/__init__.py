@@ -44,6 +44,7 @@ from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, is_repository
 from twinhull.repository.copying import CopyVerdict, copy_points
 from twinhull.repository.diagnosis import Diagnosis, MissingPieces, diagnose
 from twinhull.repository.disk import PointDiskReader
+from twinhull.repository.disk_writer import DiskWriter
 from twinhull.repository.errors import (
     ChunkLost,
     KeysRotated,
@@ -78,7 +79,7 @@ from twinhull.repository.store.locate import open_store
 from twinhull.repository.store.memory import MemoryStore
 from twinhull.repository.store.wrappers import AppendOnlyStore, LimitedStore, ReadOnlyStore
 from twinhull.repository.verify import Finding, VerifyReport
-from twinhull.repository.writer import DiskWriter, Writer
+from twinhull.repository.writer import Writer
 
 __all__ = [
     "DEFAULT_CHUNK_SIZE_BYTES",
