@@ -116,15 +116,19 @@ def test_the_repository_is_looked_at_when_the_first_of_both_is_due() -> None:
     assert decide(Snapshot((), SITES, waiting), Limits())[0].due_in_seconds == 30
 
 
-def test_machines_come_before_the_repository_and_share_its_room() -> None:
+def test_machines_come_before_the_repository_which_takes_no_place_of_theirs() -> None:
+    """A verification that reads for hours holds up no sync, and is not held up for ever by them."""
     due, waiting = replace(WELL, age_seconds=None), RepositoryFacts(2 * DAY_SECONDS, 0, 1)
     decisions = decide(Snapshot((due,), SITES, waiting), Limits(run_count=1))
     assert [(decision.machine.name, decision.act) for decision in decisions] == [
         ("web1", Act.SYNC),
-        ("repository", Act.WAIT),
+        ("repository", Act.COLLECT),
     ]
-    busy = replace(waiting, at_work="collect c1")
-    assert decide(Snapshot((due,), SITES, busy), Limits(run_count=1))[0].act is Act.WAIT
+    busy = replace(waiting, at_work="verify v1")
+    assert decide(Snapshot((due,), SITES, busy), Limits(run_count=1))[0].act is Act.SYNC
+    at_work = replace(WELL, at_work="sync s1")
+    decisions = decide(Snapshot((at_work,), SITES, waiting), Limits(run_count=1))
+    assert {decision.machine.name: decision.act for decision in decisions}["repository"] is Act.COLLECT
 
 
 def test_a_silent_source_is_waited_for_and_named() -> None:

@@ -228,16 +228,19 @@ _ORDER = {act: number for number, act in enumerate(Act)}
 
 
 class _Room:
-    """Who still fits under the limits. Reconciling and resuming come first in the order, and count like all others."""
+    """Who still fits under the limits. Reconciling and resuming come first in the order, and count like all others.
+
+    The repository's own run (there is one at most) takes no machine's place: a verification may read for hours.
+    """
 
     def __init__(self, limits: Limits, all_facts: Iterable[Facts]) -> None:
         self._limits = limits
-        busy = [facts for facts in all_facts if facts.at_work]
+        busy = [facts for facts in all_facts if facts.at_work and not isinstance(facts, RepositoryFacts)]
         self._run_count = len(busy)
         self._per_site = Counter(site for facts in busy for site in facts.sites)
 
     def admit(self, wish: Decision, facts: Facts) -> Decision:
-        if wish.act is Act.WAIT:
+        if wish.act is Act.WAIT or isinstance(facts, RepositoryFacts):
             return wish
         if self._run_count >= self._limits.run_count:
             return _wait(facts, f"Due for {wish.act}, and {self._run_count} runs are at work: no more at once.")
