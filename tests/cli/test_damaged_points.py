@@ -12,7 +12,8 @@ def test_a_damaged_point_is_told_and_the_others_are_listed_by_number(planned: Sh
         planned.ok("sync", "web1")
     path = next(path for path in tmp_path.rglob(f"point-{WEB}-00000002") if path.is_file())
     path.chmod(0o600)
-    path.write_bytes(b"not what was written")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     told = f"The point {WEB}/00000002 cannot be read, and is passed over: "
     assert f"web1: {told}" in planned.ok("status").out
     assert [damaged["id"] for damaged in planned.ok("status", "--json").json["damaged_points"]] == [f"{WEB}/00000002"]
@@ -23,7 +24,8 @@ def test_a_damaged_point_is_told_and_the_others_are_listed_by_number(planned: Sh
     assert [point["sequence"] for point in found["points"]] == [1, 3]
     assert [damaged["id"] for damaged in found["damaged"]] == [f"{WEB}/00000002"]
     assert told in planned.ok("sync", "web1").out
-    assert "cannot be counted" in planned("points", "show", "web1:N").err
+    assert f"{WEB}/00000003" in planned.ok("points", "show", "web1:N-1").out, "what is damaged is older"
+    assert "cannot be counted" in planned("points", "show", "web1:N-2").err
     planned.ok("points", "show", "web1:3")
     assert planned("points", "prune", "web1", "--keep-last", "1", "--yes").code
     assert len(planned.ok("points", "list", "web1", "--json").json["points"]) == 3

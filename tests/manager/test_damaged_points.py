@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from twinhull.manager.manager import Manager
 from twinhull.manager.orders import FailoverOptions, SyncOptions
 from twinhull.manager.records import RunRecord, RunState
 from twinhull.manager.wants import Ears, Want
+from twinhull.model.errors import SafetyError
 from twinhull.repository import RepositoryDamaged, RetentionRules
 from twinhull.repository.catalog import object_name
 
@@ -53,8 +55,13 @@ def sync(manager: Manager) -> Want:
     return manager.desk.sync(manager.names.machine(MACHINE), SyncOptions())
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
-@pytest.mark.parametrize("make", [failover(is_planned=True), failover(is_planned=False), sync])
+@pytest.mark.parametrize(
+    ("number", "make"),
+    [
+        *((number, make) for number in (1, 2, 3) for make in (failover(is_planned=True), sync)),
+        *((number, failover(is_planned=False)) for number in (1, 2)),
+    ],
+)
 def test_what_is_wanted_of_the_machine_is_done_and_the_point_is_told(
     setup: Setup, tmp_path: Path, number: int, make: Callable[[Manager], Want]
 ) -> None:
@@ -65,6 +72,35 @@ def test_what_is_wanted_of_the_machine_is_done_and_the_point_is_told(
         assert done.state is RunState.DONE
         assert sum(told in reason for reason in done.reasons) == 1
         assert len(manager.status().damages.of(MACHINE)) == 1
+
+
+def test_a_replica_at_a_later_point_is_not_given_up_for_an_older_one_without_being_asked(
+    setup: Setup, tmp_path: Path
+) -> None:
+    """The latest point is damaged, and the replica is at it: both ways out are named, and work."""
+    damage(setup, tmp_path, 3)
+    setup.world.host("here").crash()
+    with setup.manager() as manager:
+        content = setup.world.host("there").machines[MACHINE].content("vda")
+        for refused in (manager.previewer.lines, partial(run, manager)):
+            with pytest.raises(SafetyError, match="00000002, which is older") as told:
+                refused(failover(is_planned=False)(manager))
+            assert "m0 --unplanned --without-repository'" in told.value.hint
+            assert "m0 --unplanned --point 2'" in told.value.hint
+        named = manager.names.machine(MACHINE)
+        as_it_is = FailoverOptions(is_planned=False, is_without_repository=True)
+        done = run(manager, manager.desk.failover(named, as_it_is))
+        assert str(done.result["point_id"]).endswith("/00000003")
+        assert setup.world.host("there").machines[MACHINE].content("vda") == content
+
+
+def test_an_older_point_is_started_from_if_it_is_named(setup: Setup, tmp_path: Path) -> None:
+    damage(setup, tmp_path, 3)
+    setup.world.host("here").crash()
+    with setup.manager() as manager:
+        named = manager.names.machine(MACHINE)
+        done = run(manager, manager.desk.failover(named, FailoverOptions(is_planned=False, point="2")))
+        assert str(done.result["point_id"]).endswith("/00000002")
 
 
 def test_a_failover_to_a_readable_point_needs_no_comparison(setup: Setup, tmp_path: Path) -> None:
@@ -89,7 +125,8 @@ def test_points_are_neither_counted_nor_let_go_over_a_damaged_one(setup: Setup, 
     damage(setup, tmp_path, 2)
     with setup.manager() as manager:
         named = manager.names.machine(MACHINE)
-        for word in ("N", "N-1"):
+        assert manager.point("m0:N").sequence == 3, "what is damaged is older"
+        for word in ("N-1", "N-2"):
             with pytest.raises(RepositoryDamaged, match="cannot be counted"):
                 manager.point(f"m0:{word}")
             with pytest.raises(RepositoryDamaged, match="cannot be counted"):

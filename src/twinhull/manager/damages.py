@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from twinhull.model.errors import NotFound
 from twinhull.model.machine import MachineId, PointId
 from twinhull.recovery.points_by_name import resolve_point
 from twinhull.replication.context import tell_damage
@@ -28,12 +29,23 @@ class Damages:
         found = dict(self.found)
         return [found[point_id] for point_id in sorted(found) if parse_point_id(point_id)[0] == machine_id]
 
+    def newest(self) -> int:
+        """The highest number of a damaged point, 0 if there is none; of points of one machine."""
+        return max((parse_point_id(point_id)[1] for point_id in self.found), default=0)
+
+    def cannot_be_counted(self, machine_id: MachineId, text: str) -> RepositoryDamaged:
+        """Why counting back to a point of the machine is refused."""
+        return RepositoryDamaged(
+            f"'{text}' cannot be counted: {' '.join(self.of(machine_id))} Nothing was done.",
+            hint="Name the point by its number: twinhull points list",
+        )
+
 
 def point_by_name(repository: Repository, machine_id: MachineId, text: str) -> Point:
     """The machine's point of that name; raises UsageError, NotFound.
 
-    Raises RepositoryDamaged where it is to be counted back to over points that cannot all be read: another one than the
-    one that is meant would be found.
+    Raises RepositoryDamaged if it is to be counted back to over a point that cannot be read: that one may count, or be
+    divergent, so another one than the one that is meant could be found. Damage that is older than it does not matter.
     """
     damages = Damages()
 
@@ -42,9 +54,13 @@ def point_by_name(repository: Repository, machine_id: MachineId, text: str) -> P
             damages.note(point_id, error)
 
     points = repository.points(machine_id, note)
-    if text.strip().startswith("N") and damages.found:
-        raise RepositoryDamaged(
-            f"'{text}' cannot be counted: {' '.join(damages.of(machine_id))} Nothing was done.",
-            hint="Name the point by its number: twinhull points list",
-        )
-    return resolve_point(points, text)
+    is_counted = text.strip().startswith("N")
+    try:
+        found = resolve_point(points, text)
+    except NotFound:
+        if is_counted and damages.found:
+            raise damages.cannot_be_counted(machine_id, text) from None
+        raise
+    if is_counted and damages.newest() > found.sequence:
+        raise damages.cannot_be_counted(machine_id, text)
+    return found

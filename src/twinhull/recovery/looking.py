@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twinhull.cluster.epochs import current_claim, current_epoch, primary
 from twinhull.cluster.permission import require_primary
 from twinhull.cluster.situation import Side, Situation
-from twinhull.model.errors import NotFound, ReplicaDirty, SiteUnreachable, UsageError
+from twinhull.model.errors import NotFound, ReplicaDirty, SafetyError, SiteUnreachable, UsageError
 from twinhull.model.machine import PointId, Role
 from twinhull.model.steps import Facts
 from twinhull.recovery.starting import require_startable
@@ -14,7 +16,7 @@ from twinhull.replication.context import Context
 from twinhull.replication.requests import FailoverRequest
 from twinhull.replication.standing import look_and_correct
 from twinhull.replication.sync import require_answer, require_two_sites, with_reasons
-from twinhull.repository import Point, latest_point
+from twinhull.repository import Point, latest_point, parse_point_id
 
 _LEAP = 100
 """How far the epoch rises if the highest one cannot be known: the points, or the source's standing, are not read."""
@@ -125,10 +127,27 @@ def wanted_point(context: Context, request: FailoverRequest, situation: Situatio
         if point.machine_id != request.machine_id:
             raise UsageError(f"The point {point.id} is of another machine.")
         return point
-    latest = latest_point(context.points(request.machine_id))
+    return latest_to_start(request.target, situation, context.points(request.machine_id))
+
+
+def latest_to_start(target: str, situation: Situation, points: Sequence[Point]) -> Point:
+    """The machine's latest point, from which an unplanned failover starts if no point was named; raises NotFound.
+
+    Raises SafetyError if the replica is at a later one that the repository cannot give (its document is damaged, or it
+    was removed): what is on the replica's disks is not given up for an older point without being asked.
+    """
+    latest, held = latest_point(points), replica_point(situation.side(target))
     if latest is None:
         raise NotFound(
             f"{situation.name} has no point to start from: it was never synced.",
             hint=f"When its site answers: twinhull sync {situation.name}",
+        )
+    if held and held not in {point.id for point in points} and parse_point_id(held)[1] > latest.sequence:
+        failover = f"twinhull failover {situation.name} --unplanned"
+        raise SafetyError(
+            f"The replica on {target} is at {held}, which the repository cannot give; it can give {latest.id}, which "
+            "is older. Nothing was done.",
+            hint=f"To start the replica as it is: '{failover} --without-repository'. "
+            f"To go back to the older point: '{failover} --point {latest.sequence}'.",
         )
     return latest

@@ -13,7 +13,7 @@ from twinhull.cluster.epochs import corrections
 from twinhull.cluster.situation import Side, Situation
 from twinhull.model.machine import Standing
 from twinhull.model.units import format_bytes, format_duration
-from twinhull.recovery.looking import next_epoch, require_possible
+from twinhull.recovery.looking import latest_to_start, next_epoch, require_possible
 from twinhull.recovery.restore_target import is_device, path_of
 from twinhull.replication.bases import choose_base
 from twinhull.replication.divergent import is_unkept
@@ -59,6 +59,8 @@ def plan_failover(
     epoch = next_epoch(request, situation)
     source, target = situation.side(request.source), situation.side(request.target)
     lines = _due(situation)
+    if not request.is_planned and not request.to_point_id and current_points(points):
+        latest_to_start(request.target, situation, points)
     lines += _planned(request, source, epoch) if request.is_planned else _unplanned(request, source, points, now, epoch)
     if not request.is_without_repository:
         lines += _keeping(target, points, is_dropping=request.is_dropping_divergent)
