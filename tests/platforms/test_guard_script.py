@@ -68,9 +68,9 @@ def test_a_clean_primary_starts(tmp_path: Path) -> None:
     [
         (
             _held("replica", elsewhere="beta"),
-            "web must not start here: this host holds its replica (epoch 3), it runs on beta. To move it here: ",
+            "web must not start here: this host holds its replica (epoch 3), it runs on beta. To move it here: twin",
         ),
-        (_held("fenced"), "this host lost it to the other side (epoch 3). To move it here: twinhull failover web"),
+        (_held("fenced"), "this host lost it to the other side (epoch 3). To move it here: twinhull failback web"),
         (_held("primary", is_dirty=True), "its disks are between two restore points (epoch 3)"),
         (_held("primary", is_dirty="no"), "is damaged"),
         (_held("primary", machine_id=UUID.replace("1", "2")), "is damaged"),

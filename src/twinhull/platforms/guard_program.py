@@ -155,11 +155,11 @@ def _why_not(machine: Machine, standing: dict[str, Any]) -> str:
     elsewhere = standing.get("elsewhere")
     runs = f", it runs on {_printable(elsewhere)}" if isinstance(elsewhere, str) and elsewhere else ""
     epoch, name = f"(epoch {standing['epoch']})", shlex.quote(machine.name)
-    here = f"To move it here: twinhull failover {name}, or if this is its home: twinhull failback {name}"
+    # At home, where it would be a failback, the command says so.
     if standing["role"] == "replica":
-        return f"this host holds its replica {epoch}{runs}. {here}"
+        return f"this host holds its replica {epoch}{runs}. To move it here: twinhull failover {name}"
     if standing["role"] == "fenced":
-        return f"this host lost it to the other side {epoch}{runs}. {here}"
+        return f"this host lost it to the other side {epoch}{runs}. To move it here: twinhull failback {name}"
     return f"its disks are between two restore points {epoch}. Finish the run that was at work: twinhull runs resume"
 
 
