@@ -79,7 +79,7 @@ class Inspector:
         holders = [name for name, view in overview.sites.items() if view.machine(named.machine_id)]
         if not holders:
             raise NotFound(f"No site that answers has the machine {named.name}.", hint="'twinhull status' tells more.")
-        with self.pool.lease() as door:
+        with self.pool.lease(is_looking=not is_looking_inside) as door:
             places = [
                 Place(name, door(name).machine(named.machine_id), overview.sites[name].standings.get(named.machine_id))
                 for name in holders

@@ -2,7 +2,7 @@
 
 The key comes from the repository's key, so that each manager of one repository has the same; a host has none. A seal is
 an HMAC-SHA256 over the standing's JSON. An older Twinhull wrote standings without seals: a manager takes those that it
-finds at a site over, once, by sealing them; from then on a standing without a seal is not believed there (ADR 16).
+finds at a site over, once, by sealing them; from then on a standing without a seal is not believed there (ADR 18).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 It stands where the power is switched on, so that it holds whoever asks: another tool, an administrator, the host that
 starts its machines by itself after a power failure. It reads the machine's standing (see
 :mod:`twinhull.platforms.standings`) and is the same for every libvirt driver. It needs Python on the host, for it
-parses libvirt's XML at a privilege boundary (ADR 15).
+parses libvirt's XML at a privilege boundary (ADR 17).
 
 Beside it, on the file system of the host's configuration, lies the *list*: a directory with an empty file for each
 machine that has a standing. The guard tells by it a machine without a standing from one whose standing is out of reach.
