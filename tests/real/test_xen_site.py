@@ -89,7 +89,7 @@ def test_a_replica_keeps_its_identity_and_its_disk_keys(make_xen_guest: MakeXenG
     assert status.spec.nics[0].network == "bridge:xenbr0"
     assert (status.spec.cpu_count, status.spec.memory_bytes) == (1, guest.spec.memory_bytes)
     changed = xen_site.prepare_replica(ReplicaRequest(guest.spec, {}, BootMode.PV))
-    assert "mapped to no bridge" in changed.reasons[0]
+    assert "mapped to no bridge" in changed.lacks[0].what
     status = xen_site.machine(guest.machine_id)
     assert status.spec.boot_mode is BootMode.PV
     assert [disk.key for disk in status.spec.disks] == [KEY]

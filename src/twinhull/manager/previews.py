@@ -12,6 +12,8 @@ from twinhull.manager.sites import SitePool
 from twinhull.manager.wants import Want, unfinished_before
 from twinhull.model.machine import PointId, RunId
 from twinhull.model.ports import Clock
+from twinhull.recovery.before_stop import objections
+from twinhull.recovery.looking import asked_by_failover
 from twinhull.recovery.plans import plan_failover, plan_restore, plan_rollback, plan_sync
 from twinhull.replication.requests import (
     FailoverRequest,
@@ -53,12 +55,22 @@ class Previewer:
             case SyncRequest():
                 return plan_sync(request, situation, points)
             case FailoverRequest():
-                return plan_failover(
-                    request, situation, points, self.clock.now(), self._obstacles(situation.side(request.target))
-                )
+                obstacles = [
+                    *self._before_stop(request, situation.side(request.source)),
+                    *self._obstacles(situation.side(request.target)),
+                ]
+                return plan_failover(request, situation, points, self.clock.now(), obstacles)
             case RollbackRequest():
                 return plan_rollback(request, situation, points, self._obstacles(situation.side(request.site)))
         raise TypeError(f"{type(request).__name__} has no preview")
+
+    def _before_stop(self, request: FailoverRequest, source: Side) -> Sequence[str]:
+        """What a planned failover would be refused for, before anything is stopped."""
+        if not request.is_planned or source.status is None:
+            return ()
+        with self.pool.lease() as door:
+            sites = door(request.source), door(request.target)
+            return objections(asked_by_failover(request, source.status.spec, *sites))
 
     def _obstacles(self, side: Side) -> Sequence[str]:
         if side.status is None:

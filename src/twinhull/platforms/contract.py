@@ -20,6 +20,7 @@ from twinhull.model.machine import (
     BootMode,
     Consistency,
     DiskKey,
+    DiskSpec,
     MachineId,
     MachineSpec,
     MachineStatus,
@@ -262,6 +263,14 @@ class Power(Protocol):
 
         One sentence for each thing that is not there, such as a network or an image; empty where none is known. The
         standing is not asked.
+        """
+        ...
+
+    def obstacles_when_off(self, machine_id: MachineId, disks: Sequence[DiskSpec] = ()) -> Sequence[str]:
+        """What would keep the machine from being captured, given disks and kept once it is off; raises NotFound.
+
+        Asked before it is stopped. One sentence for each thing, with what to do about it. ``disks`` are those that the
+        machine shall get where it is.
         """
         ...
 

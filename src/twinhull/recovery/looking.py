@@ -8,14 +8,16 @@ from twinhull.cluster.epochs import current_claim, current_epoch, primary
 from twinhull.cluster.permission import require_primary
 from twinhull.cluster.situation import Side, Situation
 from twinhull.model.errors import NotFound, ReplicaDirty, SafetyError, SiteUnreachable, UsageError
-from twinhull.model.machine import PointId, Role
+from twinhull.model.machine import MachineSpec, PointId, Role
 from twinhull.model.steps import Facts
+from twinhull.platforms.contract import ReplicaRequest, Site
+from twinhull.recovery.before_stop import Asked, require_endable
 from twinhull.recovery.starting import require_startable
 from twinhull.replication.capture import require_whole
 from twinhull.replication.context import Context
 from twinhull.replication.requests import FailoverRequest
 from twinhull.replication.standing import look_and_correct
-from twinhull.replication.sync import require_answer, require_two_sites, with_reasons
+from twinhull.replication.sync import boot_mode_of, require_answer, require_two_sites, with_reasons
 from twinhull.repository import Point, latest_point, parse_point_id
 
 _LEAP = 100
@@ -36,6 +38,9 @@ def look_at_both(context: Context, facts: Facts) -> Facts:
     if source.is_running and target.status and not request.is_planned:
         # It would be switched off at once, and started again for nothing.
         require_startable(name, request.target, context.site(request.target).obstacles(request.machine_id))
+    if request.is_planned and source.status:
+        sites = context.site(request.source), context.site(request.target)
+        require_endable(asked_by_failover(request, source.status.spec, *sites))
     return {
         "epoch": next_epoch(request, situation),
         "claim": request.run_id,
@@ -47,6 +52,11 @@ def look_at_both(context: Context, facts: Facts) -> Facts:
         "asked_at_seconds": context.ports.clock.monotonic(),
         "reasons": with_reasons(facts, *reasons),
     }
+
+
+def asked_by_failover(request: FailoverRequest, spec: MachineSpec, source: Site, target: Site) -> Asked:
+    """What is asked before a planned failover stops the machine of that spec."""
+    return Asked(spec, source, target, ReplicaRequest(spec, request.networks, boot_mode_of(request.boot_mode)))
 
 
 def next_epoch(request: FailoverRequest, situation: Situation) -> int:

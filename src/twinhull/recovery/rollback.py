@@ -26,6 +26,7 @@ from twinhull.model.errors import NotFound, ReplicaDirty, UsageError
 from twinhull.model.machine import MachineSpec, PointId, Role, SiteName, Standing
 from twinhull.model.steps import Action, Facts, JsonValue, Step
 from twinhull.model.units import format_duration
+from twinhull.recovery.before_stop import Asked, require_endable
 from twinhull.recovery.starting import require_startable, seconds_since, start_and_wait
 from twinhull.recovery.target import arm, armed_standing
 from twinhull.replication.bases import capture_of
@@ -53,6 +54,8 @@ def _look(context: Context, facts: Facts) -> Facts:
     if _is_starting(request, was_running=side.is_running) and request.is_keeping_present:
         obstacles = context.site(request.site).obstacles(request.machine_id)
         require_startable(side.status.spec.name, request.site, obstacles)
+    site = context.site(request.site)
+    require_endable(Asked(side.status.spec, site, site, disks=spec_from_json(point.document.spec).disks))
     return {
         "epoch": max(current_epoch(situation), FIRST_EPOCH),
         "claim": current_claim(situation),

@@ -57,7 +57,7 @@ class ImageFile:
     @property
     def can_track(self) -> bool:
         """Whether QEMU can keep a dirty bitmap in it."""
-        return self.format == "qcow2" and bool(self.path) and not self.traits.is_read_only
+        return self.format == "qcow2" and bool(self.path) and self.is_plain and not self.traits.is_read_only
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import libvirt
 
 from twinhull.model.errors import NotFound, SiteUnreachable, StillRunning
@@ -48,7 +50,24 @@ def definition_of(place: Place, domain: libvirt.virDomain) -> Definition:
     definition = read_definition(xml, stored)
     if definition.machine_id != machine_id:
         raise BadDefinition(f"Site '{place.site}' describes machine {machine_id} as {definition.machine_id}.")
-    return definition
+    return with_volumes(place, definition)
+
+
+def with_volumes(place: Place, definition: Definition) -> Definition:
+    """The definition with the paths of those disks that are volumes of a storage pool."""
+    disks = [
+        replace(disk, path=_volume_path(place, *disk.volume)) if disk.volume else disk for disk in definition.disks
+    ]
+    return replace(definition, disks=tuple(disks))
+
+
+def _volume_path(place: Place, pool: str, volume: str) -> str:
+    """Where a volume lies on its host; empty where its pool does not tell now, or it is no file or device there."""
+    try:
+        path = place.connection.get().storagePoolLookupByName(pool).storageVolLookupByName(volume).path()
+    except libvirt.libvirtError:
+        return ""  # an inactive pool, or one that is gone: what needs the disk says so
+    return str(path) if path.startswith("/") else ""
 
 
 def unreadable(place: Place, domain: libvirt.virDomain, error: BadDefinition) -> MachineStatus:

@@ -93,6 +93,7 @@ class ImageInfo:
     size_bytes: int | None
     trackers: Mapping[str, bool] = field(default_factory=dict)
     is_gone: bool = False
+    is_device: bool = False
     files: tuple[str, ...] = ()
     lineage: str = ""
     flaw: str = ""
@@ -127,6 +128,7 @@ def _parse(told: bytes, facts: str) -> ImageInfo:
         size_bytes=None if size is None else int(size),
         trackers={entry["name"]: _is_whole(entry) for entry in details.get("bitmaps", []) if _is_ours(entry)},
         is_gone=bool(top.get("is-gone")),
+        is_device=bool(files) and len(files[0]) > 1 and _is_device(files[0]),
         files=tuple(file[0] for file in files if len(file) > 1),
         lineage=_lineage(files, len(chain)),
         flaw=_flaw(details),

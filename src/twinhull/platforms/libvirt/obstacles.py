@@ -23,7 +23,7 @@ _MISSING = 'for path; do [ -e "$path" ] || printf "%s\\0" "$path"; done'
 def obstacles(place: Place, machine_id: MachineId) -> list[str]:
     """One sentence for each thing that the machine's definition names and the host lacks; raises NotFound."""
     root = parse_xml(stored_xml(place, find(place, machine_id)))
-    return [*_inactive_networks(place, root), *_missing_paths(place, root)]
+    return [*_inactive_networks(place, root), *_inactive_pools(place, root), *_missing_paths(place, root)]
 
 
 def _inactive_networks(place: Place, root: ET.Element) -> Iterator[str]:
@@ -37,6 +37,18 @@ def _inactive_networks(place: Place, root: ET.Element) -> Iterator[str]:
                 yield f"There is no network '{name}' on {place.site}."
             elif error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:  # such a libvirt tells nothing of networks
                 raise as_site_error(place.site, f"looking for its network '{name}'", error) from error
+
+
+def _inactive_pools(place: Place, root: ET.Element) -> Iterator[str]:
+    sources = root.findall("./devices/disk[@type='volume']/source[@pool]")
+    for name in sorted({source.get("pool", "") for source in sources}):
+        try:
+            if not place.connection.get().storagePoolLookupByName(name).isActive():
+                yield f"The storage pool '{name}' of {place.site} is not active."
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
+                raise as_site_error(place.site, f"looking for its storage pool '{name}'", error) from error
+            yield f"There is no storage pool '{name}' on {place.site}."
 
 
 def _missing_paths(place: Place, root: ET.Element) -> list[str]:

@@ -20,6 +20,7 @@ from twinhull.platforms.libvirt.finding import definition_of, find, require_off
 from twinhull.platforms.libvirt.holding import holding
 from twinhull.platforms.libvirt.images import ImageInfo, create, exact_sizes, grow
 from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.when_off import can_open
 from twinhull.platforms.standings import StandingFiles
 
 
@@ -167,7 +168,7 @@ def open_disk(
     """
     domain = find(place, machine_id)
     image = definition_of(place, domain).disk(key)
-    if image is None or not image.path:
+    if image is None or not can_open(image):
         raise NotFound(f"Machine {machine_id} has no disk '{key}' with an image on site '{place.site}'.")
     label = f"{'write' if is_writable else 'read'}-{key}-{place.clock.monotonic()}"
     served = Image(image.path, image.format, is_writable=is_writable)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from twinhull.blocks.nbd import NbdDisk
 from twinhull.model.lacks import Lack
-from twinhull.model.machine import DiskKey, MachineId, PowerState, Standing
+from twinhull.model.machine import DiskKey, DiskSpec, MachineId, PowerState, Standing
 from twinhull.model.ports import Ports
 from twinhull.model.sealing import StandingKeys
 from twinhull.platforms import guard, host_directory
@@ -28,6 +28,7 @@ from twinhull.platforms.libvirt import finding, power
 from twinhull.platforms.libvirt.connection import LibvirtConnection, told
 from twinhull.platforms.libvirt.obstacles import obstacles
 from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.when_off import obstacles_when_off
 from twinhull.platforms.libvirt.xml import parse_xml
 from twinhull.platforms.standings import StandingFiles
 
@@ -138,6 +139,10 @@ class LibvirtSite(ABC):
     def obstacles(self, machine_id: MachineId) -> Sequence[str]:
         """What would keep it from being switched on right now."""
         return obstacles(self._place, machine_id)
+
+    def obstacles_when_off(self, machine_id: MachineId, disks: Sequence[DiskSpec] = ()) -> Sequence[str]:
+        """What would keep it from being worked on once it is off."""
+        return obstacles_when_off(self._place, machine_id, disks)
 
     def stop(self, machine_id: MachineId, grace_seconds: float) -> bool:
         """Ask the guest to shut down, then switch off."""

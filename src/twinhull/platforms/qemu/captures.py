@@ -16,6 +16,7 @@ from twinhull.platforms.libvirt.opened import OpenedCapture
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.libvirt.stopped import stopped_capture
 from twinhull.platforms.libvirt.tracking import add_trackers, name_of, tracker_name
+from twinhull.platforms.libvirt.when_off import require_openable
 from twinhull.platforms.qemu.inventory import Machines
 from twinhull.platforms.qemu.keeper import keeping
 from twinhull.platforms.qemu.leftovers import Leftovers
@@ -73,6 +74,7 @@ class QemuCaptures:
         What stays of the trackers is settled at the end, as after a capture of a running machine.
         """
         definition = definition_of(self._place, find(self._place, request.machine_id))
+        require_openable(self._place.site, definition)
         infos = look_into(self._place.host, definition.disks)
         spec = definition.spec(exact_sizes(self._place.host, definition, infos))
         disks = list(zip(definition.disks, infos, strict=True))

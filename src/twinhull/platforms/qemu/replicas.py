@@ -19,6 +19,7 @@ from twinhull.platforms.libvirt.finding import (
     forget_saved_memory,
     require_off,
     stored_xml,
+    with_volumes,
 )
 from twinhull.platforms.libvirt.images import look_into
 from twinhull.platforms.libvirt.place import Place
@@ -85,7 +86,7 @@ class QemuReplicas:
         require_off(self._place, domain)
         said = [*forget_saved_memory(self._place, domain), *follow_name(self._place, domain, spec.name)]
         xml = stored_xml(self._place, find(self._place, spec.machine_id))
-        definition = read_definition(xml)
+        definition = with_volumes(self._place, read_definition(xml))
         infos = look_into(self._place.host, definition.disks)
         with following_disks(self._place, definition, infos, spec, self._owner()) as changes:
             paths = {key: self._place.image(spec.machine_id, key) for key in changes.new_disks}

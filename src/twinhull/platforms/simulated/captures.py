@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from twinhull.blocks.disk import Disk
-from twinhull.model.errors import MachineBusy
+from twinhull.model.errors import MachineBusy, NotSupportedHere
 from twinhull.model.extents import Extent, merged
 from twinhull.model.machine import Consistency, DiskKey, MachineSpec, PowerState
 from twinhull.platforms.contract import CaptureRequest, CaptureWindow
@@ -98,6 +98,8 @@ def capturing(
             raise MachineBusy(
                 f"Another capture of {machine.spec.name} is open on {host.name}.", hint="Wait for it to end."
             )
+        if machine.power.is_off and machine.bound:
+            raise NotSupportedHere(f"{machine.spec.name} on {host.name} cannot be captured while it is off.")
         host.held.append(held)
     capture: SimulatedCapture | None = None
     try:

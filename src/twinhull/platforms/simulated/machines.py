@@ -58,7 +58,8 @@ class SimulatedMachine:
 
     It can be told to be difficult: ``is_lying`` (its trackers miss every write from now on), ``is_deaf`` (its agent
     does not answer), ``is_stubborn`` (it does not shut down when asked), ``untrackable`` (these disks have no tracker).
-    ``unplugged`` are the MACs of its cards that are in no network.
+    ``is_transient`` means that its host forgets it when it is off; the disks in ``bound`` can be opened only while it
+    runs. ``unplugged`` are the MACs of its cards that are in no network.
     """
 
     def __init__(self, spec: MachineSpec, clock: Clock, *, is_ours: bool = False) -> None:
@@ -70,6 +71,8 @@ class SimulatedMachine:
         self.is_deaf = False
         self.is_stubborn = False
         self.is_autostarted = False
+        self.is_transient = False
+        self.bound: set[DiskKey] = set()
         self.untrackable: set[DiskKey] = set()
         self.unplugged: set[str] = set()
         self.disks = {disk.key: SimulatedDisk(disk.size_bytes) for disk in spec.disks}

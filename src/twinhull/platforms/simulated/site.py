@@ -17,7 +17,7 @@ from twinhull.model.errors import (
     StillRunning,
 )
 from twinhull.model.lacks import Lack
-from twinhull.model.machine import DiskKey, MachineId, MachineStatus, PowerState, Role, Standing
+from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineStatus, PowerState, Role, Standing
 from twinhull.platforms.contract import (
     TRACKER,
     Capability,
@@ -104,6 +104,14 @@ class SimulatedSite:
         with self._call("obstacles"):
             return self._missing_networks(self._machine(machine_id))
 
+    def obstacles_when_off(self, machine_id: MachineId, disks: Sequence[DiskSpec] = ()) -> Sequence[str]:
+        """A machine that would be forgotten, and disks that could not be opened."""
+        with self._call("obstacles when off"):
+            machine = self._machine(machine_id)
+            transient = ["The machine is transient: define it."] if machine.is_transient else []
+            bound = machine.bound | {disk.key for disk in disks if disk.key in machine.bound}
+            return [*transient, *(f"Disk {key} can be opened only while it runs." for key in sorted(bound))]
+
     def stop(self, machine_id: MachineId, grace_seconds: float) -> bool:
         """Ask the guest, then switch off."""
         with self._call("stop"):
@@ -113,6 +121,8 @@ class SimulatedSite:
             if machine.is_stubborn:
                 self._world.ports.clock.sleep(grace_seconds)
             machine.switch_off()
+            if machine.is_transient:
+                del self._host.machines[machine_id]
             return not machine.is_stubborn
 
     def kill(self, machine_id: MachineId) -> None:
@@ -263,7 +273,7 @@ class SimulatedSite:
         held = Held(EXPORT, f"{key}-{self._world.ports.randomness.token(4).hex()}", machine_id, self._world.process)
         with self._call("open disk"):
             machine = self._stopped(machine_id)
-            if key not in machine.disks:
+            if key not in machine.disks or key in machine.bound:
                 raise NotFound(f"{machine.spec.name} on {self._host.name} has no disk {key}.")
             self._host.held.append(held)
         disk, put = machine.disks[key], machine.put_from_outside if is_writing else None

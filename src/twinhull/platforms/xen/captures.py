@@ -15,6 +15,7 @@ from twinhull.platforms.libvirt.opened import OpenedCapture
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.libvirt.stopped import stopped_capture
 from twinhull.platforms.libvirt.tracking import add_trackers, drop_other_trackers, name_of, tracker_name
+from twinhull.platforms.libvirt.when_off import require_openable
 from twinhull.platforms.xen.leftovers import Leftovers
 from twinhull.platforms.xen.machines import look
 from twinhull.platforms.xen.monitor import Monitors
@@ -46,6 +47,7 @@ class XenCaptures:
     def _stopped(self, request: CaptureRequest, scratch: str) -> Iterator[OpenedCapture]:
         require_off(self._place, find(self._place, request.machine_id))
         machine = look(self._place, request.machine_id)
+        require_openable(self._place.site, machine.definition)
         spec = machine.describe(exact_sizes(self._place.host, machine.definition, machine.infos))
         disks = list(zip(machine.definition.disks, machine.infos, strict=True))
         opened: OpenedCapture | None = None
