@@ -9,6 +9,7 @@ import typer
 from twinhull.cli import shapes
 from twinhull.cli.door import door_of
 from twinhull.cli.options import JsonFlag, MachineArgument, commands, examples
+from twinhull.cli.unprotect import UNPROTECT_EXAMPLES, unprotect
 from twinhull.model.units import format_bytes
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 app = commands()
 APPS = {"machine": app}
+
+
+app.command(epilog=UNPROTECT_EXAMPLES)(unprotect)
 
 
 @app.command("list", epilog=examples("twinhull machine list", "twinhull machine list --json"))

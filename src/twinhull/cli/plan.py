@@ -109,13 +109,17 @@ def resume(context: typer.Context, *, name: PlanArgument, is_json: JsonFlag = Fa
 
 @app.command(epilog=examples("twinhull plan remove shop --yes"))
 def remove(context: typer.Context, *, name: PlanArgument, is_yes: YesFlag = False, is_json: JsonFlag = False) -> None:
-    """Forget a plan. Machines, replicas and points stay as they are."""
+    """Forget a plan, and take our change trackers off its machines. Machines, replicas and points stay."""
     door = door_of(context)
     with door.manager() as manager:
         plan = manager.catalog.plan(name)
         door.confirm(f"Forget the plan '{name}'? Machines, replicas and points stay.", is_yes=is_yes)
-        manager.catalog.remove_plan(plan.name)
-    door.screen.answer({"removed": name}, f"Forgot the plan {name}.")
+        found = manager.remove_plan(plan)
+        names = [manager.names.name(machine_id).name for machine_id in plan.machines]
+    lines = [*(f"removed  {line}" for line in found.done), *(f"left  {line}" for line in found.left)]
+    lines += [f"Remove its replica, too: twinhull machine unprotect {each} --remove-replica" for each in names]
+    facts = {"removed": name, "taken_off": found.done, "left": found.left}
+    door.screen.answer(facts, f"Forgot the plan {name}.", *lines)
 
 
 def _set_paused(context: typer.Context, name: str, *, is_json: bool, is_paused: bool) -> None:

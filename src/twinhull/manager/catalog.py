@@ -198,6 +198,18 @@ class Catalog:
         with self._write() as connection:
             connection.execute(sa.delete(tables.plans).where(tables.plans.c.name == name))
 
+    def leave_plan(self, machine_id: MachineId) -> None:
+        """Take a machine out of its plan, if it has one; a plan without machines goes with its last one."""
+        plan = self.plan_of(machine_id)
+        if plan is None:
+            return
+        others = [other for other in plan.machines if other != machine_id]
+        if not others:
+            self.remove_plan(plan.name)
+            return
+        with self._write() as connection:
+            connection.execute(sa.update(tables.plans).where(tables.plans.c.name == plan.name).values(machines=others))
+
     # What was last seen
 
     def machines(self) -> tuple[SeenMachine, ...]:

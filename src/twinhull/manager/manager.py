@@ -26,11 +26,11 @@ from twinhull.manager.state import StateDirectory
 from twinhull.manager.status import Gatherer, Status, Watched
 from twinhull.manager.vault import Vault
 from twinhull.manager.verifying import latest_verified
-from twinhull.model.errors import AlreadyExists, NotFound, SiteError, TwinhullError
+from twinhull.model.errors import AlreadyExists, MachineBusy, NotFound, SiteError, TwinhullError
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.model.ports import Ports
 from twinhull.model.sealing import StandingKeys
-from twinhull.platforms.contract import SiteSettings
+from twinhull.platforms.contract import Site, SiteSettings
 from twinhull.replication.patience import in_time
 from twinhull.repository import Point, Repository
 
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from twinhull.manager.orders import Desk
     from twinhull.manager.previews import Previewer
     from twinhull.manager.pruning import Pruner
+    from twinhull.manager.records import Plan
+    from twinhull.manager.unprotecting import TakenOff
 
 
 _REPOSITORY_PATIENCE_SECONDS = 20.0
@@ -218,10 +220,47 @@ class Manager:
         self.catalog.remove_site(name)
         return left
 
+    def _take_off(self, site: Site) -> list[str]:
+        """Take the trackers off all machines of a site; returns what was left."""
+        from twinhull.manager.unprotecting import Unprotector  # noqa: PLC0415 - loaded for this alone
+
+        unprotector = Unprotector(self.state, self.pool)
+        seen = [Named(status.spec.machine_id, status.spec.name) for status in site.machines()]
+        left: list[str] = []
+        for named in seen:
+            try:
+                left += unprotector.unprotect(named, [site.settings.name], is_removing_replica=False).left
+            except MachineBusy as error:
+                left.append(error.message)
+        return left
+
+    def unprotect(self, named: Named, *, is_removing_replica: bool = False, is_dry: bool = False) -> TakenOff:
+        """Take off a machine what we left on it, on all sites; raises MachineBusy while a run works on it."""
+        from twinhull.manager.unprotecting import Unprotector  # noqa: PLC0415 - loaded for this alone
+
+        sites = [site.name for site in self.catalog.sites()]
+        unprotector = Unprotector(self.state, self.pool, is_dry=is_dry)
+        return unprotector.unprotect(named, sites, is_removing_replica=is_removing_replica)
+
+    def remove_plan(self, plan: Plan) -> TakenOff:
+        """Forget a plan, and take the trackers off its machines."""
+        from twinhull.manager.unprotecting import TakenOff  # noqa: PLC0415 - loaded for this alone
+
+        self.catalog.remove_plan(plan.name)
+        found = TakenOff()
+        for machine_id in plan.machines:
+            named = self.names.name(machine_id)
+            try:
+                found += self.unprotect(named)
+            except MachineBusy as error:
+                found += TakenOff(left=(error.message,))
+        return found
+
     def _withdraw(self, name: SiteName) -> list[str]:
         try:
             with self.pool.lease(is_looking=True) as door:
-                return list(door(name).withdraw())
+                left = list(door(name).withdraw())
+                return [*self._take_off(door(name)), *left]
         except SiteError as error:
             return [f"The host of '{name}' was left as it is: {error.message}"]
 
