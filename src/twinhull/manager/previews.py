@@ -39,9 +39,11 @@ class Previewer:
     def lines(self, want: Want) -> list[str]:
         """What it would do, in order; raises what would keep the run from beginning."""
         unfinished = unfinished_before(self.desk.catalog, want)
-        lines = [f"Go on with {run.run_id}, which was left unfinished." for run in unfinished]
+        lines = [f"First finish {run.run_id}, which was interrupted: twinhull runs resume" for run in unfinished]
         if any(want.is_same(run) for run in unfinished):
             return lines  # its end is what is wanted, however far it has come
+        if unfinished:
+            return [*lines, f"Then the {want.kind}, which depends on how that ends: ask again after it."]
         planned = self._planned(want, want.make(_NOBODY))
         return [*lines, *self.desk.damages.of(want.machine.machine_id), *planned]
 

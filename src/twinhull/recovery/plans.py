@@ -15,6 +15,7 @@ from twinhull.model.machine import Standing
 from twinhull.model.units import format_bytes, format_duration
 from twinhull.recovery.looking import latest_to_start, next_epoch, require_possible
 from twinhull.recovery.restore_target import is_device, path_of
+from twinhull.recovery.unfenced import until_it_is_fenced
 from twinhull.replication.bases import choose_base
 from twinhull.replication.divergent import is_unkept
 from twinhull.replication.requests import FailoverRequest, RestoreRequest, RollbackRequest, SyncRequest
@@ -61,7 +62,11 @@ def plan_failover(
     lines = _due(situation)
     if not request.is_planned and not request.to_point_id and current_points(points):
         latest_to_start(request.target, situation, points)
-    lines += _planned(request, source, epoch) if request.is_planned else _unplanned(request, source, points, now, epoch)
+    if request.is_planned:
+        lines += _planned(request, source, epoch)
+    else:
+        name = _name(target, _name(source, request.machine_id))
+        lines += [_giving_up(source, name, epoch), *_going_on(request, points, now)]
     if not request.is_without_repository:
         lines += _keeping(target, points, is_dropping=request.is_dropping_divergent)
         lines.append(f"Bring the replica on {request.target} from {_at(target)} to that point.")
@@ -123,18 +128,22 @@ def _planned(request: FailoverRequest, source: Side, epoch: int) -> list[str]:
     return [*lines, "Capture the last changes of the stopped machine: nothing is lost."]
 
 
-def _unplanned(request: FailoverRequest, source: Side, points: Sequence[Point], now: datetime, epoch: int) -> list[str]:
-    wanted = [point for point in points if point.id == request.to_point_id] or current_points(points)[-1:]
+def _giving_up(source: Side, name: str, epoch: int) -> str:
+    """What becomes of the source of an unplanned failover."""
     if source.is_reachable:
-        first = f"Fence {request.source} at epoch {epoch} and switch the machine off there."
-    else:
-        first = f"{request.source} does not answer: it is fenced when it comes back, and does not start the machine."
+        return f"Fence {source.site} at epoch {epoch} and switch the machine off there."
+    return f"{source.site} does not answer, so it is not fenced. {until_it_is_fenced(name, source.site)}"
+
+
+def _going_on(request: FailoverRequest, points: Sequence[Point], now: datetime) -> list[str]:
+    """From where an unplanned failover goes on, and what that loses."""
+    wanted = [point for point in points if point.id == request.to_point_id] or current_points(points)[-1:]
     if request.is_without_repository:
-        return [first, _as_it_is(request, now)]
+        return [_as_it_is(request, now)]
     if not wanted:
-        return [first, "There is no point to start from: this will be refused."]
+        return ["There is no point to start from: this will be refused."]
     lost = format_duration(max((now - wanted[0].captured_at).total_seconds(), 0.0))
-    return [first, f"Go on from {wanted[0].id}: what was written since is lost, at most {lost}."]
+    return [f"Go on from {wanted[0].id}: what was written since is lost, at most {lost}."]
 
 
 def _as_it_is(request: FailoverRequest, now: datetime) -> str:

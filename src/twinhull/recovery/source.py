@@ -10,6 +10,7 @@ from twinhull.model.machine import PointId, PowerState, Role, Standing
 from twinhull.model.steps import Facts
 from twinhull.platforms.contract import Site
 from twinhull.recovery.starting import start_and_wait
+from twinhull.recovery.unfenced import until_it_is_fenced
 from twinhull.replication.context import Context
 from twinhull.replication.patience import in_time
 from twinhull.replication.requests import FailoverRequest
@@ -32,7 +33,7 @@ def stop_source(context: Context, facts: Facts) -> Facts:
     except SILENCE as error:
         if request.is_planned:
             raise
-        reasons = [_silence(request, error)]
+        reasons = [_silence(request, str(facts.get("machine_name", request.machine_id)), error)]
         is_fenced = False
     for reason in reasons:
         context.on_reason(reason)
@@ -44,11 +45,9 @@ def stop_source(context: Context, facts: Facts) -> Facts:
     }
 
 
-def _silence(request: FailoverRequest, error: SiteError) -> str:
-    return (
-        f"{request.source} does not answer ({error.message}), so it could not be fenced; when it comes back its epoch "
-        "is past, and the machine is not started there."
-    )
+def _silence(request: FailoverRequest, machine: str, error: SiteError) -> str:
+    told = f"{request.source} does not answer ({error.message}), so it could not be fenced."
+    return f"{told} {until_it_is_fenced(machine, request.source)}"
 
 
 def _take_down(context: Context, request: FailoverRequest, facts: Facts) -> tuple[bool, bool, list[str]]:
