@@ -18,8 +18,8 @@ LOAD_TRANSACTIONS = 40
 """How many transactions are acknowledged between two stations, at least."""
 
 
-GUARD = "Twinhull's guard"
-"""How the guard's refusals begin."""
+GUARD = "must not start here"
+"""What the guard says when it refuses a start."""
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,22 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from xml.sax.saxutils import quoteattr
 
 import pytest
 
-from twinhull.model.errors import SiteError, UsageError
+from twinhull.model.errors import MachineBusy, SiteError, UsageError
 from twinhull.model.machine import MachineId, Role, Standing
 from twinhull.model.ports import system_ports
 from twinhull.platforms import guard
 from twinhull.platforms.guard import script
 from twinhull.platforms.hosts import LocalHost
+from twinhull.platforms.libvirt.connection import LibvirtConnection
+from twinhull.platforms.libvirt.holding import AWAIT_SECONDS, await_start, holding
+from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.standings import StandingFiles
 
 UUID = "11111111-2222-3333-4444-55555555aaaa"
@@ -528,3 +533,24 @@ def test_a_host_without_python_gets_no_guard_and_the_reason(tmp_path: Path, monk
         _install(tmp_path, str(tmp_path / "ours"))
     assert "apt-get install python3" in told.value.hint
     assert not (tmp_path / "hooks").exists()
+
+
+def test_nothing_opens_the_disks_of_a_machine_that_the_guard_let_start(tmp_path: Path) -> None:
+    """libvirt still calls it off: Xen builds it. Once it runs, or is off again, nothing keeps them."""
+    (tmp_path / "run").mkdir()
+    ports = system_ports()
+    host, machine_id = LocalHost(ports), MachineId(UUID)
+    connection = LibvirtConnection("x", "test:///default", host, ports.clock)
+    place = Place("x", connection, host, ports.clock, str(tmp_path))
+    locks = [("-s", place.disks_lock(machine_id))]
+    _ask(tmp_path, _on_xen())
+    with pytest.raises(MachineBusy, match="is being started"), holding(place, machine_id, "label", locks):
+        pass
+    monotonic = iter([0.0, AWAIT_SECONDS + 1.0])
+    waiting = replace(place, clock=SimpleNamespace(monotonic=lambda: next(monotonic), sleep=lambda _: None))
+    with pytest.raises(MachineBusy, match="has been starting"):
+        await_start(waiting, machine_id)
+    _ask(tmp_path, _on_xen(), "web", "started", "begin", "-")
+    await_start(place, machine_id)
+    with holding(place, machine_id, "label", locks):
+        assert "its disks are being copied" in _ask(tmp_path, _on_xen(), expected=1).stderr

@@ -52,20 +52,22 @@ def test_a_replica_brought_forward_by_an_increment_starts_with_what_the_guest_wr
         changes = other_site.prepare_replica(ReplicaRequest(capture.spec))
         assert changes.is_new
         assert changes.new_disks == (VDA,)
-        other_site.write_standing(Standing(guest.machine_id, Role.REPLICA, 1, PointId("p1")))
+        other_site.write_standing(Standing(guest.machine_id, Role.REPLICA, 1, PointId(f"{guest.machine_id}/00000001")))
         with other_site.write_disk(guest.machine_id, VDA) as door:
             copy(capture.disks[0].open, door)
         capture.keep_trackers()
     second = client.write("second", 1)
     since = {VDA: str(capture.disks[0].tracker_id)}
     with ssh_site.capture(CaptureRequest(guest.machine_id, "p2", since)) as capture:
-        half_way = Standing(guest.machine_id, Role.REPLICA, 1, is_dirty=True, applying_point_id=PointId("p2"))
+        half_way = Standing(
+            guest.machine_id, Role.REPLICA, 1, is_dirty=True, applying_point_id=PointId(f"{guest.machine_id}/00000002")
+        )
         other_site.write_standing(half_way)
         assert not other_site.prepare_replica(ReplicaRequest(capture.spec)).new_disks
         with other_site.write_disk(guest.machine_id, VDA) as door:
             changed = list(capture.disks[0].changed())
             copy(capture.disks[0].open, door, changed)
-        other_site.write_standing(Standing(guest.machine_id, Role.REPLICA, 1, PointId("p2")))
+        other_site.write_standing(Standing(guest.machine_id, Role.REPLICA, 1, PointId(f"{guest.machine_id}/00000002")))
         assert total_bytes(changed) < 8 * MIB
         captured = checksum(capture.disks[0].open)
         capture.keep_trackers()
@@ -76,7 +78,7 @@ def test_a_replica_brought_forward_by_an_increment_starts_with_what_the_guest_wr
         around = surroundings(status.spec, here="qemu", there=there, boot_mode=BootMode.PV)
         assert inspect_machine(site, status, label, around, system_ports()) == []
     ssh_site.stop(guest.machine_id, 60)
-    other_site.write_standing(Standing(guest.machine_id, Role.PRIMARY, 2, PointId("p2")))
+    other_site.write_standing(Standing(guest.machine_id, Role.PRIMARY, 2, PointId(f"{guest.machine_id}/00000002")))
     other_site.start(guest.machine_id, 2)
     wait_serial(Path(other_site.settings.directory) / "replicas" / guest.machine_id / "serial.log")
     assert other_site.screenshot(guest.machine_id).startswith(b"\x89PNG")

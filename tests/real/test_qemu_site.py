@@ -141,16 +141,16 @@ def test_a_killed_qemu_counts_as_crashed(local_site: QemuSite, make_guest: MakeG
 
 def test_the_guard_refuses_whoever_asks(qemu_site: QemuSite, make_guest: MakeGuest, qemu_host: QemuHost) -> None:
     guest = make_guest("guarded")
-    point = PointId("p1")
+    point = PointId(f"{guest.machine_id}/00000001")
     qemu_site.write_standing(Standing(guest.machine_id, Role.REPLICA, 3, point))
     with pytest.raises(StaleEpoch):
         qemu_site.start(guest.machine_id, 3)
-    with pytest.raises(libvirt.libvirtError, match="may not start on this host"):
+    with pytest.raises(libvirt.libvirtError, match="must not start here"):
         guest.domain.create()
     qemu_site.write_standing(Standing(guest.machine_id, Role.PRIMARY, 3, point, is_dirty=True))
     with pytest.raises(ReplicaDirty):
         qemu_site.start(guest.machine_id, 3)
-    with pytest.raises(libvirt.libvirtError, match="may not start on this host"):
+    with pytest.raises(libvirt.libvirtError, match="must not start here"):
         guest.domain.create()
     qemu_site.write_standing(Standing(guest.machine_id, Role.PRIMARY, 4, point))
     with pytest.raises(StaleEpoch):
@@ -174,7 +174,7 @@ def test_two_sites_on_one_host_are_both_guarded(
         for site in (local_site, other):
             guest = make_guest(f"held-{site.settings.name}")
             site.write_standing(Standing(guest.machine_id, Role.REPLICA, 1))
-            with pytest.raises(libvirt.libvirtError, match="may not start on this host"):
+            with pytest.raises(libvirt.libvirtError, match="must not start here"):
                 guest.domain.create()
             site.remove_standing(guest.machine_id)
             assert site.capabilities()[Capability.GUARD].is_supported

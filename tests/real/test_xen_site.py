@@ -102,7 +102,7 @@ def test_the_guard_stands_at_the_hosts_own_power_switch(
     guest = make_xen_guest("guarded")
     for role in (Role.REPLICA, Role.FENCED):
         guest.stand(role)
-        with pytest.raises(RuntimeError, match="may not start on this host"):
+        with pytest.raises(RuntimeError, match="must not start here"):
             xen_host.run("virsh -c xen:///system start guarded")
         with pytest.raises(StaleEpoch):
             xen_site.start(guest.machine_id, 1)
