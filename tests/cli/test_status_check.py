@@ -95,3 +95,27 @@ def test_a_repository_that_is_away_is_a_warning_and_changes_no_verdict(two_sites
     (tmp_path / "points").rename(tmp_path / "elsewhere")
     code, line = check(two_sites)
     assert (code, line.startswith("WARNING - 1 of 1 machines are protected; repository:")) == (1, True)
+
+
+def test_machine_list_and_machine_show_say_the_same(two_sites: Shell) -> None:
+    only_web1(two_sites)
+    two_sites.ok("sync", "web1")
+    two_sites.world.host("here").isolate()
+    two_sites.ok("failover", "web1", "--unplanned", "--yes")
+    two_sites.world.host("here").return_()
+    verdict = two_sites.ok("status", "--json").json["machines"][0]
+    assert verdict["health"] == "runs twice"
+    shown = two_sites.ok("machine", "show", "web1", "--json").json
+    listed = [each for each in two_sites.ok("machine", "list", "--json").json["machines"] if each["plan"]]
+    for said in (shown, *listed):
+        assert {key: said[key] for key in ("health", "reason", "command", "findings", "plan")} == {
+            key: verdict[key] for key in ("health", "reason", "command", "findings", "plan")
+        }
+    text = two_sites.ok("machine", "show", "web1").out
+    assert text.startswith(
+        "web1: runs twice\nweb1 RUNS TWICE, on here (stale, epoch 1) and on there (current, epoch 2)."
+    )
+    rows = [line for line in two_sites.ok("machine", "list").out.splitlines() if line.startswith("web1")]
+    assert [line.endswith("runs twice") for line in rows] == [True, True]
+    (other,) = [each for each in two_sites.ok("machine", "list", "--json").json["machines"] if not each["plan"]]
+    assert (other["name"], other["health"]) == ("db1", None)

@@ -8,12 +8,14 @@ import typer
 
 from twinhull.cli import shapes
 from twinhull.cli.door import door_of
+from twinhull.cli.findings import verdict_lines
 from twinhull.cli.options import JsonFlag, MachineArgument, commands, examples
 from twinhull.cli.unprotect import UNPROTECT_EXAMPLES, unprotect
 from twinhull.model.units import format_bytes
 
 if TYPE_CHECKING:
     from twinhull.manager.overview import Overview, SiteView
+    from twinhull.manager.status import MachineReport
     from twinhull.model.machine import MachineStatus
 
 app = commands()
@@ -25,24 +27,24 @@ app.command(epilog=UNPROTECT_EXAMPLES)(unprotect)
 
 @app.command("list", epilog=examples("twinhull machine list", "twinhull machine list --json"))
 def list_(context: typer.Context, *, is_json: JsonFlag = False) -> None:
-    """List the machines of all sites."""
+    """List the machines of all sites, with the health of those that are in a plan."""
     door = door_of(context)
     with door.manager() as manager:
-        overview = manager.lookout.look()
-        planned = {machine: plan.name for plan in manager.catalog.plans() for machine in plan.machines}
+        status_found = manager.status()
+    overview, reports = status_found.overview, {report.machine.machine_id: report for report in status_found.reports}
     found = sorted(_machines(overview), key=lambda pair: (pair[1].spec.name, pair[0].settings.name))
     if is_json:
         machines = [
             {
                 **shapes.machine(status, view.settings.name, view.standings.get(status.spec.machine_id)),
-                "plan": planned.get(status.spec.machine_id),
+                **shapes.planned(reports.get(status.spec.machine_id)),
             }
             for view, status in found
         ]
         door.screen.document({"machines": machines, "silent_sites": _silent(overview)})
         return
     door.screen.table(
-        ["machine", "site", "power", "role", "cpus", "memory", "disks", "plan"],
+        ["machine", "site", "power", "role", "cpus", "memory", "disks", "plan", "health"],
         [
             [
                 status.spec.name,
@@ -52,7 +54,7 @@ def list_(context: typer.Context, *, is_json: JsonFlag = False) -> None:
                 str(status.spec.cpu_count),
                 format_bytes(status.spec.memory_bytes),
                 format_bytes(sum(disk.size_bytes for disk in status.spec.disks)),
-                planned.get(status.spec.machine_id, ""),
+                *_planned(reports.get(status.spec.machine_id)),
             ]
             for view, status in found
         ],
@@ -76,14 +78,21 @@ def show(
     ] = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Show a machine on all of its sites: disks, NICs, firmware, boot mode, guest agent, readiness."""
+    """Show a machine's health and, for each of its sites, disks, NICs, firmware, guest agent and readiness."""
     door = door_of(context)
     with door.manager() as manager:
         named = manager.names.machine(machine)
         inspected = manager.inspect(named, is_looking_inside=is_looking_inside)
+        reports = manager.status().reports
+    report = next((report for report in reports if report.machine.machine_id == named.machine_id), None)
     if is_json:
-        door.screen.document(inspected.shape())
+        door.screen.document({**shapes.planned(report), **inspected.shape()})
         return
+    if report:
+        door.screen.heading(f"{named.name}: {report.health.value}")
+        for line in verdict_lines(named.name, report.verdict):
+            door.screen.line(line)
+        door.screen.line()
     for place in inspected.places:
         status = place.status
         door.screen.heading(f"{status.spec.name} on {place.site}")
@@ -114,6 +123,10 @@ def show(
 
 def _machines(overview: Overview) -> list[tuple[SiteView, MachineStatus]]:
     return [(view, status) for view in overview.sites.values() for status in view.machines]
+
+
+def _planned(report: MachineReport | None) -> tuple[str, str]:
+    return (report.plan.name, report.health.value) if report else ("", "")
 
 
 def _silent(overview: Overview) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from twinhull.cli.screen import Shape
 from twinhull.cluster.situation import Side
 from twinhull.manager import rows
+from twinhull.manager.health import Verdict
 from twinhull.manager.overview import SiteView
 from twinhull.manager.records import LatestPoint, Plan, RunRecord, StepRecord
 from twinhull.manager.status import MachineReport
@@ -122,20 +123,33 @@ def step(record: StepRecord) -> Shape:
     }
 
 
+def planned(found: MachineReport | None) -> Shape:
+    """The plan and the verdict of a machine; nothing of one that is in no plan."""
+    if not found:
+        return {"plan": None, "health": None}
+    return {"plan": found.plan.name, **_verdict(found.verdict)}
+
+
+def _verdict(verdict: Verdict) -> Shape:
+    return {
+        "health": verdict.health.value,
+        "reason": verdict.sentence,
+        "command": verdict.command,
+        "exit_code": verdict.level.value,
+        "findings": [
+            {"health": finding.health.value, "sentence": finding.sentence, "command": finding.command}
+            for finding in verdict.findings
+        ],
+    }
+
+
 def report(found: MachineReport) -> Shape:
     """How a machine stands."""
     return {
         "machine_id": found.machine.machine_id,
         "name": found.machine.name,
         "plan": found.plan.name,
-        "health": found.health.value,
-        "reason": found.reason,
-        "command": found.verdict.command,
-        "exit_code": found.verdict.level.value,
-        "findings": [
-            {"health": finding.health.value, "sentence": finding.sentence, "command": finding.command}
-            for finding in found.verdict.findings
-        ],
+        **_verdict(found.verdict),
         "runs_on": found.runs_on,
         "is_running": found.is_running,
         "epoch": found.epoch,

@@ -8,6 +8,7 @@ import typer
 
 from twinhull.cli import shapes
 from twinhull.cli.door import Door, door_of
+from twinhull.cli.findings import verdict_lines
 from twinhull.cli.options import JsonFlag, commands, examples
 from twinhull.cli.screen import Shape, error_shape
 from twinhull.manager.health import Level
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from twinhull.cluster.situation import Side
-    from twinhull.manager.health import Verdict
     from twinhull.manager.manager import Manager
     from twinhull.manager.status import MachineReport, Status
     from twinhull.manager.verifying import Verified
@@ -93,16 +93,6 @@ def _show(door: Door, manager: Manager, found: Status) -> None:
     for run in manager.catalog.unfinished_runs():
         state = "is running" if manager.is_at_work(run) else "was interrupted: twinhull runs resume"
         door.screen.line(f"{run.machine_name}: {run.run_id} {state}")
-
-
-def verdict_lines(name: str, verdict: Verdict) -> Iterator[str]:
-    """Every finding but that all is well, with the command that helps."""
-    for number, finding in enumerate(verdict.findings):
-        if number == 0 and verdict.level is Level.OK:
-            continue
-        yield finding.sentence if name in finding.sentence else f"{name}: {finding.sentence}"
-        if finding.command:
-            yield f"  {finding.command}"
 
 
 def document(manager: Manager, found: Status) -> Shape:
