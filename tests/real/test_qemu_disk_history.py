@@ -13,7 +13,7 @@ from lab.qemu_host import QemuHost
 from tests.real.conftest import Guest, MakeGuest
 from tests.real.disks import checksum
 from twinhull.model.extents import total_bytes
-from twinhull.model.machine import DiskKey
+from twinhull.model.machine import DiskKey, PowerState
 from twinhull.model.units import MIB
 from twinhull.platforms.contract import Capture, CaptureRequest
 from twinhull.platforms.qemu.site import QemuSite
@@ -126,3 +126,33 @@ def test_a_disk_that_can_have_no_tracker_costs_a_comparison_and_no_point(
         assert "version 2" in reasons(running)[P]
         assert checksum(running.disks[1].open)
     local_site.kill(guest.machine_id)
+
+
+def test_an_owner_s_snapshots_and_undefine_work_as_if_we_were_not_there(
+    local_site: QemuSite, make_guest: MakeGuest
+) -> None:
+    guest = make_guest("reverting")
+    guest.boot()
+    kept(local_site, asked(guest, "r1"))
+    guest.domain.snapshotCreateXML("<domainsnapshot><name>before</name></domainsnapshot>")
+    before = kept(local_site, asked(guest, "r2"))
+    assert before.disks[0].tracker_id
+    snapshot = guest.domain.snapshotLookupByName("before")
+    guest.domain.revertToSnapshot(snapshot)
+    assert local_site.power(guest.machine_id) is PowerState.RUNNING
+    with local_site.capture(asked(guest, "r3", before)) as reverted:
+        assert [disk.is_tracked for disk in reverted.disks] == [False]
+        assert "missing or broken" in reasons(reverted)[DiskKey("vda")]
+        reverted.keep_trackers()
+    assert guest.domain.listAllCheckpoints() == []
+    assert len(local_site.leftovers(guest.machine_id, ())) == 1, "the tracker that was kept, and nothing else"
+    for leftover in local_site.leftovers(guest.machine_id, ()):
+        local_site.clean(leftover)
+    assert list(local_site.leftovers(guest.machine_id, ())) == []
+    again = kept(local_site, asked(guest, "r4"))
+    local_site.kill(guest.machine_id)
+    snapshot.delete()
+    xml = guest.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    guest.domain.undefine()
+    assert again.disks[0].tracker_id
+    guest.domain = guest.domain.connect().defineXML(xml)
