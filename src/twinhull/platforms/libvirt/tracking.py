@@ -8,7 +8,7 @@ A tracker is a dirty bitmap in one qcow2 image. Its name says which capture left
 A bitmap counts what is written to its own image through QEMU, and travels with a copy of it. So it says nothing of
 another disk (hence the key), of another file, nor of what lies below the image (hence the lineage, see
 :class:`~twinhull.platforms.libvirt.images.ImageInfo`). A tracker whose image cannot prove all of this is not believed:
-its disk is compared in full (ADR 15).
+its disk is compared in full (ADR 19).
 """
 
 from __future__ import annotations
