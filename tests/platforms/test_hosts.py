@@ -17,7 +17,7 @@ import pytest
 from tests.platforms.cut_off import CutOff
 from twinhull.model.errors import SiteError, SiteUnreachable
 from twinhull.model.ports import Completed, Process, system_ports
-from twinhull.platforms.hosts import LocalHost, open_host, read_file, write_file
+from twinhull.platforms.hosts import LocalHost, check, open_host, read_file, write_file
 from twinhull.platforms.private_directory import PREFIX, private_directory
 from twinhull.platforms.ssh import SshHost
 
@@ -27,6 +27,15 @@ def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Where directories of our own are made."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path
+
+
+@pytest.mark.parametrize("script", ["echo sorry >&2; exit 3", "sleep 60", "head -c 100000000 /dev/zero"])
+def test_an_error_names_a_script_and_does_not_print_it(script: str) -> None:
+    command = ["sh", "-c", f"# a text\n{script}", "twinhull-try", "/images/a b.qcow2", "x" * 1000]
+    with pytest.raises(SiteError, match=r"'twinhull-try '/images/a b\.qcow2' x+…'") as caught:
+        check(LocalHost(system_ports()), command, timeout_seconds=0.5)
+    assert "a text" not in caught.value.message
+    assert len(caught.value.message) < 500
 
 
 def test_a_program_that_hangs_is_told_as_a_host_that_does_not_answer() -> None:

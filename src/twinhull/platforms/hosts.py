@@ -6,7 +6,6 @@ Platforms use it for what their hypervisor's own interface does not reach: image
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -15,7 +14,7 @@ from twinhull.model.errors import SiteError, SiteFull, SiteUnreachable
 from twinhull.model.ports import Completed, Ports, Process
 from twinhull.model.processes import TooLong, read_line
 from twinhull.model.units import MIB
-from twinhull.platforms.ssh import SshHost, in_time
+from twinhull.platforms.ssh import SshHost, in_time, shown
 from twinhull.platforms.ssh_command import PLAIN_LANGUAGE, ssh_target
 
 
@@ -63,7 +62,7 @@ def require_ok(host: Host, argv: Sequence[str], done: Completed) -> None:
             f"There is no room left on {host.name}: {done.complaint}",
             hint="Free space there, or give the site another directory.",
         )
-    raise SiteError(f"'{shlex.join(argv)}' failed on {host.name} ({done.exit_status}): {done.complaint}")
+    raise SiteError(f"'{shown(argv)}' failed on {host.name} ({done.exit_status}): {done.complaint}")
 
 
 def first_word(host: Host, process: Process, timeout_seconds: float, question: str) -> str:

@@ -30,6 +30,16 @@ _OWN_SECONDS = 10.0
 _PLAINLY = ["env", *(f"{name}={value}" for name, value in PLAIN_LANGUAGE.items())]
 
 
+_SHOWN_CHARACTERS = 200
+
+
+def shown(argv: Sequence[str]) -> str:
+    """A command as an error names it: a script of ours by its word (``twinhull-info``), never by its text."""
+    words = argv[3:] if list(argv[:2]) == ["sh", "-c"] else argv
+    text = shlex.join(words) or "a script"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
 @contextmanager
 def in_time(host: str, argv: Sequence[str]) -> Iterator[None]:
     """Tell a program that does not end in time, or is not there, as one of our errors."""
@@ -37,11 +47,11 @@ def in_time(host: str, argv: Sequence[str]) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise SiteUnreachable(
-            f"{host} did not answer: '{shlex.join(argv[:4])[:120]}' has not ended ({error}).",
+            f"{host} did not answer: '{shown(argv)}' has not ended ({error}).",
             hint="Is its storage hanging? Machines and points are as they were; what was asked can be repeated.",
         ) from error
     except TooLong as error:
-        raise SiteError(f"{host} answered '{shlex.join(argv[:4])[:120]}' with far too much ({error}).") from error
+        raise SiteError(f"{host} answered '{shown(argv)}' with far too much ({error}).") from error
     except FileNotFoundError as error:
         raise SiteError(f"'{argv[0]}' is not installed on this machine.", hint="Install it.") from error
 
