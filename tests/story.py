@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from twinhull.cluster.epochs import current_epoch
 from twinhull.manager.vault import nothing_stored
@@ -14,6 +14,7 @@ from twinhull.model.steps import Action, JsonValue
 from twinhull.model.units import KIB, MIB
 from twinhull.platforms.contract import SiteSettings
 from twinhull.platforms.simulated import Killed, SimulatedMachine, SimulatedPlatform, SimulatedWorld
+from twinhull.recovery.points_by_name import resolve_point
 from twinhull.replication.bases import CAPTURE
 from twinhull.replication.context import Context, OpenSites
 from twinhull.replication.requests import FailoverRequest, Request, SyncRequest
@@ -236,6 +237,11 @@ def check_epochs(story: Story) -> None:
         s for s in situation.sides if s.standing and s.standing.role is Role.PRIMARY and s.standing.epoch == epoch
     ]
     assert len(holders) <= 1
+
+
+def named(points: Sequence[Point], text: str) -> Point:
+    """The point of that name."""
+    return resolve_point(points, text, datetime(2030, 1, 1, tzinfo=UTC))
 
 
 Check = Callable[[Story], None]

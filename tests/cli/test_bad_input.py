@@ -27,7 +27,7 @@ CASES: list[tuple[list[str], int, str, str]] = [
     (["site", "check", "nope"], 3, "There is no site 'nope'", "Known sites: here, there"),
     (["runs", "show", "nope"], 3, "There is no run 'nope'", "runs list"),
     (["points", "show", "web1:N-99"], 3, "There is no point N-99", "points list"),
-    (["points", "show", "web1:zebra"], 2, "'zebra' is no point", ""),
+    (["points", "show", "web1:zebra"], 2, "'web1:zebra' is no point", ""),
     (["site", "add", "UPPER", "simulated:x"], 2, "cannot be the name of a site", "lower-case"),
     (["site", "add", "here", "simulated:x"], 4, "There is a site 'here' already", "site remove here"),
     (["site", "add", "x", "vsphere://x"], 2, "does not say of which platform", "--platform"),

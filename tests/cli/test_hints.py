@@ -32,10 +32,10 @@ _EXAMPLE = re.compile(r"^ *(twinhull .+)$", re.MULTILINE)
 _AFTER_A_COMMAND = re.compile(r"\s(?:>>|#|\() ?.*$")
 """Where its output goes in an example, or what it is for."""
 _IN_A_SENTENCE = re.compile(r"\btwinhull ([a-z0-9][a-z0-9-]*)(?: ([a-z0-9][a-z0-9-]*))?")
-_FOREIGN = {"--force", "--no-hostonly", "--regenerate-all", "--log", "--update-kernel", "--args"}
-"""Options of dracut, grubby and xenconsoled, which a hint tells a guest's or a host's owner to use."""
-_NO_COMMANDS = {"twinhull 1", "twinhull repository"}
-"""What ``twinhull --version`` prints, and the first words of a repository's own file."""
+_FOREIGN = {"--force", "--no-hostonly", "--regenerate-all", "--log", "--update-kernel", "--args", "--security-info"}
+"""Options of dracut, grubby, xenconsoled and virsh, which a hint tells a guest's or a host's owner to use."""
+_NO_COMMANDS = {"twinhull 1", "twinhull repository", "twinhull 1 salt 1"}
+"""What ``twinhull --version`` prints, the first words of a repository's own file, and what keys are derived by."""
 _OPTION = re.compile(r"(?<![\w'-])--[a-z][a-z-]+")
 
 

@@ -38,7 +38,7 @@ def test_the_replica_takes_over_while_both_the_source_and_the_repository_are_gon
     assert refused.code == 31
     assert "twinhull failover web1 --unplanned --without-repository" in refused.err
     shown = planned.ok(*MOVE, "--without-repository", "--dry-run").out
-    assert "Go on from the replica as it is" in shown
+    assert "Start from the replica as it is" in shown
     assert "What was written since is lost, at most" in shown
     run = planned.ok(*MOVE, "--without-repository", "--yes", "--json").json["runs"][0]["result"]
     assert (run["epoch"], run["point_id"]) == (101, f"{WEB}/00000001")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.story import DISK_BYTES, WEB, A, B, Story, check_as_found, check_epochs, check_promises
+from tests.story import DISK_BYTES, WEB, A, B, Story, check_as_found, check_epochs, check_promises, named
 from twinhull.model.machine import MachineId, PointId, PowerState, Role, SiteName
 from twinhull.model.steps import Action, JsonValue
 from twinhull.model.units import KIB
 from twinhull.recovery.failover import FAILBACK, FAILOVER
-from twinhull.recovery.points_by_name import resolve_point
 from twinhull.recovery.restore import RESTORE
 from twinhull.recovery.rollback import ROLLBACK
 from twinhull.replication.context import Context
@@ -216,7 +215,7 @@ def is_kept_and(check: Callable[[Story, Facts], None]) -> Callable[[Story, Facts
             assert {str(disk.key): story.content(point, disk.key) for disk in point.document.disks} == story.left_behind
             assert (point.document.source_site, point.document.epoch) == (A, 1)
         assert divergent[-1].id in story.witness().held_points()
-        assert not resolve_point(story.points(), "N").document.is_divergent
+        assert not named(story.points(), "N").document.is_divergent
         check(story, facts)
 
     return both

@@ -12,11 +12,10 @@ from functools import partial
 import pytest
 
 from tests.recovery.scenarios import failed_over, failover, split, sync_back, synced
-from tests.story import WEB, A, B, Story, check_promises
+from tests.story import WEB, A, B, Story, check_promises, named
 from twinhull.model.errors import NotSupportedHere, SiteError
 from twinhull.model.machine import DiskKey, PointId, PowerState, Role
 from twinhull.recovery.failover import FAILOVER
-from twinhull.recovery.points_by_name import resolve_point
 from twinhull.recovery.reconcile import RECONCILE
 from twinhull.replication.divergent import keep_divergent
 from twinhull.replication.requests import FailoverRequest, ReconcileRequest, SyncRequest
@@ -123,11 +122,11 @@ def test_nothing_goes_on_from_a_divergent_point_unless_it_is_named() -> None:
     story.sync(B, A)
     kept = divergent(story)[0]
     assert story.points()[-1] is not kept or kept.sequence == len(story.points())
-    assert resolve_point(story.points(), "N").document.source_site == B
-    assert resolve_point(story.points(), str(kept.sequence)) == kept
+    assert named(story.points(), "N").document.source_site == B
+    assert named(story.points(), str(kept.sequence)) == kept
     story.world.host(B).crash()
     facts = story.run(FAILOVER, story.failover_request(B, A, is_planned=False))
-    assert facts["point_id"] == resolve_point([p for p in story.points() if p.sequence <= kept.sequence], "N").id
+    assert facts["point_id"] == named([p for p in story.points() if p.sequence <= kept.sequence], "N").id
     story.world.host(B).return_()
     story.sync(A, B)
     story.world.host(A).crash()
@@ -143,7 +142,7 @@ def test_retention_counts_divergent_points_for_nothing_and_takes_them_once_they_
     kept = divergent(story)[0]
     rules = RetentionRules(keep_last=1, minimum_count=1)
     held = decide_retention(story.points(), rules, {kept.id})
-    latest = resolve_point(story.points(), "N")
+    latest = named(story.points(), "N")
     assert {verdict.point.id for verdict in held if verdict.stays} == {kept.id, latest.id}
     released = {verdict.point.id: verdict for verdict in decide_retention(story.points(), rules)}
     assert released[kept.id].reason == "goes: it is divergent, and not held"
@@ -180,7 +179,7 @@ def test_what_cannot_be_kept_is_not_overwritten_unless_that_is_asked_for(
 def test_a_point_says_in_which_epoch_it_was_written() -> None:
     story = split()
     story.sync(B, A)
-    kept, latest = divergent(story)[0], resolve_point(story.points(), "N")
+    kept, latest = divergent(story)[0], named(story.points(), "N")
     assert (kept.document.epoch, latest.document.epoch) == (1, 2)
     held = story.world.host(A).standings[WEB]
     assert (held.role, held.point_id) == (Role.REPLICA, PointId(latest.id))

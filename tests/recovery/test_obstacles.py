@@ -147,5 +147,5 @@ def test_a_preview_says_it() -> None:
     assert f"As the replica is now, this will be refused: {NO_NETWORK}" in lines
     rollback = RollbackRequest(story.run_id(), WEB, A, points[0].id)
     assert f"As the machine is now, it would not start: {NO_NETWORK}" in plan_rollback(
-        rollback, situation, points, [NO_NETWORK]
+        rollback, situation, points, now, [NO_NETWORK]
     )

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.recovery.scenarios import failed_over, is_on, runs_from_its_point, synced
-from tests.story import MAC, WEB, A, B, Story, check_as_found, check_epochs, check_promises
+from tests.story import MAC, WEB, A, B, Story, check_as_found, check_epochs, check_promises, named
 from twinhull.model.errors import (
     AlreadyExists,
     NotFound,
@@ -22,7 +22,6 @@ from twinhull.platforms.simulated import SimulatedSite
 from twinhull.recovery.actions import ACTIONS
 from twinhull.recovery.failover import FAILBACK, FAILOVER
 from twinhull.recovery.plans import plan_failover, plan_restore, plan_rollback, plan_sync
-from twinhull.recovery.points_by_name import resolve_point
 from twinhull.recovery.reconcile import RECONCILE
 from twinhull.recovery.rollback import ROLLBACK
 from twinhull.replication.requests import FailoverRequest, ReconcileRequest, RestoreRequest, RollbackRequest
@@ -97,7 +96,7 @@ def test_the_loss_is_told_in_seconds_and_bytes() -> None:
     lost = facts["lost_bytes"]
     assert isinstance(lost, int)
     assert lost >= 64 * 1024
-    assert "at most 90 s of work are lost" in "\n".join(story.reasons)
+    assert "Lost: what web wrote after 00:00:00 UTC (90 s)." in "\n".join(story.reasons)
 
 
 def test_the_loss_is_unknown_where_the_trackers_broke() -> None:
@@ -317,16 +316,16 @@ def test_rollback_to_a_point_with_other_disks_makes_the_machine_follow() -> None
 
 def test_points_are_found_by_the_names_that_people_use() -> None:
     points = synced(3).points()
-    assert resolve_point(points, "N") == points[2]
-    assert resolve_point(points, "N-2") == points[0]
-    assert resolve_point(points, "2") == resolve_point(points, "#2") == points[1]
-    assert resolve_point(points, points[1].id) == points[1]
+    assert named(points, "N") == points[2]
+    assert named(points, "N-2") == points[0]
+    assert named(points, "2") == named(points, "#2") == points[1]
+    assert named(points, points[1].id) == points[1]
     for unknown in ("N-3", "9", f"{WEB}/00000009"):
         with pytest.raises(NotFound):
-            resolve_point(points, unknown)
+            named(points, unknown)
     for nonsense in ("", "N+1", "yesterday"):
         with pytest.raises(UsageError):
-            resolve_point(points, nonsense)
+            named(points, nonsense)
 
 
 def test_plans_say_what_would_happen_and_change_nothing() -> None:
@@ -340,15 +339,17 @@ def test_plans_say_what_would_happen_and_change_nothing() -> None:
             *plan_sync(story.sync_request(), situation, points),
             *plan_failover(planned(story), situation, points, now),
             *plan_failover(unplanned(story), situation, points, now),
-            *plan_rollback(RollbackRequest("x", WEB, A, points[0].id), situation, points),
-            *plan_restore(RestoreRequest("x", WEB, points[0].id, to_site=B), points[0]),
+            *plan_rollback(RollbackRequest("x", WEB, A, points[0].id), situation, points, now),
+            *plan_restore(RestoreRequest("x", WEB, points[0].id, to_site=B), points[0], now),
         ]
     )
     for words in (
-        f"Capture what changed on a since {points[-1].id}.",
+        "Capture what changed on a since web:2.",
         "Fence a at epoch 2",
-        "what was written since is lost, at most 30 s",
-        "1 points back",
+        "a answers and runs web: 'twinhull failover web --planned' would lose nothing.",
+        "Start from web:2 (01 Jan 00:00:00 UTC, 30 s ago).",
+        "Lost: what web wrote after 00:00:00 UTC (30 s).",
+        "Put its disks back to web:1 (",
         "Make a new machine web-restored on b",
     ):
         assert words in text

@@ -35,7 +35,11 @@ PlannedFlag = Annotated[
 ]
 PointOption = Annotated[
     str | None,
-    typer.Option("--point", metavar="N", help="Start from this point (N-1, 12) instead of the latest; unplanned only."),
+    typer.Option(
+        "--point",
+        metavar="N",
+        help="Start from this point (N-1, 12, 20:15, '10m ago') instead of the latest; unplanned only.",
+    ),
 ]
 GraceOption = Annotated[
     str, typer.Option("--grace", metavar="DURATION", help="How long the guest gets to shut down by itself.")

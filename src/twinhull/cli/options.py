@@ -80,7 +80,7 @@ PointArgument = Annotated[
     str,
     typer.Argument(
         metavar="POINT",
-        help="A point: its id, or MACHINE:N (the latest), MACHINE:N-2, MACHINE:12.",
+        help="A point: MACHINE:N (the latest), MACHINE:N-2, MACHINE:12, 'MACHINE:20:15', 'MACHINE:10m ago', or its id.",
         autocompletion=completing.points,
     ),
 ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from twinhull.cli import shapes
 from twinhull.cli.progress import watching
 from twinhull.cli.screen import Screen, Shape, Told, error_shape
-from twinhull.model.errors import TwinhullError
+from twinhull.model.errors import AlreadyThere, TwinhullError
 from twinhull.model.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
@@ -48,20 +49,25 @@ _TOLD = {
 
 @dataclass
 class Outcomes:
-    """What happened to each machine."""
+    """What happened to each machine. ``skipped`` are those of several that were there already."""
 
     runs: list[RunRecord] = field(default_factory=list)
     failures: list[tuple[Named, TwinhullError]] = field(default_factory=list)
+    skipped: list[tuple[Named, AlreadyThere]] = field(default_factory=list)
 
     def tell(self, screen: Screen) -> None:
         """Print it; raises the first failure, so that the exit code is its."""
         if screen.is_json:
             if not self.runs and len(self.failures) == 1:
                 raise self.failures[0][1]
-            screen.document({"runs": [shapes.run(run) for run in self.runs], "failures": self._failures()})
+            skipped = [_skipped(named, error) for named, error in self.skipped]
+            runs = [shapes.run(run) for run in self.runs]
+            screen.document({"runs": runs, "failures": self._failures(), "skipped": skipped})
             if self.failures:
                 raise Told(self.failures[0][1])
             return
+        for _, reason in self.skipped:
+            screen.line(f"Skipped: {reason.message}")
         for run in self.runs:
             tell_run(screen, run)
         if len(self.runs) + len(self.failures) == 1 and self.failures:
@@ -90,7 +96,10 @@ class Manner:
 
 
 def carry_out(door: Door, manager: Manager, wants: Sequence[Want], manner: Manner) -> None:
-    """Do what is wanted, one run after the other, and tell how each ended; raises Declined, and the first failure."""
+    """Do what is wanted, one run after the other, and tell how each ended; raises Declined, and the first failure.
+
+    Of several machines, those that are there already are skipped.
+    """
     if manner.is_dry_run:
         _tell_previews(door.screen, _previews(manager, wants))
         return
@@ -110,55 +119,97 @@ def each(runs: Sequence[tuple[Named, Callable[[], RunRecord]]]) -> Outcomes:
     for machine, run in runs:
         try:
             outcomes.runs.append(run())
+        except AlreadyThere as error:
+            outcomes.skipped.append((machine, error))
         except TwinhullError as error:
             outcomes.failures.append((machine, error))
+    if len(outcomes.skipped) == len(runs):  # nothing was to be done, which is not what was asked for
+        outcomes.failures, outcomes.skipped = [*outcomes.skipped], []
     return outcomes
 
 
 def _ask(door: Door, manager: Manager, wants: Sequence[Want], manner: Manner) -> None:
     from twinhull.manager.wants import unfinished_before  # noqa: PLC0415 - loaded when called
 
-    # What was left unfinished is finished first, and may be the very thing that is asked for: no preview of it.
-    unfinished = [run.run_id for want in wants for run in unfinished_before(manager.catalog, want)]
-    if unfinished:
-        door.confirm(f"{manner.question}, after going on with {', '.join(unfinished)}?", is_yes=manner.is_yes)
-        return
     found = _previews(manager, wants)
     if not door.screen.is_json:
         _tell_previews(door.screen, found)
-    door.confirm(f"{manner.question}?", is_yes=manner.is_yes)
+    first = [run.run_id for want in wants for run in unfinished_before(manager.catalog, want)]
+    after = f", after {', '.join(first)}" if first else ""
+    door.confirm(f"{manner.question}{after}?", is_yes=manner.is_yes)
 
 
-def _previews(manager: Manager, wants: Sequence[Want]) -> list[tuple[Named, list[str]]]:
-    """What each run would do; raises what would keep it from beginning."""
-    return [(want.machine, manager.previewer.lines(want)) for want in wants]
+@dataclass(frozen=True, slots=True)
+class _Preview:
+    """What a run would do, in lines; or why there is nothing to do for its machine."""
+
+    want: Want
+    lines: list[str] = field(default_factory=list)
+    skipped: AlreadyThere | None = None
 
 
-def _tell_previews(screen: Screen, found: Sequence[tuple[Named, list[str]]]) -> None:
+def _previews(manager: Manager, wants: Sequence[Want]) -> list[_Preview]:
+    """What each run would do; raises what would keep it from beginning, also if all machines are there already."""
+    found = [_preview(manager, want) for want in wants]
+    skipped = [preview.skipped for preview in found if preview.skipped]
+    if skipped and len(skipped) == len(found):
+        raise skipped[0]
+    return found
+
+
+def _preview(manager: Manager, want: Want) -> _Preview:
+    try:
+        return _Preview(want, manager.previewer.lines(want))
+    except AlreadyThere as error:
+        return _Preview(want, skipped=error)
+
+
+def _tell_previews(screen: Screen, found: Sequence[_Preview]) -> None:
     if screen.is_json:
-        told = [
-            {"machine_id": machine.machine_id, "machine_name": machine.name, "would": lines} for machine, lines in found
-        ]
-        screen.document({"machines": told})
+        screen.document({"machines": [_preview_shape(preview) for preview in found]})
         return
-    for machine, lines in found:
-        screen.heading(machine.name)
+    for preview in found:
+        screen.heading(preview.want.machine.name)
+        lines = preview.lines or [f"Skipped: {preview.skipped.message}" if preview.skipped else "Nothing to do."]
         for line in lines:
             screen.line(f"  {line}")
+
+
+def _preview_shape(preview: _Preview) -> Shape:
+    machine, skipped = preview.want.machine, preview.skipped
+    return {
+        "machine_id": machine.machine_id,
+        "machine_name": machine.name,
+        "kind": preview.want.kind,
+        "would": preview.lines,
+        "skipped": skipped.message if skipped else None,
+    }
+
+
+def _skipped(named: Named, error: AlreadyThere) -> Shape:
+    return {"machine_id": named.machine_id, "machine_name": named.name, "reason": error.message}
 
 
 def tell_run(screen: Screen, run: RunRecord) -> None:
     """A run that is done, for people."""
     seconds = (run.ended_at - run.started_at).total_seconds() if run.ended_at else 0.0
     screen.heading(f"{run.machine_name}: {run.kind} done in {format_duration(max(seconds, 0.0))}  ({run.run_id})")
-    facts = [
-        (label, value(name, run.result[name]))
-        for name, label in _TOLD.items()
-        if run.result.get(name) not in (None, [])
-    ]
+    facts = [(label, _value_in(run, name)) for name, label in _TOLD.items() if run.result.get(name) not in (None, [])]
     screen.facts([(f"  {label}", text) for label, text in facts])
     for reason in run.reasons:
         screen.line(f"  {reason}")
+
+
+def _value_in(run: RunRecord, name: str) -> list[str] | str:
+    """A fact of a run: a point by its machine's name and its number, the run's own with the time of its capture."""
+    from twinhull.recovery.telling import called_by_id  # noqa: PLC0415 - loaded when called
+
+    fact = run.result[name]
+    if not name.endswith("point_id") or not isinstance(fact, str):
+        return value(name, fact)
+    captured_at = run.result.get("captured_at") if name == "point_id" else None
+    time = f" ({datetime.fromisoformat(captured_at):%d %b %H:%M:%S} UTC)" if isinstance(captured_at, str) else ""
+    return f"{called_by_id(run.machine_name, fact)}{time}"
 
 
 def value(name: str, fact: object) -> str | list[str]:

@@ -34,6 +34,7 @@ _NBD = ("nbd:", "nbds:", "nbd+unix:", "nbds+unix:")
     epilog=examples(
         "twinhull restore web1:N-1 --to site:lab --name web1-test",
         "twinhull restore web1:N --to /srv/web1.qcow2",
+        "twinhull restore 'web1:2026-11-26 20:15' --to /srv/web1.qcow2",
         "twinhull restore web1:12 --disk vdb --to /srv/data.raw --overwrite",
         "twinhull restore web1:N --disk vda --to /dev/vg0/web1 --overwrite",
         "twinhull restore web1:N --disk vda --to 'nbd+unix:///?socket=/run/disk.sock'",

@@ -18,14 +18,19 @@ APPS = {"rollback": app}
     epilog=examples(
         "twinhull rollback web1 --to N-2",
         "twinhull rollback web1 --to 12 --no-start --yes",
-        "twinhull rollback web1 --to N --dry-run",
+        "twinhull rollback web1 --to '10m ago' --dry-run",
     )
 )
 def rollback(
     context: typer.Context,
     *,
     machine: MachineArgument,
-    to: Annotated[str, typer.Option("--to", metavar="N-2", help="The point: N is the latest, N-1 the one before.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="POINT", help="N is the latest point, N-1 the one before; 12; 20:15 (UTC); '10m ago'."
+        ),
+    ],
     is_starting: Annotated[
         bool | None, typer.Option("--start/--no-start", help="Start it afterwards [if it ran before].")
     ] = None,

@@ -6,10 +6,11 @@ Never where points are let go, nor where they are counted: one that cannot be re
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from twinhull.model.errors import NotFound
 from twinhull.model.machine import MachineId, PointId
-from twinhull.recovery.points_by_name import resolve_point
+from twinhull.recovery.points_by_name import is_counted, resolve_point
 from twinhull.replication.context import tell_damage
 from twinhull.repository import NotAuthentic, Point, Repository, RepositoryDamaged, RepositoryError, parse_point_id
 
@@ -41,11 +42,12 @@ class Damages:
         )
 
 
-def point_by_name(repository: Repository, machine_id: MachineId, text: str) -> Point:
+def point_by_name(repository: Repository, machine_id: MachineId, text: str, now: datetime) -> Point:
     """The machine's point of that name; raises UsageError, NotFound.
 
-    Raises RepositoryDamaged if it is to be counted back to over a point that cannot be read: that one may count, or be
-    divergent, so another one than the one that is meant could be found. Damage that is older than it does not matter.
+    Raises RepositoryDamaged if it is to be counted back to, or found by its time, over a point that cannot be read:
+    that one may count, or be divergent, so another one than the one that is meant could be found. Damage that is older
+    than it does not matter.
     """
     damages = Damages()
 
@@ -54,13 +56,12 @@ def point_by_name(repository: Repository, machine_id: MachineId, text: str) -> P
             damages.note(point_id, error)
 
     points = repository.points(machine_id, note)
-    is_counted = text.strip().startswith("N")
     try:
-        found = resolve_point(points, text)
+        found = resolve_point(points, text, now)
     except NotFound:
-        if is_counted and damages.found:
+        if is_counted(text) and damages.found:
             raise damages.cannot_be_counted(machine_id, text) from None
         raise
-    if is_counted and damages.newest() > found.sequence:
+    if is_counted(text) and damages.newest() > found.sequence:
         raise damages.cannot_be_counted(machine_id, text)
     return found

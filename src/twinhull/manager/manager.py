@@ -31,6 +31,7 @@ from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.model.ports import Ports
 from twinhull.model.sealing import StandingKeys
 from twinhull.platforms.contract import Site, SiteSettings
+from twinhull.recovery.points_by_name import split_point
 from twinhull.replication.patience import in_time
 from twinhull.repository import Point, Repository
 
@@ -139,7 +140,7 @@ class Manager:
         """Builds requests."""
         from twinhull.manager.orders import Desk  # noqa: PLC0415 - see dispatcher
 
-        return Desk(self.catalog, self.lookout, lambda: self.repository, self.damages)
+        return Desk(self.catalog, self.lookout, lambda: self.repository, self.ports.clock, self.damages)
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
@@ -170,7 +171,7 @@ class Manager:
         """What a run would do."""
         from twinhull.manager.previews import Previewer  # noqa: PLC0415 - see dispatcher
 
-        return Previewer(self.desk, self.pool, self.ports.clock, lambda: self.repository)
+        return Previewer(self.desk, self.pool, self.ports.clock, lambda: self.repository, self.is_at_work)
 
     @cached_property
     def pruner(self) -> Pruner:
@@ -319,11 +320,11 @@ class Manager:
         return {machine_id: self.repository.points(machine_id, damages.note) for machine_id in planned}
 
     def point(self, word: str) -> Point:
-        """The point that ``MACHINE:N-2`` or a whole id names; raises NotFound, UsageError."""
-        machine, sign, number = word.rpartition(":")
-        if not sign:
-            return self.repository.point(PointId(word))
-        return point_by_name(self.repository, self.machine_of_points(machine), number)
+        """The point that ``MACHINE:N-2``, ``MACHINE:20:15`` or a whole id names; raises NotFound, UsageError."""
+        machine, name = split_point(word)
+        if not machine:
+            return self.repository.point(PointId(name))
+        return point_by_name(self.repository, self.machine_of_points(machine), name, self.ports.clock.now())
 
     def machine_of_points(self, word: str) -> MachineId:
         """The machine of that name; one that is on no site any more is found by its points."""

@@ -15,8 +15,9 @@ from twinhull.manager.overview import Lookout
 from twinhull.manager.records import Plan, RunRecord
 from twinhull.manager.verifying import VERIFY, VerifyRequest
 from twinhull.manager.wants import Want, same_request
-from twinhull.model.errors import NotFound, ReplicaDirty, SiteUnreachable, UsageError
+from twinhull.model.errors import AlreadyThere, NotFound, ReplicaDirty, SiteUnreachable
 from twinhull.model.machine import PointId, RunId, SiteName
+from twinhull.model.ports import Clock
 from twinhull.recovery.looking import replica_point
 from twinhull.replication.bases import comparison_due, latest_epoch, uncompared_seconds
 from twinhull.replication.requests import (
@@ -82,6 +83,7 @@ class Desk:
     catalog: Catalog
     lookout: Lookout
     repository: Callable[[], Repository]
+    clock: Clock
     damages: Damages = field(default_factory=Damages)
 
     def sync(self, machine: Named, options: SyncOptions) -> Want:
@@ -118,6 +120,8 @@ class Desk:
         return self._move("failback", machine, options, plan.target, plan.source)
 
     def _move(self, kind: str, machine: Named, options: FailoverOptions, source: SiteName, target: SiteName) -> Want:
+        to_point_id = self._point_id(machine, options.point) if options.point else None
+
         def make(run_id: RunId) -> Request:
             plan, situation = self._situation_of_move(kind, machine, options)
             _require_not_there(kind, machine, plan, situation, target)
@@ -128,7 +132,7 @@ class Desk:
                 source=source,
                 target=target,
                 is_planned=is_planned,
-                to_point_id=self._point_id(machine, options.point) if options.point else None,
+                to_point_id=to_point_id,
                 networks=networks_from(plan, source),
                 boot_mode=boot_mode_from(plan, source),
                 grace_seconds=options.grace_seconds,
@@ -171,6 +175,7 @@ class Desk:
 
     def rollback(self, machine: Named, to: str, *, is_starting: bool | None, is_keeping_present: bool) -> Want:
         """Put the machine back to a point where it is."""
+        to_point_id = self._point_id(machine, to)
 
         def make(run_id: RunId) -> Request:
             plan, situation, _ = self.look(machine)
@@ -181,7 +186,7 @@ class Desk:
                 machine_id=machine.machine_id,
                 site=site,
                 other_sites=(other_site(plan, site),),
-                to_point_id=self._point_id(machine, to),
+                to_point_id=to_point_id,
                 is_starting=is_starting,
                 is_keeping_present=is_keeping_present,
             )
@@ -260,7 +265,8 @@ class Desk:
         return Want(VERIFY.kind, REPOSITORY, make, lambda run: same_request(run, make(RunId(run.run_id))))
 
     def _point_id(self, machine: Named, text: str) -> PointId:
-        return point_by_name(self.repository(), machine.machine_id, text).id
+        """Found once for a command: ``N-1`` is another one when a sync has come in between."""
+        return point_by_name(self.repository(), machine.machine_id, text, self.clock.now()).id
 
     def look(self, machine: Named, *, is_without_repository: bool = False) -> tuple[Plan, Situation, Sequence[Point]]:
         """The machine's plan, what its two sites say of it right now, and its points (without damaged ones)."""
@@ -306,14 +312,14 @@ def _require_answer(side: Side, machine: Named, so: str) -> None:
 def _require_not_there(kind: str, machine: Named, plan: Plan, situation: Situation, target: SiteName) -> None:
     holder = primary(situation)
     if target == plan.source and not any(side.standing for side in situation.sides):
-        raise UsageError(
+        raise AlreadyThere(
             f"{machine.name} is at home, and was never synced; nothing was done.",
             hint=f"'twinhull sync {machine.name}' makes its replica on {plan.target}.",
         )
     if holder and holder.site == target:
         verb = "failback" if kind == "failover" else "failover"
         state = "runs" if holder.is_running else "is, though switched off,"
-        raise UsageError(
+        raise AlreadyThere(
             f"{machine.name} {state} on {target} already; nothing was done.",
             hint=f"'twinhull {verb} {machine.name}' moves it to the other site.",
         )

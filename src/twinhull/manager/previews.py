@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from twinhull.cluster.situation import Side
 from twinhull.manager.collecting import CollectRequest, plan_collect
 from twinhull.manager.orders import Desk
+from twinhull.manager.records import RunRecord
 from twinhull.manager.sites import SitePool
 from twinhull.manager.wants import Want, unfinished_before
+from twinhull.model.errors import TwinhullError
 from twinhull.model.machine import PointId, RunId
 from twinhull.model.ports import Clock
 from twinhull.recovery.before_stop import objections
@@ -35,21 +37,32 @@ class Previewer:
     pool: SitePool
     clock: Clock
     repository: Callable[[], Repository]
+    is_at_work: Callable[[RunRecord], bool]
 
     def lines(self, want: Want) -> list[str]:
-        """What it would do, in order; raises what would keep the run from beginning."""
+        """What it would do, in order; raises what would keep the run from beginning, unless another one is first."""
         unfinished = unfinished_before(self.desk.catalog, want)
-        lines = [f"First finish {run.run_id}, which was interrupted: twinhull runs resume" for run in unfinished]
+        lines = [self._first(run) for run in unfinished]
         if any(want.is_same(run) for run in unfinished):
             return lines  # its end is what is wanted, however far it has come
-        if unfinished:
+        if not all(map(self.is_at_work, unfinished)):
             return [*lines, f"Then the {want.kind}, which depends on how that ends: ask again after it."]
-        planned = self._planned(want, want.make(_NOBODY))
+        try:
+            planned = self._planned(want, want.make(_NOBODY))
+        except TwinhullError as error:
+            if not unfinished:
+                raise
+            planned = [f"As things are before that, the {want.kind} would be refused: {error.message}"]
         return [*lines, *self.desk.damages.of(want.machine.machine_id), *planned]
+
+    def _first(self, run: RunRecord) -> str:
+        if self.is_at_work(run):
+            return f"Wait for {run.run_id}, which {run.origin} has running."
+        return f"First finish {run.run_id}, which was interrupted: twinhull runs resume"
 
     def _planned(self, want: Want, request: Request) -> list[str]:
         if isinstance(request, RestoreRequest):
-            return plan_restore(request, self.repository().point(PointId(request.point_id)))
+            return plan_restore(request, self.repository().point(PointId(request.point_id)), self.clock.now())
         if isinstance(request, CollectRequest):
             return plan_collect(self.repository(), is_now=request.is_now)
         _, situation, points = self.desk.look(want.machine, is_without_repository=want.is_without_repository)
@@ -57,13 +70,14 @@ class Previewer:
             case SyncRequest():
                 return plan_sync(request, situation, points)
             case FailoverRequest():
-                obstacles = [
+                obstacles: Sequence[str] = [
                     *self._before_stop(request, situation.side(request.source)),
                     *self._obstacles(situation.side(request.target)),
                 ]
-                return plan_failover(request, situation, points, self.clock.now(), obstacles)
+                return plan_failover(request, situation, points, self.clock.now(), obstacles, word=want.kind)
             case RollbackRequest():
-                return plan_rollback(request, situation, points, self._obstacles(situation.side(request.site)))
+                obstacles = self._obstacles(situation.side(request.site))
+                return plan_rollback(request, situation, points, self.clock.now(), obstacles)
         raise TypeError(f"{type(request).__name__} has no preview")
 
     def _before_stop(self, request: FailoverRequest, source: Side) -> Sequence[str]:

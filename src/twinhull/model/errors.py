@@ -6,6 +6,7 @@ The tree (exit code)::
     ├── UsageError (2)                what was asked for makes no sense as it stands
     │   ├── NotFound (3)              no such machine, site, plan, point or run
     │   ├── AlreadyExists (4)
+    │   ├── AlreadyThere (2)          the machine is where it was to be moved to
     │   └── Declined (5)              the question was answered with no
     ├── SiteError (10)                a site refused or failed
     │   ├── SiteUnreachable (11)      it does not answer
@@ -77,6 +78,10 @@ class AlreadyExists(UsageError):
     """The name is taken."""
 
     exit_code = 4
+
+
+class AlreadyThere(UsageError):
+    """The machine is where it was to be moved to; of several machines, it is skipped."""
 
 
 class Declined(UsageError):

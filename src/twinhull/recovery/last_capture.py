@@ -8,9 +8,10 @@ from twinhull.model.errors import StillRunning, TwinhullError
 from twinhull.model.extents import total_bytes
 from twinhull.model.machine import PointId
 from twinhull.model.steps import Facts
-from twinhull.model.units import format_bytes, format_duration
+from twinhull.model.units import format_bytes
 from twinhull.platforms.contract import CaptureRequest
 from twinhull.recovery.starting import require_startable
+from twinhull.recovery.telling import called_by_id, lost, told
 from twinhull.replication.bases import choose_base
 from twinhull.replication.capture import CaptureOrder, capture_machine
 from twinhull.replication.cleaning import clean_leftovers
@@ -70,8 +71,9 @@ def _loss(context: Context, request: FailoverRequest, facts: Facts) -> Facts:
     # The wall clock is all there is to compare a point of the past with: a figure for people, it decides nothing.
     lost_seconds = max((context.ports.clock.now() - point.captured_at).total_seconds(), 0.0)
     lost_bytes = _lost_bytes(context, request, point) if facts.get("is_source_fenced") else None
-    amount = f"{format_bytes(lost_bytes)} of changes" if lost_bytes is not None else "an unknown amount of changes"
-    reason = f"The machine goes on from {point.id}: at most {format_duration(lost_seconds)} of work are lost, {amount}."
+    name, now = str(facts["machine_name"]), context.ports.clock.now()
+    amount = f" At most {format_bytes(lost_bytes)} of changes." if lost_bytes is not None else ""
+    reason = f"{name} starts from {told(point, now)}. {lost(name, point.captured_at, now)}{amount}"
     context.on_reason(reason)
     return {
         "point_id": point.id,
@@ -87,10 +89,10 @@ def _loss_as_it_is(context: Context, request: FailoverRequest, facts: Facts) -> 
     """What is lost where the repository is not asked: by what the catalog knows of the replica's point."""
     captured_at = datetime.fromisoformat(request.captured_at) if request.captured_at else None
     lost_seconds = max((context.ports.clock.now() - captured_at).total_seconds(), 0.0) if captured_at else None
-    work = f"at most {format_duration(lost_seconds)} of work" if lost_seconds is not None else "an unknown time of work"
+    name = str(facts["machine_name"])
     reason = (
-        f"The machine goes on from its replica as it is, at {request.to_point_id}: {work} is lost. The repository was "
-        "not asked: later points may be in it."
+        f"{name} starts from its replica as it is, at {called_by_id(name, str(request.to_point_id))}. "
+        f"{lost(name, captured_at, context.ports.clock.now())} The repository was not asked: later points may be in it."
     )
     context.on_reason(reason)
     return {

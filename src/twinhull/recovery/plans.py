@@ -15,11 +15,12 @@ from twinhull.model.machine import Standing
 from twinhull.model.units import format_bytes, format_duration
 from twinhull.recovery.looking import latest_to_start, next_epoch, require_possible
 from twinhull.recovery.restore_target import is_device, path_of
+from twinhull.recovery.telling import called, called_by_id, lost, told
 from twinhull.recovery.unfenced import until_it_is_fenced
 from twinhull.replication.bases import choose_base
 from twinhull.replication.divergent import is_unkept
 from twinhull.replication.requests import FailoverRequest, RestoreRequest, RollbackRequest, SyncRequest
-from twinhull.repository import Point, current_points
+from twinhull.repository import Point, latest_point
 
 
 def plan_sync(request: SyncRequest, situation: Situation, points: Sequence[Point]) -> list[str]:
@@ -34,7 +35,7 @@ def plan_sync(request: SyncRequest, situation: Situation, points: Sequence[Point
         name = _name(source, request.machine_id)
         lines.append(f"Capture {name} on {request.source}, comparing all of its disks{why}.")
     else:
-        lines.append(f"Capture what changed on {request.source} since {base.point.id}.")
+        lines.append(f"Capture what changed on {request.source} since {called(base.point)}.")
     if request.target:
         lines += _keeping(situation.side(request.target), points, is_dropping=request.is_dropping_divergent)
         lines.append(
@@ -51,8 +52,10 @@ def plan_failover(
     points: Sequence[Point],
     now: datetime,
     obstacles: Sequence[str] = (),
+    *,
+    word: str = "failover",
 ) -> list[str]:
-    """What a failover or failback would do; raises what it would refuse.
+    """What a failover or failback (its ``word``) would do; raises what it would refuse.
 
     ``obstacles`` are what the target says of the replica as it is now.
     """
@@ -60,13 +63,12 @@ def plan_failover(
     epoch = next_epoch(request, situation)
     source, target = situation.side(request.source), situation.side(request.target)
     lines = _due(situation)
-    if not request.is_planned and not request.to_point_id and current_points(points):
+    if not request.is_planned and not request.to_point_id and latest_point(points):
         latest_to_start(request.target, situation, points)
     if request.is_planned:
         lines += _planned(request, source, epoch)
     else:
-        name = _name(target, _name(source, request.machine_id))
-        lines += [_giving_up(source, name, epoch), *_going_on(request, points, now)]
+        lines += _unplanned(request, situation, points, now, word)
     if not request.is_without_repository:
         lines += _keeping(target, points, is_dropping=request.is_dropping_divergent)
         lines.append(f"Bring the replica on {request.target} from {_at(target)} to that point.")
@@ -81,19 +83,22 @@ def plan_failover(
 
 
 def plan_rollback(
-    request: RollbackRequest, situation: Situation, points: Sequence[Point], obstacles: Sequence[str] = ()
+    request: RollbackRequest,
+    situation: Situation,
+    points: Sequence[Point],
+    now: datetime,
+    obstacles: Sequence[str] = (),
 ) -> list[str]:
     """What a rollback would do; ``obstacles`` are what the machine's site says of it as it is now."""
     side = situation.side(request.site)
     wanted = next((point for point in points if point.id == request.to_point_id), None)
-    newer = sum(1 for point in current_points(points) if wanted and point.sequence > wanted.sequence)
-    taken = f", captured {wanted.captured_at:%Y-%m-%d %H:%M:%S} UTC, {newer} points back" if wanted else ""
+    to = told(wanted, now) if wanted else called_by_id(situation.name, request.to_point_id)
     lines = _due(situation)
     if side.is_running:
         lines.append(f"Stop {_name(side, request.machine_id)} on {request.site}.")
     if request.is_keeping_present:
         lines.append("Capture what is there now as a point, so that nothing is lost.")
-    lines.append(f"Put its disks back to {request.to_point_id}{taken}; only what differs is written.")
+    lines.append(f"Put its disks back to {to}; only what differs is written.")
     is_starting = side.is_running if request.is_starting is None else request.is_starting
     lines.append("Start it again." if is_starting else "Leave it off.")
     if is_starting:
@@ -101,11 +106,11 @@ def plan_rollback(
     return lines
 
 
-def plan_restore(request: RestoreRequest, point: Point) -> list[str]:
+def plan_restore(request: RestoreRequest, point: Point, now: datetime) -> list[str]:
     """What a restore would do."""
     disks = [disk for disk in point.document.disks if request.disk_key in (None, disk.key)]
     size = format_bytes(sum(disk.root.size_bytes for disk in disks))
-    what = f"{', '.join(disk.key for disk in disks)} ({size}) of {point.id}"
+    what = f"{', '.join(disk.key for disk in disks)} ({size}) of {told(point, now)}"
     if request.to_site:
         name = request.new_name or f"{point.document.spec['name']}-restored"
         return [f"Make a new machine {name} on {request.to_site}, powered off, from {what}."]
@@ -128,30 +133,35 @@ def _planned(request: FailoverRequest, source: Side, epoch: int) -> list[str]:
     return [*lines, "Capture the last changes of the stopped machine: nothing is lost."]
 
 
-def _giving_up(source: Side, name: str, epoch: int) -> str:
-    """What becomes of the source of an unplanned failover."""
-    if source.is_reachable:
-        return f"Fence {source.site} at epoch {epoch} and switch the machine off there."
-    return f"{source.site} does not answer, so it is not fenced. {until_it_is_fenced(name, source.site)}"
-
-
-def _going_on(request: FailoverRequest, points: Sequence[Point], now: datetime) -> list[str]:
-    """From where an unplanned failover goes on, and what that loses."""
-    wanted = [point for point in points if point.id == request.to_point_id] or current_points(points)[-1:]
+def _unplanned(
+    request: FailoverRequest, situation: Situation, points: Sequence[Point], now: datetime, word: str
+) -> list[str]:
+    first = _take_down(request, situation, points, word)
     if request.is_without_repository:
-        return [_as_it_is(request, now)]
+        return [*first, *_as_it_is(request, situation.name, now)]
+    wanted = next((point for point in points if point.id == request.to_point_id), latest_point(points))
     if not wanted:
-        return ["There is no point to start from: this will be refused."]
-    lost = format_duration(max((now - wanted[0].captured_at).total_seconds(), 0.0))
-    return [f"Go on from {wanted[0].id}: what was written since is lost, at most {lost}."]
+        return [*first, "There is no point to start from: this will be refused."]
+    return [*first, f"Start from {told(wanted, now)}.", lost(situation.name, wanted.captured_at, now)]
 
 
-def _as_it_is(request: FailoverRequest, now: datetime) -> str:
-    told = f"Go on from the replica as it is, at {request.to_point_id}; the repository is not asked."
-    if not request.captured_at:
-        return f"{told} What was written since is lost; it is not known here when that was."
-    lost = format_duration(max((now - datetime.fromisoformat(request.captured_at)).total_seconds(), 0.0))
-    return f"{told} What was written since is lost, at most {lost}."
+def _take_down(request: FailoverRequest, situation: Situation, points: Sequence[Point], word: str) -> list[str]:
+    """What is done about the source; a healthy one that answers need not be taken by force."""
+    source, epoch = situation.side(request.source), next_epoch(request, situation)
+    if not source.is_reachable:
+        skipped = f"Stop the machine on {source.site}: skipped, it does not answer, so it is not fenced."
+        return [f"{skipped} {until_it_is_fenced(situation.name, source.site)}"]
+    fence = f"Fence {request.source} at epoch {epoch} and switch the machine off there."
+    if not source.is_running or is_unkept(source.standing, {point.id: point for point in points}):
+        return [fence]
+    better = f"'twinhull {word} {situation.name} --planned' would lose nothing."
+    return [f"{request.source} answers and runs {situation.name}: {better}", fence]
+
+
+def _as_it_is(request: FailoverRequest, name: str, now: datetime) -> list[str]:
+    captured_at = datetime.fromisoformat(request.captured_at) if request.captured_at else None
+    at = called_by_id(name, str(request.to_point_id))
+    return [f"Start from the replica as it is, at {at}; the repository is not asked.", lost(name, captured_at, now)]
 
 
 def _keeping(side: Side, points: Sequence[Point], *, is_dropping: bool) -> list[str]:
@@ -176,7 +186,7 @@ def _at(side: Side) -> str:
         return "nothing"
     if standing.is_dirty:
         return "half-way between two points"
-    return standing.point_id or "an unknown state"
+    return called_by_id(_name(side, "point"), standing.point_id) if standing.point_id else "an unknown state"
 
 
 def _replacing(request: RestoreRequest) -> str:
