@@ -13,7 +13,7 @@ import pytest
 from tests.cli.conftest import WEB, Shell
 from twinhull.model.machine import DiskKey
 from twinhull.model.units import MIB
-from twinhull.repository import DirectoryStore
+from twinhull.repository.store.patient import PatientStore
 
 
 def _damage(shell: Shell) -> None:
@@ -177,15 +177,15 @@ def test_ctrl_c_leaves_what_was_copied_and_the_next_copy_sends_the_rest(
     second = str(tmp_path / "second")
     planned.ok("sync", "web1")
     planned.ok("sync", "web1")
-    create = DirectoryStore.create
+    create = PatientStore.create
 
-    def interrupted(store: DirectoryStore, name: str, parts: Sequence[bytes]) -> None:
+    def interrupted(store: PatientStore, name: str, parts: Sequence[bytes]) -> None:
         if name.startswith("point-") and name.endswith("2"):
             signal.raise_signal(signal.SIGINT)
         create(store, name, parts)
 
     with monkeypatch.context() as patch:
-        patch.setattr(DirectoryStore, "create", interrupted)
+        patch.setattr(PatientStore, "create", interrupted)
         stopped = planned("repository", "copy", "--to", second, "--create")
     assert stopped.code == 130
     assert "The points that were copied stay; one that was begun is not there." in stopped.err
@@ -201,15 +201,15 @@ def test_ctrl_c_leaves_what_was_repaired_and_the_next_repair_goes_on(
     planned.ok("sync", "web1")
     planned.ok("repository", "copy", "--to", second, "--create")
     _damage(planned)
-    create = DirectoryStore.create
+    create = PatientStore.create
 
-    def interrupted(store: DirectoryStore, name: str, parts: Sequence[bytes]) -> None:
+    def interrupted(store: PatientStore, name: str, parts: Sequence[bytes]) -> None:
         if name.startswith("index-"):
             signal.raise_signal(signal.SIGINT)
         create(store, name, parts)
 
     with monkeypatch.context() as patch:
-        patch.setattr(DirectoryStore, "create", interrupted)
+        patch.setattr(PatientStore, "create", interrupted)
         stopped = planned("repository", "repair", "--from", second)
     assert stopped.code == 130
     assert "What was stored anew stays, and nothing was given up." in stopped.err

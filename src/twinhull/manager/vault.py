@@ -19,14 +19,13 @@ from twinhull.repository import (
     DEFAULT_CHUNK_SIZE_BYTES,
     DEFAULT_LEVEL,
     CachedStore,
-    DirectoryStore,
     KdfCost,
     MemoryStore,
     Repository,
     check_new_passphrase,
 )
 from twinhull.repository.store.contract import CONFIG_NAME
-from twinhull.repository.store.locate import open_store
+from twinhull.repository.store.locate import is_far, open_store
 
 PASSPHRASE_VARIABLE = "TWINHULL_PASSPHRASE"  # noqa: S105 - the name of a variable
 _SETTING = "repository"
@@ -83,7 +82,7 @@ class Vault:
     def open(self) -> Repository:
         """The repository; raises RepositoryMissing, WrongPassphrase, RepositoryVersionTooNew, StoreError."""
         store = open_store(self.address())
-        near = None if isinstance(store, DirectoryStore) else CachedStore(store, self.state.cache)
+        near = CachedStore(store, self.state.cache) if is_far(store) else None
         return Repository.open(
             store,
             self.passphrase(),

@@ -11,6 +11,7 @@ from twinhull.model.ports import SystemClock
 from twinhull.model.units import MIB
 from twinhull.repository.store.contract import Store
 from twinhull.repository.store.directory import DirectoryStore
+from twinhull.repository.store.patient import PatientStore
 from twinhull.repository.store.wrappers import LimitedStore
 
 _BUCKET_OPTIONS = {"endpoint", "region", "limit_mib_per_second"}
@@ -24,14 +25,19 @@ def open_store(url: str) -> Store:
     """
     parts = urlsplit(url)
     if parts.scheme == "" and url:
-        return DirectoryStore(Path(url))
+        return PatientStore(DirectoryStore(Path(url)))
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
-        return DirectoryStore(Path(unquote(parts.path)))
+        return PatientStore(DirectoryStore(Path(unquote(parts.path))))
     if parts.scheme == "s3" and parts.netloc:
         return _open_bucket(parts.netloc, parts.path.strip("/"), dict(parse_qsl(parts.query)))
     raise UsageError(
         f"'{url}' is no address of a store.", hint="Give a directory's path, file:///path or s3://bucket/prefix."
     )
+
+
+def is_far(store: Store) -> bool:
+    """Whether a store is worth a cache nearby: it is no directory."""
+    return not isinstance(store, PatientStore)
 
 
 def _open_bucket(bucket: str, prefix: str, options: dict[str, str]) -> Store:
