@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -159,3 +160,18 @@ def test_disks_of_a_machine_that_is_being_started_are_not_opened(
     else:
         with holding(place, MACHINE, "label", locks):
             pass
+
+
+SOURCES = Path(standings.__file__).parents[1]
+
+
+def test_no_script_waits_for_a_lock_without_a_bound() -> None:
+    """What waits for longer than we do ends as a site that does not answer, and goes on when nobody expects it."""
+    found = [
+        (path.name, line)
+        for path in (*SOURCES.rglob("*.py"), *SOURCES.rglob("*.sh"))
+        for line in path.read_text().splitlines()
+        if re.match(r"^\s*(if )?(flock|\[.*&& flock)\b", line)
+    ]
+    assert len(found) > 5
+    assert [(name, line) for name, line in found if not re.search(r"flock (-w|-n)\b", line)] == []

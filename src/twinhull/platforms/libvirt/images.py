@@ -62,7 +62,7 @@ owner=$1; shift
 directory=$(dirname -- "$1")
 mkdir -p -m 0711 -- "$directory"
 exec 9<"$directory"
-flock 9
+flock -w 30 9 || {{ echo "another program holds $directory" >&2; exit 1; }}
 trap 'rm -f -- "$new"' EXIT
 while [ $# -gt 0 ]; do
   # Of whoever was killed here: who lives holds the lock.

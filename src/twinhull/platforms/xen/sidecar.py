@@ -24,7 +24,7 @@ class Sidecars:
     def write(self, spec: MachineSpec) -> None:
         """Write it durably and as a whole."""
         line = json.dumps({"spec": spec_to_json(spec)}, sort_keys=True) + "\n"
-        write_file(self._host, self._path(spec.machine_id), line.encode(), mode="0644")
+        write_file(self._host, self._path(spec.machine_id), line.encode())
 
     def remove(self, machine_id: MachineId) -> None:
         """Forget it; safe to repeat."""
