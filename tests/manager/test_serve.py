@@ -5,17 +5,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 
 from tests.manager.world import HERE, PASSPHRASE, THERE, Setup, machine_id, make_setup, spec
+from twinhull.manager import serve as serve_module
 from twinhull.manager.catalog import Catalog
-from twinhull.manager.facts import Limits
+from twinhull.manager.facts import Limits, Snapshot
 from twinhull.manager.health import Health
 from twinhull.manager.locks import Lock
 from twinhull.manager.manager import Manager
 from twinhull.manager.names import REPOSITORY
 from twinhull.manager.orders import Desk, FailoverOptions, SyncOptions
+from twinhull.manager.planner import Decision, decide
 from twinhull.manager.records import Plan, RunRecord, RunState
 from twinhull.manager.serve import Server
 from twinhull.manager.state import write_private
@@ -24,7 +27,7 @@ from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, Si
 from twinhull.model.machine import PlanName, PowerState, RunId, SiteName
 from twinhull.platforms.contract import SiteSettings
 from twinhull.platforms.simulated import Killed, SimulatedSite
-from twinhull.repository import KdfCost, Repository
+from twinhull.repository import KdfCost, Point, Repository
 
 
 class Heard:
@@ -619,3 +622,54 @@ def test_an_error_of_our_own_is_told_and_not_tried_again_at_once(
         assert "ZeroDivisionError" in str(heard.words("failed")[0]["reason"])
         heard.wait_for(lambda: any("1 in a row" in str(facts["reason"]) for facts in heard.words("wait")))
         assert len(heard.words("sync")) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("no room"), RecursionError("deep"), ZeroDivisionError("odd"), OSError("io")]
+)
+def test_the_loop_survives_what_nobody_foresaw_and_reports_it_once(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch, rpo_seconds=100)
+    is_over, met = Event(), Event()
+
+    def failing(snapshot: Snapshot, limits: Limits) -> list[Decision]:
+        if is_over.is_set():
+            return list(decide(snapshot, limits))
+        met.set()
+        raise error
+
+    monkeypatch.setattr(serve_module, "decide", failing)
+    with serving(setup) as (_, heard):
+        assert met.wait(20)
+        heard.wait_for(lambda: bool(heard.words("trouble")))
+        is_over.set()
+        heard.wait_for(lambda: bool(heard.words("done")))
+        (trouble,) = heard.words("trouble")
+        assert type(error).__name__ in str(trouble["reason"])
+
+
+def test_serving_begins_although_listing_the_points_runs_out_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch, rpo_seconds=100)
+    listed = Repository.points
+    failures = [MemoryError(), MemoryError()]
+
+    def points(repository: Repository, *given: Any, **named: Any) -> list[Point]:  # noqa: ANN401 - passed on
+        if failures:
+            raise failures.pop()
+        return listed(repository, *given, **named)
+
+    monkeypatch.setattr(Repository, "points", points)
+    with serving(setup) as (_, heard):
+        heard.wait_for(lambda: bool(heard.words("done")))
+        assert "MemoryError" in str(heard.words("trouble")[0]["reason"])
+
+
+def test_what_fails_around_a_run_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = make_setup(tmp_path, monkeypatch, rpo_seconds=100)
+    monkeypatch.setattr(Server, "_tell_verdict", lambda _server, _run: 1 // 0)
+    with serving(setup) as (_, heard):
+        heard.wait_for(lambda: bool(heard.words("failed")))
+        assert "ZeroDivisionError" in str(heard.words("failed")[0]["reason"])

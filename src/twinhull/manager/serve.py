@@ -88,13 +88,12 @@ class Server:
         A repository that is away is waited for: what the sites' standings alone say is put right meanwhile.
         """
         with self._alone():
-            self._find_repository()
+            self._find_repository_first()
             self.tell("serving", {"reason": f"keeping the plans of {self.manager.state.path}"})
             reading = clockwatch.read(self.manager.ports.clock)
             try:
                 while not self.stop.wait(self.cycle_seconds):
-                    reading = self._mind_the_clock(reading)
-                    self._try_cycle(reading)
+                    reading = self._try_cycle(reading)
             finally:
                 self._end()
 
@@ -108,6 +107,15 @@ class Server:
             )
         with lock:
             yield
+
+    def _find_repository_first(self) -> None:
+        """At the start an error of ours ends serving; one that nobody foresaw is reported, and met again in a cycle."""
+        try:
+            self._find_repository()
+        except TwinhullError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the repository holds, serving begins
+            self._tell_unforeseen(error)
 
     def _find_repository(self) -> bool:
         """Whether it was ever there; one that is away is looked for once a minute."""
@@ -132,14 +140,25 @@ class Server:
     def _points(self) -> list[Point]:
         return current_points(self.manager.repository.points(on_damage=self.manager.damages.note))
 
-    def _try_cycle(self, now: Reading) -> None:
-        """A repository or a state directory that fails for a while is told, and tried again."""
+    def _try_cycle(self, before: Reading) -> Reading:
+        """Report what fails for a while, or what nobody foresaw, and try again; the clocks as they are now."""
+        now = before
         try:
+            now = self._mind_the_clock(before)
             self._cycle(now)
         except TwinhullError as error:
             self._tell_trouble(f"{error.message} Nothing new begins until that is over.")
+        except Exception as error:  # noqa: BLE001 - memory that runs out included: the other machines need the loop
+            self._tell_unforeseen(error)
         else:
             self._trouble = "" if self._has_repository else self._trouble
+        return now
+
+    def _tell_unforeseen(self, error: Exception) -> None:
+        what = str(failures.encode(error)["message"])
+        self._tell_trouble(
+            f"Twinhull met an error that it does not know: {what}. Nothing new begins until that is over."
+        )
 
     def _tell_trouble(self, trouble: str) -> None:
         """Once, as long as it lasts."""
@@ -208,9 +227,17 @@ class Server:
 
     def _begin(self, decision: Decision, unfinished: RunRecord | None) -> None:
         name = f"{decision.act} of {decision.machine.name}"
-        thread = Thread(target=self._carry_out, args=(decision, unfinished), name=name, daemon=True)
+        thread = Thread(target=self._try_to_carry_out, args=(decision, unfinished), name=name, daemon=True)
         self._threads[decision.machine.machine_id] = thread
         thread.start()
+
+    def _try_to_carry_out(self, decision: Decision, unfinished: RunRecord | None) -> None:
+        """Report also what fails around a run, so that no thread ends without a word."""
+        try:
+            self._carry_out(decision, unfinished)
+        except Exception as error:  # noqa: BLE001 - it ends the thread, and the next cycle begins anew
+            facts = {"machine": decision.machine.name, "act": decision.act.value}
+            self.tell("failed", {**facts, "reason": str(failures.encode(error)["message"])})
 
     def _carry_out(self, decision: Decision, unfinished: RunRecord | None) -> None:
         machine = decision.machine
