@@ -19,6 +19,7 @@ from twinhull.cli.screen import Screen, Told
 from twinhull.cli.stopping import interrupt_on_stop
 from twinhull.model.errors import TwinhullError, UsageError
 from twinhull.model.ports import system_ports
+from twinhull.model.secrecy import keep_memory_private
 
 _INTERRUPTED = 130
 
@@ -60,6 +61,7 @@ def _begin(
         bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
     ] = False,
 ) -> None:
+    keep_memory_private()  # before a passphrase is read
     door = door_of(context)
     door.state, door.repository_url, door.passphrase_file = state, repository, passphrase_file
     door.screen.is_json |= is_json

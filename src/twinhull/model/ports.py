@@ -6,11 +6,15 @@ lint bans them elsewhere.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from itertools import count
+from pathlib import Path
 from typing import Protocol
 
 from twinhull.model.processes import Completed, Process, Processes, SystemProcesses
@@ -64,12 +68,30 @@ class SystemRandomness:
     """The kernel's randomness."""
 
     def token(self, length_bytes: int) -> bytes:
-        """That many bytes of the kernel's random source."""
-        return os.urandom(length_bytes)
+        """That many bytes of the kernel's random source, mixed with what tells apart this process and this call.
+
+        A machine that is cloned or restored from a snapshot while it runs may draw the same bytes from the kernel
+        twice, and no two objects of a repository may be sealed with one salt.
+        """
+        drawn = os.urandom(max(length_bytes, _DRAWN_BYTES))
+        here = f"{_boot_id()} {os.getpid()} {next(_drawn)} {time.time_ns()} {time.monotonic_ns()}"
+        return hashlib.shake_256(drawn + here.encode()).digest(length_bytes)
 
     def uuid(self) -> str:
         """A new random UUID (version 4)."""
-        return str(uuid.uuid4())
+        return str(uuid.UUID(bytes=self.token(16), version=4))
+
+
+_DRAWN_BYTES = 32
+_drawn = count()
+
+
+@cache
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # the other ingredients differ, too
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

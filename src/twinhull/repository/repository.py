@@ -11,6 +11,7 @@ from twinhull.model.extents import Extent
 from twinhull.model.machine import MachineId, PointId
 from twinhull.model.ports import Ports, system_ports
 from twinhull.model.progress import OnProgress, nobody_listens
+from twinhull.model.secrecy import keep_memory_private
 from twinhull.repository.catalog import Catalog, OnDamage, Removal
 from twinhull.repository.chunks import Chunks
 from twinhull.repository.collect import Collector, CollectReport
@@ -56,6 +57,7 @@ class Repository:
 
         ``find_passphrase`` opens what rotations add meanwhile. ``level`` is zstd's, for whatever is written.
         """
+        keep_memory_private()
         self.store = store
         self.near = near
         self.config = config
