@@ -25,6 +25,7 @@ from twinhull.repository import (
     repair,
 )
 from twinhull.repository.envelope import HEADER, ObjectKind
+from twinhull.repository.high_water import gone_back
 
 from .world import CHEAP, CHUNK, DATABASE, PASSPHRASE, WEB, TurnedClock, capture, content_of, made, noise, opened, ports
 
@@ -35,6 +36,7 @@ SEALED = {kind.purpose: kind for kind in ObjectKind if "pack" not in kind.purpos
 NUMBERED = ("collection", "verification", "rotation")
 OF_POINTS = ("point", "removal", "hold")
 KINDS = (*SEALED, "key")
+HIGHEST = {WEB: 4, DATABASE: 1, "collection": 1, "verification": 2, "keys": 2}
 FALSE_TAG = "ab" * 16
 
 Objects = dict[str, bytes]
@@ -142,6 +144,8 @@ def _everything_works(store: Store, junk: set[str]) -> None:
     assert [removal.point_id for removal in repository.removed_points()] == [f"{WEB}/00000001"]
     with pytest.raises(NotFound, match="is removed"):
         repository.point(PointId(f"{WEB}/00000001"))
+    before = repository.high_water()
+    assert before == HIGHEST, "junk raises no number"
     new = _writes(repository)
     _reads(repository, [*first, *new])
     _copies(repository, [*first, *new])
@@ -151,6 +155,7 @@ def _everything_works(store: Store, junk: set[str]) -> None:
     assert repair(repository).lost == ()
     _reads(repository, [*first, *new])
     _changes_keys(store, [*first, *new])
+    assert not list(gone_back(before, opened(store, seed="high").high_water())), "honest work lowers no number"
 
 
 def _reads(repository: Repository, expected: list[PointId]) -> None:

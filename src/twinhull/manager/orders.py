@@ -13,7 +13,7 @@ from twinhull.manager.damages import Damages, point_by_name
 from twinhull.manager.names import REPOSITORY, Named
 from twinhull.manager.overview import Lookout
 from twinhull.manager.records import Plan, RunRecord
-from twinhull.manager.verifying import VERIFY, VerifyRequest
+from twinhull.manager.verifying import VERIFY, VerifyRequest, highest_numbers
 from twinhull.manager.wants import Want, same_request
 from twinhull.model.errors import AlreadyThere, NotFound, ReplicaDirty, SiteUnreachable
 from twinhull.model.machine import PointId, RunId, SiteName
@@ -260,7 +260,9 @@ class Desk:
         """Look whether all of the repository is there, and whether what is read of it is what was written."""
 
         def make(run_id: RunId) -> Request:
-            return VerifyRequest(run_id, REPOSITORY.machine_id, self.repository().id, is_reading, sample)
+            repository_id = self.repository().id
+            numbers = highest_numbers(self.catalog, repository_id)
+            return VerifyRequest(run_id, REPOSITORY.machine_id, repository_id, is_reading, sample, numbers)
 
         return Want(VERIFY.kind, REPOSITORY, make, lambda run: same_request(run, make(RunId(run.run_id))))
 

@@ -5,6 +5,7 @@ It changes nothing but the note on what was found good; it can be stopped anywhe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from twinhull.manager.catalog import Catalog
@@ -19,6 +20,7 @@ from twinhull.replication.context import Context
 from twinhull.replication.requests import Request
 from twinhull.repository import Point, ReadAheadDisk, Repository, VerifyReport
 from twinhull.repository.errors import RepositoryDamaged, RepositoryError
+from twinhull.repository.high_water import gone_back
 
 _PIECE_BYTES = 8 * MIB
 DAILY_SHARE = 1 / 30
@@ -33,12 +35,14 @@ _PROBLEMS_KEPT = 100
 class VerifyRequest(Request):
     """Verify the repository; its ``machine_id`` is that of :data:`twinhull.manager.names.REPOSITORY`.
 
-    ``is_reading``: the stored bytes, too, or the share ``sample`` of them.
+    ``is_reading``: the stored bytes, too, or the share ``sample`` of them. ``numbers`` are the highest ones that were
+    ever seen in this repository (``Repository.high_water``).
     """
 
     repository_id: str
     is_reading: bool = True
     sample: float = 1.0
+    numbers: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -113,6 +117,15 @@ def latest_verified(catalog: Catalog, repository_id: str) -> Verified | None:
     return None
 
 
+def highest_numbers(catalog: Catalog, repository_id: str) -> Mapping[str, int]:
+    """The highest numbers that verifications of this repository have seen, by this manager's records."""
+    for run in catalog.done(REPOSITORY.machine_id, VERIFY.kind, last=_LOOKED_BACK):
+        numbers = run.result.get("numbers")
+        if VerifyRequest.of(run.request).repository_id == repository_id and isinstance(numbers, dict):
+            return {str(name): int(str(number)) for name, number in numbers.items()}
+    return {}
+
+
 def damage_of(report: VerifyReport) -> RepositoryDamaged | None:
     """The error that tells of what a verification has found, if it has found anything."""
     return _damage(len(report.findings))
@@ -153,14 +166,19 @@ def _verify(context: Context, facts: Facts) -> Facts:
             "The verification was stopped on demand. What it had read and found good is noted.",
             hint="'twinhull repository verify --sample 10' reads of the rest first; what is damaged is read each time.",
         ) from None
-    problems: list[JsonValue] = [f"{finding.object_name}: {finding.problem}" for finding in report.findings]
+    now = context.repository.high_water()
+    problems: list[JsonValue] = [
+        *gone_back(request.numbers, now),
+        *(f"{finding.object_name}: {finding.problem}" for finding in report.findings),
+    ]
     return {
         "point_count": report.point_count,
         "read_bytes": report.bytes_read,
         "problem_count": len(problems),
         "problems": problems[:_PROBLEMS_KEPT],
         "lost_points": [str(point_id) for point_id in report.lost_points],
-        "reasons": [*report.reasons, *([damage.message] if (damage := damage_of(report)) else [])],
+        "numbers": {name: max(now.get(name, 0), request.numbers.get(name, 0)) for name in {*now, *request.numbers}},
+        "reasons": [*report.reasons, *([damage.message] if (damage := _damage(len(problems))) else [])],
     }
 
 

@@ -129,6 +129,10 @@ class Catalog:
                 return sequence
         return 0
 
+    def machine_ids(self) -> set[MachineId]:
+        """The machines that any object claims to be of."""
+        return {parse_point_id(found)[0] for kind in ("point", "removal") for found in self._ids(kind, None)}
+
     def remove(self, wanted: PointId, reason: str, held: Callable[[PointId], bool]) -> None:
         """Put a point on its way out; raises NotFound, SafetyError for a held point.
 

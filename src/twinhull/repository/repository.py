@@ -18,6 +18,7 @@ from twinhull.repository.collect import Collector, CollectReport
 from twinhull.repository.collection_state import GRACE_SECONDS
 from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, Config, create_config, open_config
 from twinhull.repository.deletion import Deleter
+from twinhull.repository.high_water import high_water
 from twinhull.repository.holds import Holds
 from twinhull.repository.ids import ChunkId, ChunkKind, PackId
 from twinhull.repository.index import Index
@@ -246,6 +247,10 @@ class Repository:
     def highest_sequence(self, machine_id: MachineId) -> int:
         """The highest number that a point of the machine has or had; 0 if it never had any."""
         return self._catalog.highest_sequence(machine_id)
+
+    def high_water(self) -> dict[str, int]:
+        """The highest numbers that were given so far, by machine and kind; see ``gone_back``."""
+        return high_water(self._catalog, self.keys)
 
     def hold_point(self, wanted: PointId, reason: str) -> None:
         """Keep a point from retention and removal until it is released; raises NotFound, KeysRotated.
