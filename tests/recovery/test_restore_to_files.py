@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.recovery.scenarios import synced
 from tests.story import DISK_BYTES, WEB, Story
+from twinhull.blocks import nbd
 from twinhull.blocks.nbd import NbdAddress, NbdDisk
 from twinhull.blocks.servers import Image, serving
 from twinhull.model.errors import AlreadyExists, TargetTooSmall, UsageError
@@ -122,6 +124,28 @@ def test_a_point_is_written_into_an_nbd_export(story: Story, tmp_path: Path) -> 
         disk = NbdDisk(NbdAddress(socket))
         assert disk.read(0, DISK_BYTES) == story.content(story.points()[0], "vda")
         disk.close()
+
+
+@pytest.mark.parametrize("options", [[], ["-e", "2"], ["-e", "8"]])
+def test_a_point_is_written_to_a_foreign_server_with_few_connections(
+    story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """``qemu-nbd -t`` takes one client unless it is told otherwise, and never answers the next one."""
+    monkeypatch.setattr(nbd, "STALL_SECONDS", 10)
+    monkeypatch.setattr(nbd, "FURTHER_SECONDS", 1)
+    story.workers = 4
+    path, socket = tmp_path / "disk.raw", tmp_path / "nbd.sock"
+    path.write_bytes(bytes(DISK_BYTES))
+    server = subprocess.Popen(["qemu-nbd", "-t", "-f", "raw", "-k", str(socket), *options, str(path)])
+    try:
+        while not socket.exists():
+            assert server.poll() is None
+            time.sleep(0.01)
+        restore(story, to_nbd_uri=f"nbd+unix:///?socket={socket}")
+    finally:
+        server.terminate()
+        server.wait(10)
+    assert path.read_bytes() == story.content(story.points()[0], "vda")
 
 
 def test_an_export_that_is_too_small_is_left_alone(story: Story, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from twinhull.platforms.libvirt.when_off import require_openable
 from twinhull.platforms.qemu.inventory import Machines
 from twinhull.platforms.qemu.keeper import keeping
 from twinhull.platforms.qemu.leftovers import Leftovers
-from twinhull.platforms.qemu.running import RunningCaptures
+from twinhull.platforms.qemu.running import Looked, RunningCaptures
 from twinhull.platforms.qemu.trackers import Trackers
 
 
@@ -39,7 +39,7 @@ class QemuCaptures:
         machine_id = request.machine_id
         find(self._place, machine_id)
         with keeping(self._place, machine_id) as keeper:
-            cleared = self._clear_way(request)
+            cleared, looked = self._clear_way(request)
             is_off = power(self._place, find(self._place, machine_id)).is_off
             user = "" if is_off else qemu_identity(self._place.connection.get())
             with holding(self._place, machine_id, request.capture_id, shared_with=user) as scratch:
@@ -47,14 +47,14 @@ class QemuCaptures:
                     with self._stopped(request, scratch) as capture:
                         yield capture
                 else:
-                    with self._running.capture(request, keeper, scratch) as capture:
+                    with self._running.capture(request, keeper, scratch, looked) as capture:
                         capture.reasons = [*cleared, *capture.reasons]
                         yield capture
 
-    def _clear_way(self, request: CaptureRequest) -> list[str]:
+    def _clear_way(self, request: CaptureRequest) -> tuple[list[str], Looked]:
         """Take away what a killed capture left on the machine, an earlier try of this very capture included.
 
-        Returns what it was, one sentence each.
+        Returns what it was, one sentence each, and what was seen in the images: behind ssh each look costs.
         """
         cleared = []
         for leftover in self._leftovers.jobs(request.machine_id):
@@ -62,10 +62,11 @@ class QemuCaptures:
             cleared.append(f"The {leftover.kind} of an earlier capture was removed.")
         domain = find(self._place, request.machine_id)
         definition = definition_of(self._place, domain)
+        looked = dict(zip(definition.disks, look_into(self._place.host, definition.disks), strict=True))
         ours = {tracker_name(request.capture_id, disk.key) for disk in definition.disks}
-        stale = ours & self._trackers.all_names(domain, definition)
+        stale = ours & self._trackers.names(domain, looked.values())
         self._trackers.drop(domain, definition, stale - {name_of(tracker) for tracker in request.since.values()})
-        return cleared
+        return cleared, looked
 
     @contextmanager
     def _stopped(self, request: CaptureRequest, scratch: str) -> Iterator[OpenedCapture]:

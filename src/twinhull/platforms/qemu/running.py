@@ -49,6 +49,8 @@ QUIET = (
 )
 
 Answers = Mapping[DiskKey, TrackerAnswer]
+Looked = Mapping[ImageFile, ImageInfo]
+"""What was seen in each of a machine's images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +98,15 @@ class RunningCaptures:
         self._site = place.site
 
     @contextmanager
-    def capture(self, request: CaptureRequest, keeper: Keeper, scratch: str) -> Iterator[OpenedCapture]:
-        """Capture; ``scratch`` is a directory of the host that QEMU may write to, taken away by the caller."""
+    def capture(self, request: CaptureRequest, keeper: Keeper, scratch: str, looked: Looked) -> Iterator[OpenedCapture]:
+        """Capture; ``scratch`` is a directory of the host that QEMU may write to, taken away by the caller.
+
+        ``looked`` is what was seen in the machine's images just now.
+        """
         domain = find(self._place, request.machine_id)
         definition = definition_of(self._place, domain)
         sizes = self._machines.exact_sizes(domain, definition)
-        subject = self._look(domain, definition, definition.spec(sizes), request, scratch)
+        subject = self._subject(domain, definition, sizes, request, scratch, looked)
         require_room(self._place, scratch, subject.spec)
         with self._called_off_for_room(subject):
             answers = self._answers(subject)
@@ -160,25 +165,20 @@ class RunningCaptures:
         if ended or is_held():
             raise called_off(self._place, name, subject.scratch, ended[0])
 
-    def _look(
+    def _subject(  # noqa: PLR0917 - all that a capture begins with
         self,
         domain: libvirt.virDomain,
         definition: Definition,
-        spec: MachineSpec,
+        sizes: Mapping[DiskKey, int],
         request: CaptureRequest,
         scratch: str,
+        looked: Looked,
     ) -> _Subject:
-        disks = list(zip(definition.disks, look_into(self._place.host, definition.disks), strict=True))
-        infos = {image.key: info for image, info in disks}
-        return _Subject(
-            domain,
-            definition,
-            spec,
-            request,
-            scratch,
-            infos,
-            hindrances(disks, is_guarded=not self._place.connection.is_embedded),
-        )
+        if looked.keys() != set(definition.disks):  # a disk was plugged in, or out, meanwhile
+            looked = dict(zip(definition.disks, look_into(self._place.host, definition.disks), strict=True))
+        infos = {image.key: info for image, info in looked.items()}
+        hindered = hindrances(list(looked.items()), is_guarded=not self._place.connection.is_embedded)
+        return _Subject(domain, definition, definition.spec(sizes), request, scratch, infos, hindered)
 
     def _answers(self, subject: _Subject) -> Answers:
         """For each disk, whether its tracker can be used; asked before the guest is frozen."""

@@ -18,9 +18,9 @@ from twinhull.model.machine import DiskKey, MachineId
 from twinhull.platforms.libvirt.connection import as_site_error, told
 from twinhull.platforms.libvirt.domains import Definition
 from twinhull.platforms.libvirt.finding import find_again, power
-from twinhull.platforms.libvirt.images import PREFIX, ImageInfo
+from twinhull.platforms.libvirt.images import PREFIX, ImageInfo, look_into
 from twinhull.platforms.libvirt.place import Place
-from twinhull.platforms.libvirt.tracking import drop_trackers, name_of, not_left, tracker_id, tracker_name, trackers_in
+from twinhull.platforms.libvirt.tracking import drop_trackers, name_of, not_left, tracker_id, tracker_name
 from twinhull.platforms.libvirt.xml import parse_xml
 
 _NOTE = "https://twinhull.org/xml/trackers/1"
@@ -105,7 +105,13 @@ class Trackers:
 
     def all_names(self, domain: libvirt.virDomain, definition: Definition) -> set[str]:
         """Every tracker of ours on a machine: known to libvirt, in an image, or in a running QEMU's memory only."""
-        return trackers_in(self._place.host, definition.disks) | set(self.checkpoints(domain)) | self._noted(domain)
+        trackable = [image for image in definition.disks if image.can_track]
+        return self.names(domain, look_into(self._place.host, trackable))
+
+    def names(self, domain: libvirt.virDomain, infos: Iterable[ImageInfo]) -> set[str]:
+        """The same, with what was seen in the images."""
+        in_images = {name for info in infos for name in info.trackers}
+        return in_images | set(self.checkpoints(domain)) | self._noted(domain)
 
     def drop(self, domain: libvirt.virDomain, definition: Definition, names: Collection[str]) -> None:
         """Drop trackers, whatever the machine's state; safe to repeat."""
