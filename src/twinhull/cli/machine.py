@@ -73,7 +73,7 @@ def show(
         bool,
         typer.Option(
             "--look-inside",
-            help="Look for readiness into the machine itself, captured for a moment [into its latest point].",
+            help="Inspect the live machine through a temporary snapshot (default: its latest restore point).",
         ),
     ] = False,
     is_json: JsonFlag = False,
@@ -113,7 +113,7 @@ def show(
             ]
         )
         door.screen.line()
-    door.screen.heading("Readiness for the other platform")
+    door.screen.heading("Readiness for the other site")
     door.screen.table(
         ["finding", "consequence", "what to do"],
         [[one.finding, one.consequence or "", one.remedy] for one in inspected.readiness],

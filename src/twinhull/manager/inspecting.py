@@ -17,7 +17,7 @@ from twinhull.manager.readiness import judge, lacking
 from twinhull.manager.records import Plan
 from twinhull.manager.sites import SitePool
 from twinhull.model.codec import spec_from_json, spec_to_json, standing_to_json
-from twinhull.model.errors import DataError, NotFound
+from twinhull.model.errors import NotFound, TwinhullError
 from twinhull.model.lacks import Consequence
 from twinhull.model.machine import BootMode, MachineId, MachineSpec, MachineStatus, SiteName, Standing
 from twinhull.model.ports import Ports
@@ -122,7 +122,7 @@ class Inspector:
             if latest:
                 spec = spec_from_json(latest.document.spec)
                 return inspect_point(self.repository(), latest, surround(spec), self.ports)
-        except DataError as error:
+        except TwinhullError as error:
             return [Finding(f"Its files were not inspected: {error.message}", error.hint or _AGAIN)]
         return [Finding("It has no restore point yet, so its files were not inspected.", _AGAIN)]
 

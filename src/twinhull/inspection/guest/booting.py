@@ -75,5 +75,4 @@ def unreadable_menus(files: ExtFiles) -> Iterator[Finding]:
         yield Finding(
             "The boot file system has ext4 features (metadata_csum, 64bit) that pygrub of Xen 4.17 may not read.",
             "Boot it as HVM, or keep /boot on a file system of its own without them.",
-            Consequence.WILL_NOT_BOOT,
         )
