@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING
+from pathlib import Path
+from subprocess import PIPE
+from typing import IO
+
+import pytest
 
 from tests.inspection.images import around
 from twinhull.blocks.memory import MemoryDisk
 from twinhull.inspection import READINESS, inspect
 from twinhull.model.ports import Ports, Process, SystemClock, SystemProcesses, SystemRandomness
 from twinhull.model.units import MIB
-
-if TYPE_CHECKING:
-    import pytest
 
 TRIES = """
 import ctypes, json, os, resource, signal, socket, sys
@@ -79,27 +81,61 @@ def test_a_confined_process_can_open_start_and_reach_nothing() -> None:
     assert {name: how for name, how in refused.items() if how != 1} == {}
 
 
-STATUS = """
-import json, os
-from twinhull.inspection.confinement import ChildLimits, _drop_user, _enter_namespaces, _limit
-os.closerange(3, 1 << 16)
-_drop_user()
-_enter_namespaces()
-found = {"user": os.geteuid(), "groups": os.getgroups(), "root": os.listdir("/")}
-_limit(ChildLimits(512 << 20, 10))
-os.write(1, json.dumps(found).encode())
+WAITS = """
+import os
+from twinhull.inspection.confinement import ChildLimits, confine
+confine(ChildLimits(512 << 20, 10))
+os.write(1, b"confined")
+os.read(0, 1)
+os._exit(0)
 """
 
 
-def test_it_is_nobody_in_an_empty_root() -> None:
-    """As far as this machine permits; the tests run as root, and user namespaces are permitted here or not at all."""
-    command = ["env", "-i", sys.executable, "-I", "-c", STATUS]
-    done = subprocess.run(command, capture_output=True, check=False)
-    found = json.loads(done.stdout)
-    assert found["user"] != 0
-    assert set(found["groups"]) <= {65534}
-    permitted = subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", "unshare", "-Um", "true"], check=False)
-    assert (found["root"] == []) == (permitted.returncode == 0)
+@pytest.fixture
+def confined() -> Iterator[Path]:
+    """The folder in /proc of a confined process that was handed one more open file."""
+    secret = os.open("/etc/hostname", os.O_RDONLY)
+    command = [sys.executable, "-I", "-c", WAITS]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, pass_fds=[secret], env={}) as process:
+        os.close(secret)
+        assert process.stdout is not None
+        assert process.stdout.read(8) == b"confined"
+        yield Path(f"/proc/{process.pid}")
+        process.kill()
+
+
+def status_of(process: Path) -> dict[str, str]:
+    lines = (process / "status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def test_it_has_no_user_no_privileges_and_no_open_files(confined: Path) -> None:
+    """As its kernel sees it; the tests run as root."""
+    status = status_of(confined)
+    assert os.geteuid() == 0
+    assert set(status["Uid"].split()) == set(status["Gid"].split()) == {"65534"}
+    assert status["Groups"] == ""
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
+    assert sorted(path.name for path in (confined / "fd").iterdir()) == ["0", "1", "2"]
+
+
+def test_it_cannot_use_more_than_its_limits(confined: Path) -> None:
+    limits = (confined / "limits").read_text()
+    for limit in ("Max cpu time +10 +10", "Max address space +536870912 +536870912", "Max processes +0 +0"):
+        assert re.search(limit, limits), limits
+
+
+def test_it_has_its_own_namespaces_and_an_empty_root_if_the_kernel_permits_that(confined: Path) -> None:
+    command = ["setpriv", "--reuid=65534", "--clear-groups", "unshare", "--user", "--net", "--mount", "--ipc", "true"]
+    is_permitted = subprocess.run(command, check=False, capture_output=True).returncode == 0
+    own = [name for name in ("net", "mnt", "ipc", "user") if inode(confined, name) != inode(Path("/proc/self"), name)]
+    assert len(own) == (4 if is_permitted else 0)
+    assert (list((confined / "root").iterdir()) == []) == is_permitted
+
+
+def inode(process: Path, namespace: str) -> Path:
+    return (process / "ns" / namespace).readlink()
 
 
 @dataclass
