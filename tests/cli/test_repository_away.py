@@ -82,7 +82,7 @@ def test_what_only_a_repository_could_do_is_refused_without_it(planned: Shell) -
     assert never_synced.code != 0
     assert "is at no point to start from; nothing was done" in never_synced.err
     shown = planned.ok("machine", "show", "web1").out
-    assert "Its files were not looked into" in shown
+    assert "Its files were not inspected" in shown
 
 
 @pytest.mark.parametrize("step", ["write_standing", "start"])
