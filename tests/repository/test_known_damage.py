@@ -5,7 +5,7 @@ All kinds of damage, in data and in trees, however it became known, under everyt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from twinhull.repository import (
     ChunkLost,
     MemoryStore,
+    ObjectInfo,
     Point,
     Repository,
     RepositoryError,
@@ -20,9 +21,23 @@ from twinhull.repository import (
     copy_points,
     repair,
 )
+from twinhull.repository.documents import Documents
+from twinhull.repository.trust import Damage
 
 from .damage import DAMAGES, LEARNING, do_damage, flipped, packs_of
-from .world import CHUNK, DATABASE, capture, content_of, document, made, noise, opened
+from .world import (
+    CHUNK,
+    DATABASE,
+    SeededRandomness,
+    TurnedClock,
+    capture,
+    content_of,
+    document,
+    made,
+    noise,
+    opened,
+    ports,
+)
 
 OLD = noise("old", 300 * CHUNK)
 """More than one payload: a flipped bit loses the first, and spares the second."""
@@ -128,6 +143,59 @@ def test_a_tree_that_needs_damage_is_refused_unless_the_gaps_are_written() -> No
         new = writer.publish(document({"vda": disk.finish()}))
     reading = opened(store, seed="reader")
     assert content_of(reading, new) == content_of(reading, base) == OLD
+
+
+@pytest.mark.parametrize("kind", ["data", "node"])
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_what_the_listing_shows_is_known_at_once_in_the_same_process(damage: str, kind: str) -> None:
+    store = MemoryStore()
+    repository = made(store)
+    point = capture(repository, OLD)
+    do_damage(store, damage, kind)
+    new = capture(repository, OLD, machine_id=DATABASE)
+    reading = opened(store, seed="reader")
+    assert content_of(reading, new) == content_of(reading, point) == OLD
+
+
+def test_a_listing_that_takes_long_is_believed_for_longer() -> None:
+    """Captures every few seconds spend a hundredth of their time on it."""
+    clock, store = TurnedClock(), MemoryStore()
+    repository = made(store, ports(clock))
+    listings: list[str] = []
+    documents = Documents(store, repository.keys, SeededRandomness())
+    damage = Damage(documents, repository.index, clock, ())
+    store_list = store.list
+
+    def slow(prefix: str) -> Iterator[ObjectInfo]:
+        if prefix == "pack-":
+            listings.append(prefix)
+            clock.pass_time(1.0)
+        return store_list(prefix)
+
+    store.list = slow  # type: ignore[method-assign] # a slow one
+    for _ in range(505):
+        damage.known()
+        clock.pass_time(1.0)
+    assert len(listings) == 6
+
+
+def test_a_damaged_pack_goes_once_all_of_it_lies_elsewhere_and_no_good_copy_goes_for_it() -> None:
+    """A collection counts the good copy as used, whichever comes first in the index."""
+    for seed in range(4):
+        clock, store = TurnedClock(), MemoryStore()
+        point = capture(made(store, ports(clock, f"made {seed}")), OLD)
+        damaged = packs_of(store, "data")
+        flipped(store, damaged[0])
+        repository = opened(store, ports(clock, f"opened {seed}"))
+        repository.verify(read_data=True)
+        new = capture(repository, OLD, machine_id=DATABASE)
+        for _ in range(20):
+            repository.collect()
+            clock.pass_time(86_400)
+        assert damaged[0] not in store.objects
+        reading = opened(store, ports(clock, "reader"))
+        assert content_of(reading, new) == content_of(reading, point) == OLD
+        assert reading.verify(read_data=True).is_good
 
 
 def test_no_gap_is_looked_for_while_nothing_is_damaged() -> None:

@@ -6,7 +6,7 @@ store's listing lacks them or has another size for them, or a read of this proce
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -19,8 +19,8 @@ from twinhull.repository.index import Index
 from twinhull.repository.packs import PackInfo, pack_name
 from twinhull.repository.verification_notes import latest_notes, notes_of
 
-LISTED_FOR_SECONDS = 600.0
-"""How long a process believes its listing of the packs; a capture every few seconds does not list them each time."""
+LISTING_SHARE = 0.01
+"""The most of its time that a process spends on listing the packs; a listing that took long is believed for longer."""
 MAX_WHOLE_NODES = 1 << 18
 """How many tree nodes are remembered as whole: some 30 MiB, and 2 TiB of disks with chunks of 128 KiB."""
 
@@ -40,17 +40,18 @@ class Damage:
     met: Collection[PackId]
     """Those that a read of this process has found damaged."""
     _missing: frozenset[PackId] = frozenset()
-    _listed_at: float | None = None
+    _believed_until: float | None = None
     _notes: tuple[object, frozenset[PackId]] = (None, frozenset())
     _whole: tuple[object, set[ChunkId]] = (None, set())
     _lock: Lock = field(default_factory=Lock)
 
-    def known(self, *, is_listing: bool = False) -> frozenset[PackId]:
-        """The damaged packs that the index names; ``is_listing`` lists the store's packs whenever that last was."""
-        named = named_packs(self.index)
-        self._list(named, is_forced=is_listing)
+    def known(self) -> frozenset[PackId]:
+        """The damaged packs that the index names."""
+        self._list()
         found = {*self._missing, *self._noted(), *self.met}
-        return frozenset(found.intersection(pack.pack_id for pack in named)) if found else frozenset()
+        if not found:
+            return frozenset()
+        return frozenset(found.intersection(pack.pack_id for pack in named_packs(self.index)))
 
     def whole_nodes(self, situation: object) -> set[ChunkId]:
         """The nodes that were found whole while what is known of all packs was the same."""
@@ -66,13 +67,15 @@ class Damage:
             self._notes = listed, latest_notes(self.documents).damaged
         return self._notes[1]
 
-    def _list(self, named: Iterable[PackInfo], *, is_forced: bool) -> None:
-        now = self.clock.monotonic()
-        if not is_forced and self._listed_at is not None and now - self._listed_at < LISTED_FOR_SECONDS:
+    def _list(self) -> None:
+        started = self.clock.monotonic()
+        if self._believed_until is not None and started < self._believed_until:
             return
         sizes = {info.name: info.size_bytes for info in self.documents.store.list("pack-")}
+        named = named_packs(self.index)
         self._missing = frozenset(pack.pack_id for pack in named if sizes.get(pack.name) != pack.size_bytes)
-        self._listed_at = now
+        ended = self.clock.monotonic()
+        self._believed_until = ended + (ended - started) / LISTING_SHARE
 
 
 class Trust(Container[object]):
