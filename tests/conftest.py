@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from twinhull.repository.store import reserve
+
 if TYPE_CHECKING:
-    import pytest
     from xdist.remote import Producer
 
 XEN_TESTS = "tests/real/test_xen_"
@@ -33,3 +35,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneXenH
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest chain of tests begins first (so tests are to be run with ``--no-loadscope-reorder``)."""
     items.sort(key=lambda item: not item.nodeid.startswith(XEN_TESTS))
+
+
+@pytest.fixture(autouse=True)
+def small_reserves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand repositories and state directories of tests keep no room for themselves."""
+    monkeypatch.setattr(reserve, "MAX_RESERVE_BYTES", reserve.LEAST_RESERVE_BYTES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from twinhull.manager.state import make_private
 from twinhull.model.errors import AlreadyExists, NotFound, StateError, StateTooNew, UsageError
 from twinhull.model.machine import MachineId, PlanName, RunId, SiteName
 from twinhull.platforms.contract import SiteSettings
+from twinhull.repository.store.reserve import LOW_BYTES
 
 Record = TypeVar("Record")
 
@@ -44,7 +46,7 @@ class Catalog:
                 raise
             raise StateError(
                 f"The catalog {path} cannot be read: {error.args[0]}.",
-                hint="Move it away and run 'twinhull catalog rebuild': sites and points hold what matters.",
+                hint=_hint(path),
             ) from error
 
     def close(self) -> None:
@@ -329,3 +331,10 @@ def _unique(message: str) -> Iterator[None]:
         yield
     except sa.exc.IntegrityError as error:
         raise AlreadyExists(message, hint="Choose another name.") from error
+
+
+def _hint(path: Path) -> str:
+    """What to do about a catalog that cannot be read; one on a full disk is whole."""
+    if disk_usage(path.parent).free < LOW_BYTES:
+        return f"The disk that it is on is full: free some space there ({path.parent})."
+    return "Move it away and run 'twinhull catalog rebuild': sites and points hold what matters."

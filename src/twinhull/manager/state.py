@@ -9,6 +9,7 @@ from pathlib import Path
 
 from twinhull.model.errors import StateError, UsageError
 from twinhull.model.machine import MachineId, RunId
+from twinhull.repository.store.reserve import Reserve
 
 STATE_VARIABLE = "TWINHULL_STATE"
 READING_KINDS = ("restore", "remove", "verify")
@@ -70,6 +71,7 @@ class StateDirectory:
                 hint=f"Name another one with --state or {STATE_VARIABLE}.",
             ) from error
         self._check_privacy()
+        Reserve(self.path).tend()  # what frees a disk must be written down on it
 
     def _check_privacy(self) -> None:
         status = self.path.stat()

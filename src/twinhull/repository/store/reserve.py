@@ -1,8 +1,8 @@
-"""Room that a directory store keeps on its disk, to be given up for what makes room: removals and collections.
+"""Room that is kept on a disk, to be given up for what makes room: removals, collections, and a manager's own records.
 
 A disk that is full to the last byte takes no removal and no decision of a collection: nothing could ever be deleted.
-The reserve is a file without content beside the objects; it is cut short by what such an object needs, and made whole
-again once there is room.
+The reserve is a file without content in the directory of a store, or of a manager's state; it is cut short by what is
+needed, and made whole again once there is room.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from pathlib import Path
 from twinhull.model.units import KIB, MIB
 
 FILE_NAME = ".twinhull-reserve"
-MAX_RESERVE_BYTES = 16 * MIB
-"""Enough for some thousand removals, or for a collection of some hundred thousand packs."""
+MAX_RESERVE_BYTES = 8 * MIB
+"""Enough for a thousand removals, or for a collection of some ten thousand packs."""
 LEAST_RESERVE_BYTES = 256 * KIB
 SHARE_OF_DISK = 1 / 64
 """The most of a small disk that is kept."""
 FREE_TIMES = 4
 """The reserve is made when that many times its size is free: it takes no room that captures are about to need."""
+LOW_BYTES = MIB
+"""A disk that has less is nearly full; what commands write down of themselves fits into that."""
 SLACK_BYTES = 128 * KIB
 """What is given up beside an object's own bytes: directories and the file system's own records grow, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """The reserve of the store in a directory."""
+    """The reserve in a directory."""
 
     root: Path
 
@@ -45,6 +47,15 @@ class Reserve:
             missing = wanted - self._size()
             if missing > 0 and wanted >= LEAST_RESERVE_BYTES and disk.f_bavail * disk.f_frsize > FREE_TIMES * missing:
                 self._allocate(wanted)
+
+    def tend(self) -> None:
+        """Give some of it up if the disk is nearly full, and make it whole if there is plenty of room."""
+        with suppress(OSError):
+            disk = os.statvfs(self.root)
+            if disk.f_bavail * disk.f_frsize < LOW_BYTES:
+                self.give_up(LOW_BYTES)
+                return
+        self.fill()
 
     def give_up(self, needed_bytes: int) -> bool:
         """Give the disk that much room, and a little more; whether there was anything to give."""
