@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import libvirt
 import pytest
@@ -23,10 +24,13 @@ from twinhull.model.ports import system_ports
 from twinhull.model.units import MIB
 from twinhull.platforms.conformance import Verdict, run_conformance
 from twinhull.platforms.contract import CaptureRequest, Leftover, ReplicaRequest
+from twinhull.platforms.libvirt.domains import ImageFile, read_definition
+from twinhull.platforms.qemu import canary, sizes
 
 __all__ = ["xen"]
 
 KEY, OTHER = DiskKey("vda"), DiskKey("vdb")
+ODD = "<domain type='qemu'><name>odd</name><uuid>11111111-2222-4333-8444-555555555555</uuid></domain>"
 
 
 @pytest.fixture
@@ -99,6 +103,40 @@ def test_a_disk_is_opened_by_two_commands(xen: CountedSite, replica: MachineSpec
     with xen.site.write_disk(replica.machine_id, KEY) as door:
         door().close()
     assert xen.words() == ["twinhull-hold", "twinhull-nbd"]
+
+
+def test_what_a_living_capture_has_opened_by_now_is_no_leftover(xen: CountedSite, replica: MachineSpec) -> None:
+    """It was looked for before that capture began, and is removed after."""
+    with xen.site.capture(CaptureRequest(replica.machine_id, "living")) as capture:
+        for key in (KEY, OTHER):
+            xen.site.clean(Leftover("tracker", f"twinhull-living-{key}", replica.machine_id))
+        capture.keep_trackers()
+    kept = [str(disk.tracker_id) for disk in capture.disks]
+    with xen.site.capture(CaptureRequest(replica.machine_id, "next", dict(zip((KEY, OTHER), kept, strict=True)))) as on:
+        assert [disk.is_tracked for disk in on.disks] == [True, True]
+    assert list(xen.site.leftovers(replica.machine_id, kept)) == []
+
+
+def test_two_checks_of_a_site_try_its_canary_one_after_the_other(
+    xen: CountedSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = xen.site._place
+    monkeypatch.setattr(canary, "OTHER_CHECK_SECONDS", 0.0)
+    other = canary._alone(place, canary.canary_id(place))
+    with other, pytest.raises(MachineBusy), canary._alone(place, canary.canary_id(place)):
+        pytest.fail("the other check has it")
+    with canary._alone(place, canary.canary_id(place)):
+        pass
+
+
+def test_a_raw_disk_that_ends_within_a_sector_has_one_size_running_and_off() -> None:
+    class Domain:
+        def blockInfo(self, _: str) -> list[int]:  # noqa: N802 - libvirt's name
+            return [MIB + 100, MIB, MIB]
+
+    disk = ImageFile(KEY, "vda", "/images/raw", "raw", "virtio")
+    definition = replace(read_definition(ODD), disks=(disk,))
+    assert sizes._sizes(cast("libvirt.virDomain", Domain()), definition) == ({KEY: MIB + 512}, [])
 
 
 def test_a_stopped_machine_is_captured_by_as_few_commands(xen: CountedSite, replica: MachineSpec) -> None:
