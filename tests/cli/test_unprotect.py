@@ -74,6 +74,7 @@ def test_a_machine_that_is_worked_on_is_left_alone(planned: Shell) -> None:
         answer = planned("machine", "unprotect", "web1", "--yes")
     assert answer.code == 22
     assert trackers(planned)
+    assert WEB in planned.ok("plan", "show", "shop", "--json").json["machines"]
 
 
 def test_a_plan_that_is_removed_takes_its_trackers_along(planned: Shell) -> None:

@@ -40,7 +40,6 @@ def unprotect(
             what = ", remove its replica" if is_removing_replica else ""
             out_of = f" and take it out of the plan '{plan.name}'" if plan else ""
             door.confirm(f"Take all change trackers off {named.name}{what}{out_of}? Points stay.", is_yes=is_yes)
-            manager.catalog.leave_plan(named.machine_id)
         found = manager.unprotect(named, is_removing_replica=is_removing_replica, is_dry=is_dry_run)
     failed = None
     if found.left:

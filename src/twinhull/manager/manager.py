@@ -236,11 +236,11 @@ class Manager:
         return left
 
     def unprotect(self, named: Named, *, is_removing_replica: bool = False, is_dry: bool = False) -> TakenOff:
-        """Take off a machine what we left on it, on all sites; raises MachineBusy while a run works on it."""
+        """Take a machine out of its plan, and off it what we left on all sites; raises MachineBusy."""
         from twinhull.manager.unprotecting import Unprotector  # noqa: PLC0415 - loaded for this alone
 
         sites = [site.name for site in self.catalog.sites()]
-        unprotector = Unprotector(self.state, self.pool, is_dry=is_dry)
+        unprotector = Unprotector(self.state, self.pool, is_dry=is_dry, leave_plan=self.catalog.leave_plan)
         return unprotector.unprotect(named, sites, is_removing_replica=is_removing_replica)
 
     def remove_plan(self, plan: Plan) -> TakenOff:

@@ -42,11 +42,15 @@ class TakenOff:
 
 @dataclass(frozen=True, slots=True)
 class Unprotector:
-    """Takes things off machines; ``is_dry`` says what it would do, and does nothing."""
+    """Takes things off machines; ``is_dry`` says what it would do, and does nothing.
+
+    ``leave_plan`` is called first, once nothing else works on the machine: ``serve`` would protect it again.
+    """
 
     state: StateDirectory
     pool: SitePool
     is_dry: bool = False
+    leave_plan: Callable[[MachineId], None] | None = None
 
     def unprotect(self, named: Named, sites: Sequence[SiteName], *, is_removing_replica: bool) -> TakenOff:
         """Everything that can go from these sites; raises MachineBusy while a run works on the machine."""
@@ -57,6 +61,8 @@ class Unprotector:
                 hint="Wait for its end, or stop it: twinhull runs list",
             )
         with lock:
+            if self.leave_plan and not self.is_dry:
+                self.leave_plan(named.machine_id)
             found = sum((self._trackers(named, site) for site in sites), TakenOff())
             if is_removing_replica:
                 found += sum((self._replica(named, site) for site in sites), TakenOff())
