@@ -1,6 +1,6 @@
-"""A process that syncs a machine while a program of its own works for the capture, until it is stopped.
+"""A process that syncs a machine, once or as a server, while a program of its own works for the capture.
 
-signal_child.py STATE
+signal_child.py STATE sync|serve
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Platform:
         return WorkingSite(self.world, settings)
 
 
-def run(state: str) -> None:
+def run(state: str, command: str) -> None:
     os.environ["TWINHULL_PASSPHRASE"] = PASSPHRASE
     platform = Platform(SimulatedWorld(seed=1))
     simulated.PLATFORM = platform  # type: ignore[assignment]
@@ -48,7 +48,7 @@ def run(state: str) -> None:
     for site in ("here", "there"):
         assert call([*words, "site", "add", site, f"simulated:{site}"]) == 0
     assert call([*words, "plan", "create", "p", "-m", machine_id(0), "--from", "here", "--to", "there"]) == 0
-    sys.argv = ["twinhull", *words, "sync", machine_id(0)]
+    sys.argv = ["twinhull", *words, *({"sync": ["sync", machine_id(0)], "serve": ["serve"]}[command])]
     main()
 
 

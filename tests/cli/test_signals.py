@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import select
@@ -12,7 +13,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,12 @@ class Shown:
         deadline = time.monotonic() + 60
         while word not in self.text:
             assert time.monotonic() < deadline, self.text
-            if select.select([self.terminal], [], [], 1)[0]:
-                self.text += os.read(self.terminal, 65_536).decode()
+            self.read()
+
+    def read(self) -> None:
+        """What is shown by now, or comes soon."""
+        if select.select([self.terminal], [], [], 0.1)[0]:
+            self.text += os.read(self.terminal, 65_536).decode(errors="replace")
 
     def open_gate(self) -> None:
         """Let the program end well, once it waits there."""
@@ -52,26 +57,40 @@ class Shown:
         """All that the run has started."""
         found, parents = [], [self.child.pid]
         while parents:
-            tasks = Path(f"/proc/{parents.pop()}/task").glob("*/children")
-            parents += (children := [int(pid) for task in tasks for pid in task.read_text().split()])
+            children = _children(parents.pop())
+            parents += children
             found += children
         return found
 
     def until_at_work(self) -> None:
         """Until the capture's program waits at its gate."""
-        self.until("capture")
         deadline = time.monotonic() + 60
-        while not any(b"cat" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in self.programs()):
+        while not any(_name(pid) == "cat" for pid in self.programs()):
             assert time.monotonic() < deadline, self.text
+            self.read()
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError):  # threads come and go
+            found += [int(child) for child in task.read_text().split()]
+    return found
+
+
+def _name(pid: int) -> str:
+    with suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 @contextmanager
-def running(path: Path) -> Iterator[Shown]:
+def running(path: Path, command: str = "sync") -> Iterator[Shown]:
     ours, theirs = pty.openpty()
     gate = path / "gate"
     os.mkfifo(gate)
     child = subprocess.Popen(
-        [sys.executable, signal_child.__file__, str(path / "state")],
+        [sys.executable, signal_child.__file__, str(path / "state"), command],
         env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "GATE": str(gate)},
         stdin=theirs,
         stdout=theirs,
@@ -120,3 +139,14 @@ def test_a_signal_to_every_process_of_the_unit_stops_the_run(tmp_path: Path, sig
             os.kill(pid, sign)
         shown.until("was stopped on demand")
         assert shown.child.wait(30) == STOPPED, shown.text
+
+
+def test_a_signal_to_every_process_of_a_served_unit_stops_its_runs(tmp_path: Path) -> None:
+    with running(tmp_path, "serve") as shown:
+        for pid in [*shown.programs(), shown.child.pid]:
+            os.kill(pid, signal.SIGTERM)
+        shown.until("stopped")
+        assert shown.child.wait(30) == 0, shown.text
+    words = [sys.executable, "-m", "twinhull.cli", "--state", str(tmp_path / "state"), "runs", "list", "--json"]
+    listed = subprocess.run(words, check=True, capture_output=True, cwd=ROOT)
+    assert [run["state"] for run in json.loads(listed.stdout)["runs"]] == ["cancelled"], shown.text

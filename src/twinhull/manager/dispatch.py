@@ -201,7 +201,7 @@ class Dispatcher:
             execution.cancel()
 
     def _leash(self, run: RunRecord, ears: Ears) -> Leash:
-        return Leash(run.run_id, on_step=ears.on_step)
+        return Leash(run.run_id, is_stopping=self.is_stopping, on_step=ears.on_step)
 
     def _repository_of(self, run: RunRecord) -> Repository:
         """The repository, or an empty one for a run that asks nothing of it, or nothing any more while it is away."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -70,6 +71,7 @@ class Manager:
         self._repository_url = repository_url
         self._passphrase_file = passphrase_file
         self._closing = ExitStack()
+        self.stopping = Event()
 
     def __enter__(self) -> Self:
         """Make the state directory where it is missing."""
@@ -164,6 +166,7 @@ class Manager:
             ports=self.ports,
             repository=lambda: self.repository,
             origin=self.origin,
+            is_stopping=self.stopping,
         )
 
     @cached_property

@@ -55,7 +55,7 @@ class Server:
     manager: Manager
     limits: Limits
     tell: Tell
-    stop: Event = field(default_factory=Event)
+    stop: Event = field(init=False)
     cycle_seconds: float = 1.0
     look_seconds: float = 15.0
     grace_seconds: float = 60.0
@@ -76,6 +76,7 @@ class Server:
     def __post_init__(self) -> None:
         """Nothing is looked at yet."""
         manager = self.manager
+        self.stop = manager.stopping
         self._welcome = Welcome(manager, self.tell, lambda: self._known.ages)
         self._watch = SiteWatch(manager.catalog, manager.lookout, manager.ports.clock, self.look_seconds, self._welcome)
         self._known = Known(manager, self._is_busy, self._watch.seen_at, lambda: self._has_repository)

@@ -52,6 +52,8 @@ class Leash:
 
     run_id: RunId
     is_cancelled: Event = field(default_factory=Event)
+    is_stopping: Event = field(default_factory=Event)
+    """All of the process was asked to stop."""
     is_forward_only: bool = False
     reasons: list[str] = field(default_factory=list)
     on_step: Callable[[str], None] = field(default=lambda _: None)
@@ -68,7 +70,9 @@ class Leash:
         What stops us may end our programs, too, such as an ssh (a service manager signals all of a unit): their error
         can be here before the stop is.
         """
-        is_stopped = isinstance(error, SiteError) and self.is_cancelled.wait(SIGNAL_SECONDS)
+        if not isinstance(error, SiteError):
+            return error
+        is_stopped = self.is_cancelled.wait(SIGNAL_SECONDS) or self.is_stopping.is_set()
         return self._cancelled() if is_stopped else error
 
     def _cancelled(self) -> RunCancelled:
