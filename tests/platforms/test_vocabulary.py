@@ -131,7 +131,7 @@ def said(spec: MachineSpec) -> MachineSpec:
 
 def test_what_xen_keeps_and_what_it_lacks() -> None:
     spec, paths = home(), {key: f"/r/{key}.qcow2" for key in SIZES}
-    written = xen.new_definition(spec, paths, SAME, serial_path="/r/serial.log")
+    written = xen.new_definition(spec, paths, SAME)
     read = read_definition(written)
     assert [(image.path, image.target, image.traits.is_read_only) for image in read.disks] == [
         ("/r/vda.qcow2", "sda", False),
@@ -156,7 +156,7 @@ def test_what_xen_keeps_and_what_it_lacks() -> None:
 
 def test_a_machine_that_was_on_xen_comes_home_as_it_was() -> None:
     spec, paths = home(), {key: f"/var/replicas/{home().machine_id}/{key}.qcow2" for key in SIZES}
-    read = read_definition(xen.new_definition(spec, paths, SAME, serial_path="/x"))
+    read = read_definition(xen.new_definition(spec, paths, SAME))
     assert XenMachine(read, spec, [], None).describe(SIZES) == spec
 
 

@@ -12,6 +12,7 @@ from twinhull.model.extents import Extent
 from twinhull.model.machine import BootMode, DiskKey, DiskSpec, Firmware, MachineId, MachineSpec, NicSpec
 from twinhull.model.units import GIB, MIB
 from twinhull.platforms.libvirt.domains import read_definition
+from twinhull.platforms.libvirt.xml import parse_xml
 from twinhull.platforms.xen.copied import CopiedDisk
 from twinhull.platforms.xen.definition import check_can_boot, followed_definition, new_definition
 from twinhull.platforms.xen.keeping import lacks
@@ -35,7 +36,7 @@ SPEC = MachineSpec(
 @pytest.mark.parametrize(("boot_mode", "targets"), [(BootMode.HVM, ["sda", "sdb"]), (BootMode.PV, ["xvda", "xvdb"])])
 def test_what_is_written_reads_as_the_same_machine(boot_mode: BootMode, targets: list[str]) -> None:
     spec = replace(SPEC, boot_mode=boot_mode)
-    written = new_definition(spec, PATHS, {"bridge:br0": "bridge:xenbr0"}, serial_path="/x/serial.log")
+    written = new_definition(spec, PATHS, {"bridge:br0": "bridge:xenbr0"})
     definition = read_definition(written)
     assert [image.target for image in definition.disks] == targets
     read = XenMachine(definition, spec, [], None).describe({A: GIB, B: 2 * GIB})
@@ -46,20 +47,28 @@ def test_what_is_written_reads_as_the_same_machine(boot_mode: BootMode, targets:
     ]
 
 
+@pytest.mark.parametrize("boot_mode", [BootMode.HVM, BootMode.PV])
+def test_no_guest_writes_into_a_file_of_dom0(boot_mode: BootMode) -> None:
+    written = parse_xml(new_definition(replace(SPEC, boot_mode=boot_mode), PATHS, {}))
+    ports = [*written.findall("./devices/serial"), *written.findall("./devices/console")]
+    assert [(port.get("type"), len(port)) for port in ports] == [("pty", 0)]
+
+
 def test_a_machine_of_others_has_xens_names_for_its_disks() -> None:
-    xml = new_definition(SPEC, FOREIGN_PATHS, {}, serial_path="/x")
+    xml = new_definition(SPEC, FOREIGN_PATHS, {})
     read = XenMachine(read_definition(xml), None, [], None).describe({DiskKey("sda"): GIB, DiskKey("sdb"): GIB})
     assert [disk.key for disk in read.disks] == ["sda", "sdb"]
 
 
 def test_a_machine_of_others_follows_and_keeps_the_rest() -> None:
-    xml = new_definition(SPEC, PATHS, {"user": "bridge:other"}, serial_path="/x/serial.log")
+    xml = new_definition(SPEC, PATHS, {"user": "bridge:other"})
     spec = replace(SPEC, cpu_count=4, memory_bytes=2 * GIB)
     followed = followed_definition(xml, spec, new_disks={"sdc": "/x/new.qcow2"}, removed_targets={"sdb"})
     definition = read_definition(followed)
     assert [(image.target, image.path) for image in definition.disks] == [("sda", PATHS[A]), ("sdc", "/x/new.qcow2")]
     assert (definition.cpu_count, definition.memory_bytes) == (4, 2 * GIB)
-    assert definition.serial_path == "/x/serial.log"
+    assert definition.serial_path is None
+    assert "serial" in followed
     assert [nic.network for nic in definition.nics] == ["bridge:other"]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.guests import TinyClient
-from lab.images import TINY_READY, TinyImage
+from lab.images import TinyImage
 from lab.xen_host import XenHost
 from twinhull.model.machine import (
     BootMode,
@@ -94,10 +94,15 @@ class XenGuest:
         self.stand(Role.PRIMARY)
         self.site.start(self.machine_id, 1)
         deadline = time.monotonic() + XEN_BOOT_SECONDS
-        while TINY_READY not in (log := self.site.serial_log(self.machine_id, 8192)):
-            assert time.monotonic() < deadline, f"the guest never became ready; it said: {log}"
-            time.sleep(0.5)
-        return TinyClient(self.host.forward(self.spec.nics[0].mac, 7000, seconds=120))
+        client = TinyClient(self.host.forward(self.spec.nics[0].mac, 7000, seconds=XEN_BOOT_SECONDS))
+        while True:
+            try:
+                client.heartbeat()
+            except (OSError, RuntimeError, ValueError):
+                assert time.monotonic() < deadline, "the guest's services never answered"
+                time.sleep(0.5)
+            else:
+                return client
 
     def request(self, since: str | None = None, *, is_tracking: bool = True) -> CaptureRequest:
         self.captures += 1

@@ -129,8 +129,8 @@ def _read(root: ET.Element, stored: ET.Element) -> Definition:
     machine_id = canonical_machine_id(root.findtext("uuid"))
     data_disks = [disk for disk in disks if _is_data_disk(disk)]
     is_ours = root.find(f"./metadata/{{{NAMESPACE}}}machine") is not None
-    orders = boot_orders(root, data_disks, cards)
-    images = tuple(_image(disk, machine_id, orders.get(disk, 0)) for disk in data_disks)
+    orders = _boot_orders(stored)
+    images = tuple(_image(disk, machine_id, orders.get(_target(disk), 0)) for disk in data_disks)
     checked_disk_keys(image.key for image in images)
     return Definition(
         machine_id=machine_id,
@@ -141,7 +141,7 @@ def _read(root: ET.Element, stored: ET.Element) -> Definition:
         boot_mode=_BOOT_MODES.get(root.findtext("./os/type") or "", BootMode.HVM),
         disks=images,
         other_devices=tuple(checked_disk_key(_target(disk)) for disk in disks if not _is_data_disk(disk)),
-        nics=tuple(_nic(nic, orders.get(nic, 0), is_ours=is_ours) for nic in cards),
+        nics=tuple(_nic(nic, orders.get(_mac(nic), 0), is_ours=is_ours) for nic in cards),
         has_agent=any(t.get("name") == AGENT_CHANNEL for t in root.findall("./devices/channel/target")),
         serial_path=_serial_path(root),
         has_screen=root.find("./devices/video") is not None,
@@ -150,6 +150,19 @@ def _read(root: ET.Element, stored: ET.Element) -> Definition:
         hardware=read_hardware(stored, root),
         slots=read_slots(root),
     )
+
+
+def _boot_orders(stored: ET.Element) -> dict[str, int]:
+    """The boot order of disks by their device names and of cards by their addresses, as the next start will have it."""
+    disks = [disk for disk in stored.findall("./devices/disk") if _is_data_disk(disk)]
+    cards = stored.findall("./devices/interface")
+    orders = boot_orders(stored, disks, cards)
+    return {(_mac(item) if item.tag == "interface" else _target(item)): order for item, order in orders.items()}
+
+
+def _mac(nic: ET.Element) -> str:
+    mac = nic.find("mac")
+    return mac.get("address", "").lower() if mac is not None else ""
 
 
 def _cpu_count(root: ET.Element) -> int:
@@ -213,7 +226,7 @@ def _own_name(path: str, machine_id: MachineId) -> str:
 
 def _nic(nic: ET.Element, boot_order: int, *, is_ours: bool) -> NicSpec:
     """A card. One of ours that is on no network of its host is so for lack of a network, not on purpose."""
-    mac, model, source = nic.find("mac"), nic.find("model"), nic.find("source")
+    model, source = nic.find("model"), nic.find("source")
     link = nic.find("link")
     kind = nic.get("type", "")
     where = (
@@ -222,7 +235,7 @@ def _nic(nic: ET.Element, boot_order: int, *, is_ours: bool) -> NicSpec:
         else ""
     )
     return NicSpec(
-        mac=checked_mac(mac.get("address") if mac is not None else None),
+        mac=checked_mac(_mac(nic)),
         network=checked_network(f"{kind}:{where}" if where else kind),
         model=checked_word(model.get("type", "virtio") if model is not None else "virtio"),
         boot_order=boot_order,

@@ -19,7 +19,7 @@ def serial_log(place: Place, machine_id: MachineId, last_bytes: int) -> str:
     if not path:
         raise NotSupportedHere(
             f"Machine '{definition.name}' writes no serial log on site '{place.site}'.",
-            hint="Give it <serial type='file'>.",
+            hint=f"Look at it there: virsh console {definition.name}",
         )
     done = place.host.run(["sh", "-c", _TAIL, "twinhull-tail", str(last_bytes), path])
     if done.exit_status == _NO_LOG:

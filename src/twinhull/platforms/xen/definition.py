@@ -48,9 +48,7 @@ def target_of(index: int, boot_mode: BootMode) -> str:
     return ("sd" if boot_mode is BootMode.HVM else "xvd") + chr(ord("a") + index)
 
 
-def new_definition(
-    spec: MachineSpec, paths: Mapping[DiskKey, str], networks: Mapping[str, str], *, serial_path: str
-) -> str:
+def new_definition(spec: MachineSpec, paths: Mapping[DiskKey, str], networks: Mapping[str, str]) -> str:
     """The definition of a machine that we made; ``spec.boot_mode`` says how it boots, ``paths`` are its qcow2 files.
 
     Xen boots from a machine's first disk: what is booted from comes first.
@@ -66,11 +64,8 @@ def new_definition(
         target = target_of(index, spec.boot_mode)
         devices.append(disk_element(paths[disk.key], target, is_read_only=disk.traits.is_read_only))
     _add_nics(devices, spec.nics, networks)
-    if is_hvm:
-        serial = ET.SubElement(devices, "serial", type="file")
-        ET.SubElement(serial, "source", path=serial_path)
-    else:
-        ET.SubElement(devices, "console", type="pty")
+    # Not into a file: nothing on a Xen host keeps a guest from filling dom0's disk with it.
+    ET.SubElement(devices, "serial" if is_hvm else "console", type="pty")
     return ET.tostring(root, encoding="unicode")
 
 

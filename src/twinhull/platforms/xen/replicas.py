@@ -89,8 +89,7 @@ class XenReplicas:
 
     def _written(self, spec: MachineSpec, request: ReplicaRequest) -> str:
         paths = {disk.key: self._place.image(spec.machine_id, disk.key) for disk in spec.disks}
-        serial_path = f"{self._place.replica(spec.machine_id)}/serial.log"
-        return new_definition(spec, paths, request.networks, serial_path=serial_path)
+        return new_definition(spec, paths, request.networks)
 
     def _follow(self, machine: XenMachine, made: MachineSpec, request: ReplicaRequest) -> ReplicaChanges:
         """A machine that we made: its definition is made anew from the spec."""

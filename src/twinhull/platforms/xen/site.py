@@ -49,14 +49,18 @@ _CAPABILITIES: Mapping[Capability, Support] = {
     ),
     Capability.FREEZE: Support(is_supported=False, reason="Xen machines have no guest agent's channel."),
     Capability.SERIAL_LOG: Support(
-        is_supported=True, reason="Of pv machines where the host's xenconsoled keeps logs (--log=guest)."
+        is_supported=True,
+        reason="Of pv machines, if the host's xenconsoled keeps logs (--log=guest); for hvm use virsh console.",
     ),
     Capability.SCREENSHOT: Support(is_supported=False, reason="libvirt's Xen driver takes no screenshots."),
     Capability.BOOT_BIOS: Support(is_supported=True),
     Capability.BOOT_UEFI: Support(
         is_supported=False, reason="Debian's Xen has no UEFI firmware for its machines; such a machine can boot as pv."
     ),
-    Capability.BOOT_PV: Support(is_supported=True, reason="By the image's own boot loader configuration (pygrub)."),
+    Capability.BOOT_PV: Support(
+        is_supported=True,
+        reason="The host's pygrub reads the boot loader's files out of the guest's disk, as root: trust such a guest.",
+    ),
 }
 
 
