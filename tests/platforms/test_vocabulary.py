@@ -67,6 +67,7 @@ HOME = """<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/
 </devices>
 <qemu:commandline><qemu:arg value='-foo'/></qemu:commandline></domain>"""
 SIZES = {DiskKey(key): GIB for key in ("sda", "vda", "vdb")}
+HOST = ["i686", "x86_64"]
 SAME = {"bridge:br0": "bridge:br0"}
 UNSPOKEN = [
     "its processor model Haswell",
@@ -99,9 +100,10 @@ def test_what_is_kept_comes_back_from_a_point() -> None:
 
 def test_what_is_kept_is_kept_by_qemu() -> None:
     spec, paths = home(), {key: f"/r/{key}.qcow2" for key in SIZES}
-    first = qemu.new_definition(spec, paths, SAME, domain_type="kvm", serial_path="/r/serial.log")
+    first = qemu.new_definition(spec, paths, SAME, domain_type="kvm", serial_path="/s", architectures=HOST)
     assert read_definition(first).spec(SIZES) == said(spec)
-    assert qemu_keeping.lacks(spec, SAME) == list(spec.hardware.unspoken)
+    assert qemu_keeping.lacks(spec, SAME, HOST) == list(spec.hardware.unspoken)
+    assert qemu_keeping.lacks(spec, SAME, ["x86_64"])[-1].what == "its 32-bit processor: it has a 64-bit one"
 
 
 def test_a_replica_of_qemu_follows_what_is_changed_at_home() -> None:
@@ -112,7 +114,7 @@ def test_a_replica_of_qemu_follows_what_is_changed_at_home() -> None:
         nics=tuple(replace(nic, boot_order=0, is_unplugged=False) for nic in spec.nics),
         hardware=Hardware(architecture="i686", chipset="q35", scsi_controller="lsilogic"),
     )
-    first = qemu.new_definition(bare, paths, SAME, domain_type="kvm", serial_path="/r/serial.log")
+    first = qemu.new_definition(bare, paths, SAME, domain_type="kvm", serial_path="/s", architectures=HOST)
     for wanted in (spec, bare, spec):
         first = qemu.followed_definition(first, wanted, SAME, new_disks={}, removed_disks=set())
         assert read_definition(first).spec(SIZES) == said(wanted)

@@ -14,6 +14,8 @@ from twinhull.platforms.libvirt.words import WORDS
 
 _USUAL_ARCHITECTURE = "x86_64"
 _USUAL_CONTROLLER = ("", "auto", "virtio-scsi")
+_GIVEN = ("itco",)
+"""The watchdogs that newer versions of libvirt give each q35 machine."""
 _EPOCH_OFFSETS = {"utc": ClockOffset.UTC, "localtime": ClockOffset.LOCAL_TIME}
 
 
@@ -28,7 +30,7 @@ def read_hardware(stored: ET.Element, live: ET.Element) -> Hardware:
         topology=_topology(stored),
         clock=_clock(live),
         has_rng=rng is not None,
-        watchdog="" if watchdog is None else _watchdog(watchdog),
+        watchdog="" if watchdog is None or watchdog.get("model") in _GIVEN else _watchdog(watchdog),
         unspoken=lacks_of(WORDS, stored),
     )
 

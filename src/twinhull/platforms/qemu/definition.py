@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from twinhull.model.machine import DiskKey, Firmware, MachineSpec
 from twinhull.platforms.libvirt.domains import AGENT_CHANNEL, NAMESPACE
@@ -28,13 +28,14 @@ def new_definition(
     *,
     domain_type: str,
     serial_path: str,
+    architectures: Collection[str] = (),
 ) -> str:
-    """The definition of a new replica; ``paths`` are its disks' qcow2 files."""
+    """The definition of a new replica; ``paths`` are its disks' qcow2 files, ``architectures`` as in ``lacks``."""
     ET.register_namespace("twinhull", NAMESPACE)
     root = begin_domain(domain_type, spec)
     metadata = ET.SubElement(root, "metadata")
     ET.SubElement(metadata, f"{{{NAMESPACE}}}machine", made="yes")
-    _add_os(root, spec)
+    _add_os(root, spec, architectures)
     features = ET.SubElement(root, "features")
     ET.SubElement(features, "acpi")
     ET.SubElement(features, "apic")
@@ -54,11 +55,12 @@ def new_definition(
     return ET.tostring(root, encoding="unicode")
 
 
-def _add_os(root: ET.Element, spec: MachineSpec) -> None:
+def _add_os(root: ET.Element, spec: MachineSpec, architectures: Collection[str]) -> None:
     os = ET.SubElement(root, "os")
     is_uefi = spec.firmware is Firmware.UEFI
     chipset = spec.hardware.chipset or ("q35" if is_uefi else "pc")
-    architecture = spec.hardware.architecture if spec.hardware.architecture == "i686" else "x86_64"
+    is_i686 = spec.hardware.architecture == "i686" and "i686" in architectures
+    architecture = "i686" if is_i686 else "x86_64"
     add_text(os, "type", "hvm", arch=architecture, machine=chipset if chipset in ("pc", "q35") else "q35")
     if is_uefi:
         os.set("firmware", "efi")

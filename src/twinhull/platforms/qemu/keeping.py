@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from twinhull.model.hardware import CpuTopology, Timer
 from twinhull.model.lacks import Consequence, Lack
@@ -20,9 +20,10 @@ SCSI_CONTROLLERS = {
     "virtio-transitional",
     "virtio-non-transitional",
 }
-WATCHDOGS = {"i6300esb", "ib700", "itco"}
+WATCHDOGS = {"i6300esb", "ib700"}
 WATCHDOG_ACTIONS = {"reset", "shutdown", "poweroff", "pause", "none", "dump", "inject-nmi"}
-TIMERS = {"rtc", "pit", "hpet", "tsc", "kvmclock", "hypervclock"}
+TIMERS = {"rtc", "pit", "hpet", "kvmclock", "hypervclock"}
+"""Not the TSC: a frequency that was asked for keeps a machine from starting on a processor that has another one."""
 ARCHITECTURES = {"", "i686"}
 NETWORKS = {"network": "network", "bridge": "bridge", "direct": "dev"}
 """What a card can be plugged into, and the attribute that names it."""
@@ -52,15 +53,18 @@ def network_of(nic: NicSpec, networks: Mapping[str, str]) -> tuple[str, str]:
     return (kind, name) if kind in NETWORKS or kind == "user" else ("", "")
 
 
-def lacks(spec: MachineSpec, networks: Mapping[str, str]) -> list[Lack]:
-    """What a replica of that description lacks here."""
-    found = [*spec.hardware.unspoken, *_of_the_machine(spec), *_of_disks(spec), *_of_cards(spec, networks)]
+def lacks(spec: MachineSpec, networks: Mapping[str, str], architectures: Collection[str]) -> list[Lack]:
+    """What a replica of that description lacks here; ``architectures`` are those that the host has a QEMU for."""
+    own = [*_of_the_machine(spec, architectures), *_of_disks(spec), *_of_cards(spec, networks)]
+    found = [*spec.hardware.unspoken, *own]
     return list(dict.fromkeys(found))
 
 
-def _of_the_machine(spec: MachineSpec) -> Iterator[Lack]:
+def _of_the_machine(spec: MachineSpec, architectures: Collection[str]) -> Iterator[Lack]:
     hardware = spec.hardware
-    if hardware.architecture not in ARCHITECTURES:
+    if hardware.architecture == "i686" and "i686" not in architectures:
+        yield _without("its 32-bit processor: it has a 64-bit one")
+    elif hardware.architecture not in ARCHITECTURES:
         what = f"its processor architecture {hardware.architecture}: QEMU sites make x86 machines"
         yield Lack(what, Consequence.WILL_NOT_BOOT)
     if spec.boot_mode is not BootMode.HVM:

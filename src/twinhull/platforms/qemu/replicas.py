@@ -24,6 +24,7 @@ from twinhull.platforms.libvirt.finding import (
 from twinhull.platforms.libvirt.images import look_into
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.libvirt.replicas import create_disks, define, follow_name, following_disks, forget, making
+from twinhull.platforms.libvirt.xml import parse_xml
 from twinhull.platforms.qemu.definition import followed_definition, new_definition
 from twinhull.platforms.qemu.keeping import lacks
 from twinhull.platforms.standings import StandingFiles
@@ -55,7 +56,16 @@ class QemuReplicas:
         _require_hvm(request)
         domain = self._find(request)
         is_ours = domain is None or definition_of(self._place, domain).is_ours
-        return lacks(request.spec, request.networks) if is_ours else ()
+        return self._lacks(request) if is_ours else ()
+
+    def _lacks(self, request: ReplicaRequest) -> Sequence[Lack]:
+        return lacks(request.spec, request.networks, self._architectures())
+
+    def _architectures(self) -> set[str]:
+        """Those for which the host has a QEMU."""
+        with told(self._place.site, "asking what it can run"):
+            capabilities = parse_xml(self._place.connection.get().getCapabilities())
+        return {element.get("name", "") for element in capabilities.findall("./guest/arch")}
 
     def _find(self, request: ReplicaRequest) -> libvirt.virDomain | None:
         try:
@@ -69,13 +79,20 @@ class QemuReplicas:
         serial_path = f"{self._place.replica(spec.machine_id)}/serial.log"
         with making(self._place, spec.machine_id):
             paths = create_disks(self._place, spec.machine_id, spec.disks, self._owner())
-            xml = new_definition(spec, paths, request.networks, domain_type=domain_type, serial_path=serial_path)
+            xml = new_definition(
+                spec,
+                paths,
+                request.networks,
+                domain_type=domain_type,
+                serial_path=serial_path,
+                architectures=self._architectures(),
+            )
             define(self._place, xml, spec.name)
         return ReplicaChanges(
             is_new=True,
             new_disks=tuple(paths),
             reasons=(reason,) if reason else (),
-            lacks=tuple(lacks(spec, request.networks)),
+            lacks=tuple(self._lacks(request)),
         )
 
     def _owner(self) -> str:
@@ -93,7 +110,7 @@ class QemuReplicas:
             removed = set(changes.removed_disks)
             followed = followed_definition(xml, spec, request.networks, new_disks=paths, removed_disks=removed)
             define(self._place, followed, spec.name)
-        found = tuple(lacks(spec, request.networks)) if definition.is_ours else ()
+        found = tuple(self._lacks(request)) if definition.is_ours else ()
         return replace(changes, reasons=(*said, *changes.reasons), lacks=found)
 
     def remove(self, machine_id: MachineId) -> None:
