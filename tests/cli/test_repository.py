@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import signal
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -254,6 +255,27 @@ def test_keys_are_rotated_and_everything_goes_on(planned: Shell, tmp_path: Path)
     planned.ok("repository", "keys", "change-passphrase", "--new-passphrase-file", old)
     assert len(planned.ok("points", "list", "--json").json["points"]) == 2
     assert planned("--passphrase-file", new, "points", "list").code == 33
+
+
+def test_a_passphrase_file_of_another_system_opens_and_a_new_one_must_be_long(planned: Shell, tmp_path: Path) -> None:
+    phrase, other = tmp_path / "new-phrase", tmp_path / "other"
+    phrase.write_bytes("Übergänge für Ångström\n".encode())
+    planned.ok("repository", "keys", "change-passphrase", "--new-passphrase-file", str(phrase))
+    decomposed = unicodedata.normalize("NFD", "Übergänge für Ångström")
+    for text in (f"\ufeff{decomposed}\r\n", decomposed):
+        other.write_bytes(text.encode())
+        planned.ok("--passphrase-file", str(other), "points", "list")
+    other.write_text("too short\n")
+    for words in (
+        ("repository", "keys", "change-passphrase", "--new-passphrase-file", str(other)),
+        ("repository", "keys", "rotate", "--yes", "--new-passphrase-file", str(other)),
+        ("--passphrase-file", str(other), "repository", "create", str(tmp_path / "more")),
+        ("repository", "copy", "--to", str(tmp_path / "copy"), "--create", "--to-passphrase-file", str(other)),
+    ):
+        refused = planned(*words)
+        assert (refused.code, "12 are the least" in refused.err) == (2, True), words
+    assert not (tmp_path / "copy").exists()
+    planned.ok("--passphrase-file", str(phrase), "points", "list")
 
 
 def test_a_store_is_tried_out(shell: Shell, tmp_path: Path) -> None:

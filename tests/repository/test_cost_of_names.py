@@ -76,3 +76,19 @@ def test_opening_and_a_capture_read_what_they_read_before() -> None:
     capture(repository, noise("new", CHUNK))
     assert store.reads["removal"] == 0
     assert store.reads["point"] <= 1
+
+
+def test_a_junk_index_is_not_read_at_each_capture() -> None:
+    store = _filled()
+    repository = opened(store)
+    for number in range(3):
+        store.inner.objects[f"index-{number:064x}"] = noise(number, 5000)
+    for number in range(4):
+        capture(repository, noise(number, CHUNK))
+    names = {f"index-{number:064x}" for number in range(3)}
+    assert repository.index.damaged.keys() == names
+    store.reads.clear()
+    for number in range(4, 8):
+        capture(repository, noise(number, CHUNK))
+    assert store.reads["index"] == 0
+    assert names <= {finding.object_name for finding in repository.verify().findings}

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from twinhull.model.errors import UsageError
-from twinhull.repository import DirectoryStore, MemoryStore, Store, open_store
-from twinhull.repository.errors import ObjectExists, ObjectMissing, StoreError
+from twinhull.model.ports import SystemClock
+from twinhull.repository import CachedStore, DirectoryStore, LimitedStore, MemoryStore, Store, open_store
+from twinhull.repository.errors import ObjectExists, ObjectMissing, ObjectUnfit, StoreError
 
 PACK = "pack-" + "ab" * 32
 
@@ -149,3 +150,25 @@ def test_stores_are_opened_by_address(tmp_path: Path) -> None:
         open_store("gopher://x")
     with pytest.raises(UsageError, match="option 'endpiont'"):
         open_store("s3://bucket/prefix?endpiont=http://127.0.0.1")
+
+
+def test_an_object_is_read_up_to_a_bound_and_not_at_all_beyond_it(store: Store, tmp_path: Path) -> None:
+    store.create("point-00", [b"x" * 1000])
+    for each in (store, CachedStore(store, tmp_path / "near"), LimitedStore(store, 1e9, SystemClock())):
+        assert each.read("point-00", 1000) == b"x" * 1000
+        with pytest.raises(ObjectUnfit, match="no more than 999 B"):
+            each.read("point-00", 999)
+    store.create("index-00", [b"y" * 1000])
+    near = CachedStore(store, tmp_path / "near")
+    with pytest.raises(ObjectUnfit):
+        near.read("index-00", 999)
+    assert near.read("index-00", 1000) == b"y" * 1000
+
+
+@pytest.mark.parametrize(
+    "name", ["point-\u00c4", "point-", "point-00\n", "Point-00", "point-" + "0" * 200, "point-\udcff"]
+)
+def test_an_odd_name_of_a_listing_is_read_as_no_object(store: Store, name: str) -> None:
+    for look in (store.read, store.size, lambda odd: store.read_range(odd, 0, 1)):
+        with pytest.raises(ObjectUnfit):
+            look(name)

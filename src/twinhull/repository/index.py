@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -21,6 +22,8 @@ from twinhull.repository.store.contract import Store
 MAX_INDEX_BYTES = 64 * MIB
 """The most that is read of an index object; one that is full has 11 MiB and the names of packs and of older ones."""
 MAX_SMALL_TABLE_ENTRIES = 1 << 13
+MAX_READS_OF_DAMAGED = 2
+"""How often a process reads an index object that does not open; the first time may have been the line's fault."""
 MAX_UNMERGED_TABLES = 16
 """Every sync leaves a small index object. More of them than this are searched as one, which is made in memory only: the
 objects in the store are put together by collection alone, which knows what they may not name any more."""
@@ -52,6 +55,8 @@ class Index:
         """Index objects that another one has replaced, and that may be deleted."""
         self.damaged: dict[str, RepositoryError] = {}
         """Index objects that could not be read, by name."""
+        self._refusals: Counter[tuple[str, int]] = Counter()
+        """How often each of them was read with that many keys."""
 
     def find(self, chunk_id: ChunkId) -> Place | None:
         """A copy of the chunk, if any is stored."""
@@ -84,8 +89,9 @@ class Index:
         with self._lock:
             names = {info.name for info in self._store.list("index-")}
             stored = {name: table for name, table in self._stored.items() if name in names}
-            self.damaged = {}
-            for name in sorted(names - stored.keys()):
+            refused = {name: self.damaged[name] for name in names & self.damaged.keys() if self._is_refused(name)}
+            self.damaged = refused
+            for name in sorted(names - stored.keys() - refused.keys()):
                 self._load(name, stored)
             self._stored = stored
             self._swap()
@@ -141,11 +147,16 @@ class Index:
         for table in tables:
             table.rows.close()
 
+    def _is_refused(self, name: str) -> bool:
+        """Whether reading the object again is pointless: junk must not cost a read at each capture."""
+        return self._refusals[name, self._keys.number] >= MAX_READS_OF_DAMAGED
+
     def _load(self, name: str, stored: dict[str, IndexTable]) -> None:
         try:
             stored[name] = self._read(name)
         except (RepositoryDamaged, RepositoryVersionTooNew) as error:
             self.damaged[name] = error
+            self._refusals[name, self._keys.number] += 1
         except ObjectMissing:  # replaced by another since the listing
             return
 
