@@ -258,7 +258,7 @@ class Catalog:
         self.documents.create(ObjectKind.REMOVAL, object_name("removal", wanted), self._removal_content(reason))
 
     def _keep_number(self, wanted: PointId) -> None:
-        """Leave a trace that Twinhull up to 0.9 sees, too, so that it gives the number to no other point."""
+        """Leave a trace that a Twinhull of format 1.0 sees, too, so that it gives the number to no other point."""
         self.documents.create_plain(
             ObjectKind.REMOVAL, object_name("removal", wanted), self._removal_content("its number is not given again")
         )

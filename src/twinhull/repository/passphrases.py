@@ -70,7 +70,7 @@ def check_new_passphrase(passphrase: str) -> None:
 def forms(passphrase: str) -> Sequence[str]:
     """The forms in which the passphrase may once have been given, the likeliest first.
 
-    Twinhull up to 0.9 took what it was given: decomposed Unicode (from a file of macOS), a byte order mark, a line end.
+    Format 1.0 took what it was given: decomposed Unicode (from a file of macOS), a byte order mark, a line end.
     """
     form = _canonical(passphrase)
     if _RECOVERY_KEY.fullmatch(form):
