@@ -106,6 +106,12 @@ TABLE: dict[str, tuple[Evidence, Health, str, str]] = {
         "runs on beta, where it is replica",
         SYNC,
     ),
+    "a failover was interrupted between the fence and the stop": (
+        evidence(side(ALPHA, held(Role.FENCED, 2), ON), WAITS, left=(run("failover"),)),
+        Health.RUNS_TWICE,
+        "runs on alpha, where it is fenced",
+        "twinhull runs resume",
+    ),
     "it crashed": (
         evidence(side(ALPHA, PRIMARY, CRASHED), WAITS),
         Health.DOWN,

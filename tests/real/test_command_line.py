@@ -67,6 +67,12 @@ class Terminal:
         assert process.returncode == 0, f"{words}: {process.returncode}\n{out}\n{err}"
         return json.loads(out)
 
+    def check(self) -> tuple[int, str]:
+        """The line for a monitoring system, and its exit code."""
+        process = self.start("status", "--check")
+        out, _ = process.communicate(timeout=300)
+        return process.returncode, out
+
 
 @pytest.fixture
 def terminal(tmp_path: Path, qemu_host: QemuHost, other_host: QemuHost) -> Iterator[Terminal]:
@@ -127,6 +133,7 @@ def test_a_machine_goes_there_and_back_by_the_command_line(
     states = {run["state"] for run in terminal("runs", "list")["runs"]}
     assert states == {"done"}
     assert terminal("status")["machines"][0]["health"] == "protected"
+    assert terminal.check() == (0, "OK - 1 of 1 machines are protected\n")
 
     terminal("failover", "typed", "--planned", "--yes")
     client = wait_up(other_host, guest)
@@ -135,6 +142,8 @@ def test_a_machine_goes_there_and_back_by_the_command_line(
     second = client.write("two", 1)
 
     kill_in(terminal, ("failback", "typed", "--yes"), "stop the source")
+    code, line = terminal.check()
+    assert (code, "[twinhull runs resume]" in line) == (2, True), line
     home = terminal("failback", "typed", "--yes")["runs"][0]
     assert home["kind"] == "failback"
     client = wait_up(qemu_host, guest)
@@ -142,6 +151,11 @@ def test_a_machine_goes_there_and_back_by_the_command_line(
     status = terminal("status")
     assert status["unfinished_runs"] == []
     assert (status["machines"][0]["runs_on"], status["machines"][0]["epoch"]) == ("here", 3)
+
+    qemu_host.kill_guest("typed")
+    code, line = terminal.check()
+    assert (code, "typed is DOWN: it crashed on here" in line) == (2, True), line
+    assert "[twinhull failover typed --unplanned]" in line
 
 
 def points_of(terminal: Terminal) -> list[Any]:

@@ -136,7 +136,8 @@ def check_line(found: Status) -> str:
 def _told(report: MachineReport) -> str:
     verdict = report.verdict
     command = f" [{verdict.command}]" if verdict.command else ""
-    return f"{report.machine.name}: {verdict.health.value}: {' '.join(verdict.sentence.split())}{command}"
+    told = f"{report.machine.name}: {verdict.health.value}: {' '.join(verdict.sentence.split())}{command}"
+    return told.replace("|", "/")  # what follows a bar is figures, for a monitoring system
 
 
 def _repository(manager: Manager, found: Status) -> Iterator[str]:

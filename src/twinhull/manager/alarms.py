@@ -26,7 +26,8 @@ def runs_twice(known: Evidence) -> Iterator[Finding]:
         return
     wrong = [item for item in due if item.deed is Deed.STOP]
     if wrong and not known.moving:
-        yield Finding(Health.RUNS_TWICE, f"{wrong[0].reason} {_way_out(known)}", _stopping(known))
+        command = RESUME if known.interrupted_move else _stopping(known)
+        yield Finding(Health.RUNS_TWICE, f"{wrong[0].reason} {_way_out(known)}", command)
 
 
 def _rights(known: Evidence, side: Side) -> str:
@@ -162,7 +163,7 @@ def lacks(known: Evidence) -> list[Lack]:
 def no_replica(known: Evidence) -> Iterator[Finding]:
     """There is nothing that could ever take over."""
     side = known.replica
-    if known.moving or known.syncing or (side and not side.is_reachable):
+    if known.moving or known.syncing or (side and not side.is_reachable) or len(running_sides(known.situation)) > 1:
         return
     held = side.standing if side else None
     has_replica = held is not None and held.role in (Role.REPLICA, Role.UNREADABLE)

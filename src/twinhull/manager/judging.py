@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from twinhull.cluster.epochs import corrections
+from twinhull.cluster.epochs import corrections, running_sides
 from twinhull.manager import alarms
 from twinhull.manager.alarms import take_over, take_over_text
 from twinhull.manager.evidence import Evidence
@@ -34,7 +34,7 @@ def _unknown(known: Evidence) -> Iterator[Finding]:
         told = f"{home.site} has lost its standing of {known.name}; the next sync writes it again."
         yield Finding(Health.UNKNOWN, told, f"twinhull sync {known.word}")
     due = corrections(known.situation)
-    if due and not known.moving:
+    if due and not known.moving and len(running_sides(known.situation)) <= 1:  # else that is said
         told = f"{due[0].reason} 'twinhull serve' corrects that, or the machine's next run."
         yield Finding(Health.UNKNOWN, told, f"twinhull sync {known.word}")
     yield from _unknown_age(known)
