@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from twinhull.inspection import Finding, Surroundings
 from twinhull.inspection.naming import keeps_slots, surroundings
@@ -64,6 +63,39 @@ class Inspected:
 
 
 @dataclass(frozen=True, slots=True)
+class _Way:
+    """From where the machine runs to where its replica would take over."""
+
+    here: Place
+    platform: str
+    there: SiteView
+    replica: MachineStatus | None
+    plan: Plan | None
+
+    @property
+    def is_homewards(self) -> bool:
+        """Whether it goes to the site that the plan calls the source."""
+        return self.plan is not None and self.there.settings.name == self.plan.source
+
+    @property
+    def boot_mode(self) -> BootMode | None:
+        """How the plan wants it to boot there."""
+        wanted = self.plan.boot_mode if self.plan and not self.is_homewards else None
+        return BootMode(wanted) if wanted else None
+
+    def surroundings(self, spec: MachineSpec) -> Surroundings:
+        """The machine's hardware on both sites."""
+        return surroundings(
+            spec,
+            here=self.platform,
+            there=self.there.settings.platform,
+            boot_mode=self.boot_mode,
+            keeps_card_slots=keeps_slots("card", self.here.status, self.replica),
+            keeps_disk_slots=keeps_slots("disk", self.here.status, self.replica),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Inspector:
     """Looks at one machine. ``points`` are its restore points, ``label`` names what is opened on a site for it."""
 
@@ -93,48 +125,41 @@ class Inspector:
             if not there.is_reachable:
                 finding = Finding(f"{there.settings.name} cannot be asked: {there.reason}", "See to that site first.")
                 return Inspected(places, [finding])
-            is_homewards = bool(plan) and there.settings.name == (plan.source if plan else "")
-            boot_mode = BootMode(plan.boot_mode) if plan and plan.boot_mode and not is_homewards else None
-            capabilities = door(there.settings.name).capabilities()
-            said = judge(here.status, plan, capabilities, is_homewards=is_homewards) if plan else []
-            if plan and not is_homewards:
-                said += lacking(door(there.settings.name), here.status.spec, plan, boot_mode)
             replica = next((place.status for place in places if place.site == there.settings.name), None)
-            surround = partial(
-                surroundings,
-                here=overview.sites[here.site].settings.platform,
-                there=there.settings.platform,
-                boot_mode=boot_mode,
-                keeps_card_slots=keeps_slots("card", here.status, replica),
-                keeps_disk_slots=keeps_slots("disk", here.status, replica),
-            )
-            inside = (
-                inspect_machine(door(here.site), here.status, self.label, surround(here.status.spec), self.ports)
-                if is_looking_inside
-                else self._latest_point(here, surround)
-            )
-            return Inspected(places, [*_obstacles(places, door, there.settings.name), *said, *inside])
+            way = _Way(here, overview.sites[here.site].settings.platform, there, replica, plan)
+            inside = self._live(way, door(here.site)) if is_looking_inside else self._latest_point(way)
+            return Inspected(places, [*_described(way, door(there.settings.name)), *inside])
 
-    def _latest_point(self, here: Place, surround: Callable[[MachineSpec], Surroundings]) -> list[Finding]:
+    def _live(self, way: _Way, site: Site) -> list[Finding]:
+        """By the machine's own disks."""
+        status = way.here.status
+        return inspect_machine(site, status, self.label, way.surroundings(status.spec), self.ports)
+
+    def _latest_point(self, way: _Way) -> list[Finding]:
         """By the latest restore point: nothing on a site is touched."""
         try:
-            latest = latest_point(self.points(here.status.spec.machine_id))
+            latest = latest_point(self.points(way.here.status.spec.machine_id))
             if latest:
-                spec = spec_from_json(latest.document.spec)
-                return inspect_point(self.repository(), latest, surround(spec), self.ports)
+                around = way.surroundings(spec_from_json(latest.document.spec))
+                return inspect_point(self.repository(), latest, around, self.ports)
         except TwinhullError as error:
             return [Finding(f"Its files were not inspected: {error.message}", error.hint or _AGAIN)]
         return [Finding("It has no restore point yet, so its files were not inspected.", _AGAIN)]
 
 
-def _obstacles(places: Sequence[Place], door: Callable[[SiteName], Site], there: SiteName) -> list[Finding]:
-    """What the other site says of the replica, where there is one."""
-    return [
-        Finding(f"It would not start there: {obstacle}", f"{REMEDY}.", Consequence.WILL_NOT_BOOT)
-        for place in places
-        if place.site == there
-        for obstacle in door(there).obstacles(place.status.spec.machine_id)
-    ]
+def _described(way: _Way, there: Site) -> list[Finding]:
+    """What the other site says of the replica, and what the machine's description and its plan say."""
+    found = []
+    if way.replica:
+        found = [
+            Finding(f"It would not start there: {obstacle}", f"{REMEDY}.", Consequence.WILL_NOT_BOOT)
+            for obstacle in there.obstacles(way.replica.spec.machine_id)
+        ]
+    if way.plan:
+        found += judge(way.here.status, way.plan, there.capabilities(), is_homewards=way.is_homewards)
+    if way.plan and not way.is_homewards:
+        found += lacking(there, way.here.status.spec, way.plan, way.boot_mode)
+    return found
 
 
 def _other_side(plan: Plan | None, here: SiteName, overview: Overview) -> SiteView | None:
