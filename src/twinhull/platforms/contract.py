@@ -6,7 +6,7 @@ conformance kit (:mod:`twinhull.platforms.conformance`) runs against any of them
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -92,7 +92,8 @@ class CaptureRequest:
     ``capture_id`` is a plain word (``[a-z0-9-]``, at most 60) that labels all that is opened; new trackers carry it.
     ``since`` names, for each disk, the tracker that the last point left on this site; a disk without one is read in
     full.
-    With ``is_tracking`` false no new tracker is left behind.
+    With ``is_tracking`` false no new tracker is left behind. ``probes`` gives places of a disk that must be readable
+    besides what changed, at the instant, where else only changes are.
     """
 
     machine_id: MachineId
@@ -100,6 +101,7 @@ class CaptureRequest:
     since: Mapping[DiskKey, str] = field(default_factory=dict)
     is_freezing: bool = True
     is_tracking: bool = True
+    probes: Callable[[DiskKey], Sequence[Extent]] = lambda _: ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,12 @@ class CapturedDisk(Protocol):
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it can be read, or only what ``changed`` tells."""
+        """Whether all of it can be read, or only what ``changed`` tells, and the ``probes``."""
+        ...
+
+    @property
+    def probes(self) -> Sequence[Extent]:
+        """What can be read besides its changes, where it is not whole."""
         ...
 
     @property

@@ -26,7 +26,8 @@ from twinhull.model.errors import (
     SiteUnreachable,
     StaleEpoch,
 )
-from twinhull.model.machine import MachineId, Role, SiteName, Standing
+from twinhull.model.extents import Extent
+from twinhull.model.machine import DiskKey, MachineId, Role, SiteName, Standing
 from twinhull.model.steps import JsonValue
 from twinhull.model.units import format_bytes, format_duration
 from twinhull.platforms.contract import Capture, CapturedDisk, CaptureRequest
@@ -43,7 +44,8 @@ from twinhull.replication.bases import (
 )
 from twinhull.replication.cleaning import clean_leftovers
 from twinhull.replication.context import Context, Stopwatch
-from twinhull.replication.reading import DiskRead, read_disk
+from twinhull.replication.reading import DiskRead, NotWhole, read_disk
+from twinhull.replication.unwritten import probes
 from twinhull.repository import Point, PointDisk, PointDocument, RepositoryError, Writer, latest_point
 
 
@@ -171,11 +173,31 @@ class _Capturing:
     def _request(self) -> CaptureRequest:
         self.note(*clean_leftovers(self._site, self._order.machine_id, self._base.trackers.values()))
         return CaptureRequest(
-            self._order.machine_id, self._capture_id, self._base.trackers, is_freezing=self._order.is_freezing
+            self._order.machine_id,
+            self._capture_id,
+            self._base.trackers,
+            is_freezing=self._order.is_freezing,
+            probes=self._probes,
         )
 
+    def _probes(self, key: DiskKey) -> Sequence[Extent]:
+        """What must be readable of a disk to know that its tracker missed nothing."""
+        base = self._base.root(key)
+        try:
+            return probes(self._context.repository, base) if base else ()
+        except RepositoryError:
+            return ()  # then nothing proves it, and the disk is read as a whole
+
     def run(self) -> Captured:
-        with self._unless_it_dies(), self._site.capture(self._request()) as capture:
+        request = self._request()
+        try:
+            return self._run(request)
+        except NotWhole as error:
+            self.note(f"Disk {error.key} cannot be read by its changes alone, for {error.reason}: captured once more.")
+        return self._run(replace(request, since={}))
+
+    def _run(self, request: CaptureRequest) -> Captured:
+        with self._unless_it_dies(), self._site.capture(request) as capture:
             self._watch.add("freeze", capture.window.freeze_seconds)
             self._watch.add("begin", capture.window.begin_seconds)
             self.note(*capture.reasons, *_drift(self._last, capture))

@@ -31,6 +31,18 @@ from twinhull.replication.unwritten import is_cut
 from twinhull.repository import ChunkLost, DiskRoot, Writer
 
 
+class NotWhole(Exception):
+    """A disk must be compared in full, and only what its tracker calls changed can be read in this capture.
+
+    The capture is made once more, without trackers.
+    """
+
+    def __init__(self, key: DiskKey, reason: str) -> None:
+        super().__init__(reason)
+        self.key = key
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
 class DiskRead:
     """What became of one disk. ``how`` is ``tracked`` or ``compared``; ``missed_bytes`` is what a whole tracker hid.
@@ -54,7 +66,7 @@ class DiskRead:
 def read_disk(
     context: Context, writer: Writer, disk: CapturedDisk, base: DiskRoot | None, *, is_comparing: bool
 ) -> DiskRead:
-    """Bring a captured disk into the repository; raises what the site, the disk or the store raises."""
+    """Bring a captured disk into the repository; raises what the site, the disk or the store raises, and NotWhole."""
     with Handles(disk.open) as handles:
         with handles.lent() as handle:
             if handle.size_bytes < disk.size_bytes:
@@ -64,14 +76,19 @@ def read_disk(
                 )
         is_resized = base is not None and base.size_bytes != disk.size_bytes
         is_tracked = disk.is_tracked and base is not None and not is_comparing and not is_resized
+        if not disk.is_whole and not is_tracked:
+            raise NotWhole(disk.key, "it is compared in full")
         try:
             reading = _Reading(context, handles, disk, base, writer)
-            if is_tracked and reading.is_cut():
+            reading.require_readable()
+            if is_tracked and disk.is_whole and reading.is_cut():
                 return replace(reading.compared(), is_cut=True)
             return reading.tracked() if is_tracked else reading.compared()
         except ChunkLost:
             if base is None:
                 raise
+            if not disk.is_whole:
+                raise NotWhole(disk.key, "part of it is lost in the repository") from None
         return replace(_Reading(context, handles, disk, None, writer).compared(), is_base_lost=True)
 
 
@@ -87,12 +104,23 @@ class _Reading:
         self._sink = writer.disk(disk.size_bytes, base)
         self._chunk_bytes = context.repository.chunk_size_bytes
 
+    def require_readable(self) -> None:
+        """Where only changes can be read, nothing else may be wanted; raises NotWhole."""
+        if self._disk.is_whole:
+            return
+        changed = Places(self._tracked_places())
+        if not all(changed.cover(gap) for gap in self._gaps):
+            raise NotWhole(self._disk.key, "part of it was damaged in the repository")
+        if self.is_cut():
+            raise NotWhole(self._disk.key, "it may have been made smaller and larger again")
+
     def is_cut(self) -> bool:
-        """Whether the disk was changed where nothing was written; not known where only its changes can be read."""
-        if not self._disk.is_whole or self._base is None:
+        """Whether the disk was changed where nothing was written."""
+        if self._base is None:
             return False
+        only = None if self._disk.is_whole else self._disk.probes
         with self._handles.lent() as handle:
-            return is_cut(self._context.repository, handle, self._base, self._tracked_places())
+            return is_cut(self._context.repository, handle, self._base, self._tracked_places(), only)
 
     def tracked(self) -> DiskRead:
         places = list(union(self._tracked_places(), self._gaps))

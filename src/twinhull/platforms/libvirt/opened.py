@@ -24,6 +24,7 @@ class OpenedDisk:
     address: NbdAddress
     tracker_id: str | None
     tracker_reason: str
+    probes: tuple[Extent, ...] = ()
 
     @property
     def is_tracked(self) -> bool:

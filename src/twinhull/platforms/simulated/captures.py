@@ -33,6 +33,7 @@ class SimulatedCapturedDisk:
     tracker_id: str | None
     tracker_reason: str
     grains: frozenset[int]
+    probes: tuple[Extent, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -46,20 +47,24 @@ class SimulatedCapturedDisk:
 
     @property
     def is_whole(self) -> bool:
-        """All of it can be read."""
-        return True
+        """All of it can be read, unless the host copies changes only."""
+        return not (self.host.is_copying_changes and self.is_tracked)
 
     def open(self) -> Disk:
         """A further read-only handle."""
         with self.world.call(self.host, "open captured disk"):
-            return CaptureHandle(self.world, self.host, self.machine.spec.machine_id, self.disk)
+            copied = None if self.is_whole else [*self._changed(), *self.probes]
+            return CaptureHandle(self.world, self.host, self.machine.spec.machine_id, self.disk, copied)
 
     def changed(self) -> Iterator[Extent]:
         """The tracker's grains."""
         with self.world.call(self.host, "changed"):
-            size = self.size_bytes
-            starts = (grain * GRAIN_BYTES for grain in sorted(self.grains))
-            return merged([Extent(at, min(GRAIN_BYTES, size - at)) for at in starts if at < size])
+            return self._changed()
+
+    def _changed(self) -> Iterator[Extent]:
+        size = self.size_bytes
+        starts = (grain * GRAIN_BYTES for grain in sorted(self.grains))
+        return merged([Extent(at, min(GRAIN_BYTES, size - at)) for at in starts if at < size])
 
 
 @dataclass(slots=True)
@@ -187,6 +192,7 @@ def _disk(
         request.capture_id if is_trackable else None,
         _reason(key, since, old),
         frozenset(old.changed) if old else frozenset(),
+        tuple(request.probes(key)),
     )
 
 

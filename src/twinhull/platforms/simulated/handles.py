@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from twinhull.model.errors import DataError, MachineChanged, SiteFull, SiteUnreachable
-from twinhull.model.extents import Extent
+from twinhull.model.extents import Extent, aligned
 from twinhull.model.machine import DiskKey, MachineId
-from twinhull.platforms.simulated.disks import SimulatedDisk
+from twinhull.platforms.simulated.disks import PAGE_BYTES, SimulatedDisk
 from twinhull.platforms.simulated.world import SimulatedHost, SimulatedWorld
 
 
 class CaptureHandle:
     """A read-only handle on a disk at the instant of a capture."""
 
-    def __init__(self, world: SimulatedWorld, host: SimulatedHost, machine_id: MachineId, disk: SimulatedDisk) -> None:
+    def __init__(
+        self,
+        world: SimulatedWorld,
+        host: SimulatedHost,
+        machine_id: MachineId,
+        disk: SimulatedDisk,
+        copied: Sequence[Extent] | None = None,
+    ) -> None:
+        self._copied = copied
         self._world = world
         self._host = host
         self._machine_id = machine_id
@@ -35,6 +43,7 @@ class CaptureHandle:
         """The bytes."""
         with self._world.call(self._host, "read"):
             self._check()
+            self._require_copied(Extent(offset_bytes, length_bytes))
             self._count_down()
             self._host.bytes_read += length_bytes
             return self._disk.read(offset_bytes, length_bytes)
@@ -59,6 +68,16 @@ class CaptureHandle:
                 f"The machine {self._machine_id} vanished from {self._host.name} while it was read.",
                 hint="If it was moved, name its new site in the plan.",
             )
+
+    def _require_copied(self, wanted: Extent) -> None:
+        if self._copied is None:
+            return
+        covered = sum(
+            max(min(copied.end_bytes, wanted.end_bytes) - max(copied.offset_bytes, wanted.offset_bytes), 0)
+            for copied in aligned(self._copied, PAGE_BYTES, self._disk.size_bytes)
+        )
+        if covered < wanted.length_bytes:
+            raise DataError(f"What is at {wanted.offset_bytes} has not changed and was not copied.")
 
     def _count_down(self) -> None:
         left = self._host.lost_captures_after_reads

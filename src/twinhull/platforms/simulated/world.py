@@ -61,7 +61,8 @@ class SimulatedHost:
     ``hang_seconds``: each call lasts so long and then fails. ``room_bytes``: so many more bytes can be written.
     ``torn_after_bytes``: the host dies in the middle of the write that reaches that many bytes.
     ``unreadable`` are the machines whose standings here were damaged.
-    ``lost_captures_after_reads``: so many more reads of captures succeed.
+    ``lost_captures_after_reads``: so many more reads of captures succeed. ``is_copying_changes``: of a disk with a
+    tracker, a capture can read only what changed, as on Xen.
     """
 
     name: str
@@ -77,6 +78,7 @@ class SimulatedHost:
     room_bytes: int | None = None
     torn_after_bytes: int | None = None
     lost_captures_after_reads: int | None = None
+    is_copying_changes: bool = False
     bytes_read: int = 0
     bytes_written: int = 0
 

@@ -78,7 +78,7 @@ class CopiedDisk:
 
 @dataclass(frozen=True, slots=True)
 class PartlyCopied(OpenedDisk):
-    """A captured disk of which only the changes were copied."""
+    """A captured disk of which only the changes were copied, and its probes."""
 
     @property
     def is_whole(self) -> bool:
@@ -87,4 +87,4 @@ class PartlyCopied(OpenedDisk):
 
     def open(self) -> Disk:
         """A further read-only handle."""
-        return CopiedDisk(NbdDisk(self.address), list(self.changed()))
+        return CopiedDisk(NbdDisk(self.address), [*self.changed(), *self.probes])

@@ -24,6 +24,7 @@ from typing import Any
 from twinhull.blocks.nbd import NbdAddress
 from twinhull.blocks.servers import Image, serving
 from twinhull.model.errors import NotSupportedHere, SiteError, SiteFull
+from twinhull.model.extents import Extent
 from twinhull.model.machine import BootMode, Consistency, DiskKey
 from twinhull.model.units import MIB, format_bytes
 from twinhull.platforms.contract import CaptureRequest, CaptureWindow
@@ -52,6 +53,10 @@ _SPARE_BYTES = 64 * MIB
 _CHANGES = "twinhull.changes"
 """The bitmap in a temporary image that tells the old tracker's changes."""
 
+_PROBES = "twinhull.probes"
+"""The bitmap in a temporary image that tells what is copied besides changes. QMP sets no single bits of a bitmap, but
+takes over those of another image's, which counts what we wrote there."""
+
 _NO_FREEZE = "A Xen machine has no guest agent: captured without a freeze, as after a power failure."
 
 
@@ -59,8 +64,15 @@ _NO_ROOM = 45
 _MAKE_ROOM = """
 free=$(df --output=avail -B1 -- "$1" | tail -n 1) || exit
 [ "$free" -ge "$2" ] || { echo "$free"; exit 45; }
-shift 2
-while [ $# -gt 0 ]; do qemu-img create -q -f qcow2 -- "$1" "$2" || exit; shift 2; done
+probes=$3; shift 3
+while [ $# -gt 0 ]; do
+  qemu-img create -q -f qcow2 -- "$1" "$2" || exit
+  if [ -n "$3" ]; then
+    qemu-img bitmap --add -f qcow2 -- "$1" "$probes" || exit
+    for place in $3; do echo "write -z ${place%:*} ${place#*:}"; done | qemu-io -f qcow2 "$1" >/dev/null || exit
+  fi
+  shift 3
+done
 """
 
 
@@ -78,6 +90,7 @@ class _Plan:
     reason: str
     room_bytes: int
     image: str
+    probes: tuple[Extent, ...] = ()
 
     @property
     def target(self) -> str:
@@ -102,7 +115,8 @@ class _Plan:
         if self.since:
             for name, grain in ((self.frozen, {}), (self.widened, {"granularity": COPIED_GRAIN_BYTES})):
                 actions.append(_action("block-dirty-bitmap-add", node=self.node, name=name, disabled=True, **grain))
-                merge = {"node": self.node, "target": name, "bitmaps": [self.since]}
+                probes = [{"node": self.target, "name": _PROBES}] if self.probes and name == self.widened else []
+                merge = {"node": self.node, "target": name, "bitmaps": [self.since, *probes]}
                 actions.append(_action("block-dirty-bitmap-merge", **merge))
             job |= {"sync": "bitmap", "bitmap": self.widened, "bitmap-mode": "never"}
         if self.tracker:
@@ -167,8 +181,8 @@ class RunningCaptures:
     def _make_room(self, scratch: str, plans: Sequence[_Plan]) -> None:
         """Create the temporary images, if there is room for what will be copied."""
         wanted = sum(plan.room_bytes for plan in plans)
-        sizes = [word for plan in plans for word in (plan.image, str(plan.size_bytes))]
-        done = self._place.host.run(["sh", "-c", _MAKE_ROOM, "twinhull-room", scratch, str(wanted), *sizes])
+        words = [word for plan in plans for word in (plan.image, str(plan.size_bytes), _told(plan.probes))]
+        done = self._place.host.run(["sh", "-c", _MAKE_ROOM, "twinhull-room", scratch, str(wanted), _PROBES, *words])
         if done.exit_status == _NO_ROOM:
             free = int(done.stdout)
             raise SiteFull(
@@ -186,7 +200,11 @@ class RunningCaptures:
         local = stack.enter_context(self._place.host.forward(path))
         address = NbdAddress(local, bitmap=bitmap)
         kind = PartlyCopied if plan.since else OpenedDisk
-        return kind(plan.key, plan.size_bytes, address, plan.tracker, plan.reason)
+        return kind(plan.key, plan.size_bytes, address, plan.tracker, plan.reason, plan.probes)
+
+
+def _told(places: Sequence[Extent]) -> str:
+    return " ".join(f"{place.offset_bytes}:{place.length_bytes}" for place in places)
 
 
 def _add_target(qmp: Qmp, plan: _Plan) -> None:
@@ -246,7 +264,9 @@ def _plans(
         answer = _counted(node, image, proven(info, hindered.get(image.key, ""), request.since.get(image.key)))
         new = tracker_id(tracker_name(request.capture_id, image.key), info.lineage)
         actual_bytes = node.get("image", {}).get("actual-size", sizes[image.key])
+        probes = tuple(request.probes(image.key)) if answer.bitmap else ()
         changed_bytes = copied_at_most(answer.changed_bytes, answer.grain_bytes, sizes[image.key])
+        changed_bytes += len(probes) * COPIED_GRAIN_BYTES
         plans.append(
             _Plan(
                 index=index,
@@ -259,6 +279,7 @@ def _plans(
                 reason=answer.reason,
                 room_bytes=_SPARE_BYTES + (changed_bytes if answer.bitmap else actual_bytes),
                 image=f"{scratch}/{index}.qcow2",
+                probes=probes,
             )
         )
     return plans
