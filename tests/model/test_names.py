@@ -157,10 +157,7 @@ def test_only_the_checked_constructors_make_names_of_foreign_data() -> None:
 ALLOWED = {
     "platforms/qemu/canary.py": "an id of our own making",
     "repository/ids.py": "a point's id, put together from a checked machine id and a number",
-    "platforms/standings.py": "the host's standings",
-    "platforms/libvirt/holding.py": "the host's traces",
     "repository/collection_state.py": "sealed by the repository's key",
-    "model/codec.py": "the host's standings",
 }
 
 

@@ -209,11 +209,15 @@ def traces(place: Place, machine_id: MachineId | None) -> Traces:
     found = Traces()
     for line in check(place.host, ["sh", "-c", _LEFT, "twinhull-left", *arguments]).decode().splitlines():
         kind, _, rest = line.partition(" ")
-        machine, _, name = rest.partition(" ")
+        word, _, name = rest.partition(" ")
+        try:
+            machine = checked_machine_id(word)
+        except ValueError:
+            continue  # somebody else's file
         if kind == "scratch":
-            found.scratch += [Leftover(SCRATCH, name, MachineId(machine))] if machine_id in (None, machine) else []
+            found.scratch += [Leftover(SCRATCH, name, machine)] if machine_id in (None, machine) else []
         else:
-            {"busy": found.busy, "idle": found.idle, "frozen": found.frozen}[kind].add(MachineId(machine))
+            {"busy": found.busy, "idle": found.idle, "frozen": found.frozen}[kind].add(machine)
     found.idle -= found.busy  # a machine has two locks
     return found
 

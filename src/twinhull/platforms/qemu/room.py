@@ -15,7 +15,8 @@ from contextlib import contextmanager
 import libvirt
 
 from twinhull.model.errors import SiteFull, TwinhullError
-from twinhull.model.machine import MachineId, MachineSpec
+from twinhull.model.machine import MachineSpec
+from twinhull.model.names import canonical_machine_id
 from twinhull.model.units import GIB, format_bytes
 from twinhull.platforms.hosts import check
 from twinhull.platforms.libvirt.connection import told
@@ -83,7 +84,7 @@ def let_all_go_on(place: Place, before: Collection[str]) -> list[str]:
     """Let all machines go on that stand still by now and did not ``before``; returns their names."""
     names = []
     for uuid in held_up(place) - set(before):
-        domain = find_again(place, MachineId(uuid))
+        domain = find_again(place, canonical_machine_id(uuid))
         if domain is not None and let_go_on(place, domain):
             names.append(str(domain.name()))
     return sorted(names)
