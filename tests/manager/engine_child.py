@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from twinhull.manager import walk
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.journal import Journal
 from twinhull.manager.locks import Lock
@@ -34,6 +35,9 @@ MACHINE = MachineId("11111111-1111-4111-8111-111111111111")
 RUN = RunId("test-1")
 
 
+walk.UNDO_PAUSES_SECONDS = (0.0, 0.0, 0.01)
+
+
 @dataclass(frozen=True)
 class Folder:
     path: Path
@@ -48,6 +52,11 @@ class Folder:
             os.kill(os.getpid(), signal.SIGKILL)
         if f"fail:{name}" in self.fault.split(","):
             raise SiteError(f"the site refused at {name}", hint="ask it again")
+        if (
+            f"once:{name}" in self.fault.split(",")
+            and (self.path / "log").read_text().count(name.replace("-", " ")) == 1
+        ):
+            raise SiteError(f"the site refused at {name}, once", hint="ask it again")
 
 
 def _do(name: str) -> object:

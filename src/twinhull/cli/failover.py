@@ -55,7 +55,8 @@ WithoutFlag = Annotated[
     ),
 ]
 VerifyFlag = Annotated[
-    bool, typer.Option("--verify", help="Compare the whole replica with its point before it starts.")
+    bool,
+    typer.Option("--verify", help="Compare the whole replica with its point, before anything is stopped."),
 ]
 
 

@@ -35,6 +35,10 @@ SIGNAL_SECONDS = 0.2
 """How long the error of a site waits for a stop that may have caused it."""
 
 
+UNDO_PAUSES_SECONDS = (1.0, 5.0, 15.0)
+"""How long is waited before an undo that failed is tried again, each time; then it is reported (ADR 20)."""
+
+
 class Halt(BaseException):
     """The run stops where it is, with nothing recorded: it is gone on with later.
 
@@ -147,22 +151,33 @@ class Walk(Generic[Context]):
             take_back = step.undo
             if not take_back:
                 raise AssertionError(f"the step '{step.name}' has no undo")
+            known = MappingProxyType(dict(facts))
+            once = lambda: self._timed(position, step.name, lambda: take_back(self.context, known), is_undo=True)  # noqa: E731 - one attempt
             try:
-                self._timed(
-                    position,
-                    step.name,
-                    lambda: take_back(self.context, MappingProxyType(dict(facts))),
-                    is_undo=True,
-                )
+                self._patiently(step.name, once)
             except Exception as error:  # noqa: BLE001 - the earlier steps are to be undone nevertheless
+                attempts = len(UNDO_PAUSES_SECONDS) + 1
                 self.leash.reasons.append(
-                    f"'{step.name}' could not be undone ({error}). See with twinhull status how the machine was left; "
-                    "what carries our label is cleaned up before its next run."
+                    f"'{step.name}' could not be undone in {attempts} attempts ({error}). See how the "
+                    "machine was left: twinhull status"
                 )
                 return {"error": failures.encode(error)}
             return {}
 
         return undo
+
+    def _patiently(self, name: str, undo: Callable[[], None]) -> None:
+        """Try an undo again after each pause (it is safe to repeat): what keeps it from going well may pass."""
+        for pause_seconds in UNDO_PAUSES_SECONDS:
+            try:
+                return undo()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
+                told = failures.encode(error)["message"]
+                self.leash.reasons.append(
+                    f"'{name}' could not be undone, and is tried again after {pause_seconds:.0f} s: {told}"
+                )
+                self.clock.sleep(pause_seconds)
+        return undo()
 
     def _timed(self, position: int, name: str, act: Callable[[], T], *, is_undo: bool = False) -> T:
         record = self.journal.begin_step(self.leash.run_id, position, name, is_undo=is_undo)

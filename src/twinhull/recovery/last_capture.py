@@ -23,7 +23,10 @@ from twinhull.repository import Point
 
 
 def sync_while_running(context: Context, facts: Facts) -> Facts:
-    """Planned: one more sync before the guest is stopped, so that it is down for the last changes only."""
+    """Planned: one more sync before the guest is stopped, so that it is down for the last changes only.
+
+    A verification of the whole replica belongs here, too: it may take as long as reading all of it.
+    """
     request = FailoverRequest.of(facts)
     if not request.is_planned or not facts.get("was_running"):
         return {}
@@ -37,13 +40,15 @@ def sync_while_running(context: Context, facts: Facts) -> Facts:
             str(facts.get("past_claim", "")),
             request.networks,
             boot_mode_of(request.boot_mode),
+            is_verifying=request.is_verifying,
             is_dropping_divergent=request.is_dropping_divergent,
         ),
     )
     require_startable(str(facts["machine_name"]), request.target, brought.obstacles)
     moved = moved_bytes(facts, {**captured.facts(), **brought.facts()})
     kept = {key: fact for key, fact in brought.facts().items() if key == "divergent_point_id"}
-    return {**moved, **kept, "reasons": with_reasons(facts, *captured.reasons, *brought.reasons)}
+    reasons = with_reasons(facts, *captured.reasons, *brought.reasons)
+    return {**moved, **kept, "is_verified": request.is_verifying, "reasons": reasons}
 
 
 def capture_the_last(context: Context, facts: Facts) -> Facts:

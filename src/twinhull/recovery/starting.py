@@ -16,6 +16,9 @@ REMEDY = "Make it there, or name another network: 'twinhull plan network PLAN HE
 """What to do about an obstacle (:meth:`twinhull.platforms.contract.Power.obstacles`)."""
 
 _POLL_SECONDS = 0.2
+_ATTEMPTS = 3
+_PAUSE_SECONDS = 3.0
+"""A hypervisor under load may fail to start a machine once, and start it a moment later."""
 
 
 def start_and_wait(context: Context, site: Site, machine_id: MachineId, epoch: int, timeout_seconds: float) -> None:
@@ -24,9 +27,8 @@ def start_and_wait(context: Context, site: Site, machine_id: MachineId, epoch: i
     Raises StaleEpoch and ReplicaDirty (the guard's refusals), and SiteError where it does not run in time.
     """
     clock = context.ports.clock
-    clean_before_start(context, site, machine_id)
-    site.start(machine_id, epoch)
     deadline = clock.monotonic() + timeout_seconds
+    _start(context, site, machine_id, epoch, deadline)
     while (power := site.power(machine_id)) is not PowerState.RUNNING:
         if clock.monotonic() > deadline:
             raise SiteError(
@@ -35,6 +37,26 @@ def start_and_wait(context: Context, site: Site, machine_id: MachineId, epoch: i
                 hint="Look at its console there; repeating the run starts it again.",
             )
         clock.sleep(_POLL_SECONDS)
+
+
+def _start(context: Context, site: Site, machine_id: MachineId, epoch: int, deadline: float) -> None:
+    """Start it, more than once if the hypervisor fails; what the site refuses on purpose is not asked again."""
+    clock = context.ports.clock
+    for attempt in range(1, _ATTEMPTS + 1):
+        clean_before_start(context, site, machine_id)
+        try:
+            site.start(machine_id, epoch)
+        except SiteError as error:
+            is_passing = type(error) is SiteError
+            if not is_passing or attempt == _ATTEMPTS or clock.monotonic() + _PAUSE_SECONDS > deadline:
+                raise
+            context.on_reason(
+                f"{site.settings.name} could not start the machine at attempt {attempt} of {_ATTEMPTS}, and is asked "
+                f"again: {error.message}"
+            )
+            clock.sleep(_PAUSE_SECONDS)
+        else:
+            return
 
 
 def require_startable(name: str, site: str, obstacles: Sequence[str]) -> None:

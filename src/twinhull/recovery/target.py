@@ -28,7 +28,8 @@ def bring_target(context: Context, facts: Facts) -> Facts:
         require_startable(str(facts["machine_name"]), request.target, site.obstacles(request.machine_id))
         return {}
     point = context.repository.point(PointId(str(facts["point_id"])))
-    if not request.is_verifying and _is_ready(context.site(request.target), request.machine_id, point):
+    is_verifying = request.is_verifying and not facts.get("is_verified")
+    if not is_verifying and _is_ready(context.site(request.target), request.machine_id, point):
         return {}
     order = ReplicaOrder(
         request.target,
@@ -37,7 +38,7 @@ def bring_target(context: Context, facts: Facts) -> Facts:
         str(facts.get("past_claim", "")),
         request.networks,
         boot_mode_of(request.boot_mode),
-        is_verifying=request.is_verifying,
+        is_verifying=is_verifying,
         is_dropping_divergent=request.is_dropping_divergent,
     )
     brought = bring_replica(context, order)

@@ -6,7 +6,7 @@
                                                                                             └─▶ first, this
 
 Such a point is *divergent*: the machine's own points go on from another one, so none is counted back over it, none goes
-on from it by default, and retention leaves it alone because it is held (ADR 15). The standing then names it, so that a
+on from it by default, and retention leaves it alone because it is held (ADR 16). The standing then names it, so that a
 killed run keeps nothing twice, and the replica is brought from it by what differs.
 """
 
