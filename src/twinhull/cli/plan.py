@@ -10,6 +10,8 @@ from twinhull.cli import keeping, shapes
 from twinhull.cli.door import door_of
 from twinhull.cli.options import JsonFlag, PlanArgument, YesFlag, commands, examples, pairs
 from twinhull.cli.plan_create import CREATE_EXAMPLES, create
+from twinhull.cli.plan_edit import EXAMPLES as EDIT_EXAMPLES
+from twinhull.cli.plan_edit import edit
 from twinhull.model.units import format_duration
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ APPS = {"plan": app}
 
 
 app.command(epilog=CREATE_EXAMPLES)(create)
+app.command(epilog=EDIT_EXAMPLES)(edit)
 
 
 @app.command("list", epilog=examples("twinhull plan list"))

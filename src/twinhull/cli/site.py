@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from twinhull.cli import shapes
 from twinhull.cli.door import door_of
-from twinhull.cli.options import JsonFlag, SiteArgument, YesFlag, commands, examples, pairs
+from twinhull.cli.options import DryRunFlag, JsonFlag, SiteArgument, YesFlag, commands, examples, pairs
 from twinhull.model.machine import SiteName
 from twinhull.model.units import format_duration
 from twinhull.platforms.contract import SiteSettings
@@ -66,6 +67,51 @@ def add(
         f"Connected {name} ({settings.platform}): {machine_count} machines.",
         f"What it can do: twinhull site check {name}",
     )
+
+
+@app.command(
+    epilog=examples(
+        "twinhull site edit there --uri xen+ssh://root@192.0.2.7/ --dry-run",
+        "twinhull site edit there --known-hosts /root/xen1-keys",
+    )
+)
+def edit(
+    context: typer.Context,
+    *,
+    name: SiteArgument,
+    uri: Annotated[str | None, typer.Option(metavar="URI", help="How to reach it now.")] = None,
+    known_hosts: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Accept only the host keys in this file.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the platform's own.")
+    ] = None,
+    is_same_host: Annotated[
+        bool, typer.Option("--same-host", help="Say that it is the same host, where Twinhull cannot tell.")
+    ] = False,
+    is_dry_run: DryRunFlag = False,
+    is_json: JsonFlag = False,
+) -> None:
+    """Change how a site is reached, once its host has proved to be the same one.
+
+    Its directory on the host stays: replicas and standings are there.
+    """
+    from twinhull.manager import sites  # noqa: PLC0415 - loaded when called
+    from twinhull.manager.editing import changes  # noqa: PLC0415 - as above
+
+    door = door_of(context)
+    with door.manager() as manager:
+        old = manager.catalog.site(SiteName(name))
+        new = replace(
+            old,
+            uri=sites.with_known_hosts(uri or old.uri, known_hosts),
+            options={**old.options, **pairs(option, form="KEY=VALUE")},
+        )
+        found = changes(old, new, {})
+        manager.reconnect(new, is_same_host=is_same_host, is_dry_run=is_dry_run)
+    head = f"The site {name} would change:" if is_dry_run else f"Changed the site {name}:"
+    shape = {**shapes.site(new), "changes": found, "is_dry_run": is_dry_run}
+    door.screen.answer(shape, head, *(f"  {field}: {change}" for field, change in found.items()))
 
 
 @app.command("list", epilog=examples("twinhull site list", "twinhull site list --json"))

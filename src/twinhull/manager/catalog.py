@@ -170,15 +170,36 @@ class Catalog:
 
     def add_plan(self, plan: Plan) -> None:
         """Remember a plan; raises AlreadyExists where its name is taken or a machine has a plan."""
-        for machine_id in plan.machines:
-            other = self.plan_of(machine_id)
-            if other:
-                raise AlreadyExists(
-                    f"The machine {machine_id} is in the plan '{other.name}' already.",
-                    hint="A machine has one plan. Remove the other plan first, or leave the machine out.",
-                )
         with self._write() as connection, _unique(f"There is a plan '{plan.name}' already."):
+            self._require_planned_once(connection, plan)
             connection.execute(sa.insert(tables.plans).values(rows.values(plan)))
+
+    def replace_plan(self, plan: Plan) -> None:
+        """Remember a plan as it is now; raises NotFound, AlreadyExists where a machine has another plan."""
+        self.plan(plan.name)
+        with self._write() as connection:
+            self._require_planned_once(connection, plan)
+            is_it = tables.plans.c.name == plan.name
+            connection.execute(sa.update(tables.plans).where(is_it).values(rows.values(plan)))
+
+    def _require_planned_once(self, connection: sa.Connection, plan: Plan) -> None:
+        names = {seen.machine_id: seen.name for seen in self.machines()}
+        for row in connection.execute(sa.select(tables.plans)).mappings():
+            other = rows.record(Plan, row)
+            twice = set(plan.machines) & set(other.machines) if other.name != plan.name else set()
+            for machine_id in sorted(twice):
+                raise AlreadyExists(
+                    f"{names.get(machine_id, machine_id)} is in the plan '{other.name}' already.",
+                    hint="A machine has one plan. To take it out there: "
+                    f"twinhull plan edit {other.name} --remove {machine_id}",
+                )
+
+    def replace_site(self, site: SiteSettings) -> None:
+        """Remember a site as it is now; raises NotFound."""
+        self.site(site.name)
+        with self._write() as connection:
+            is_it = tables.sites.c.name == site.name
+            connection.execute(sa.update(tables.sites).where(is_it).values(rows.values(site)))
 
     def pause_plan(self, name: str, *, is_paused: bool) -> None:
         """Let ``serve`` leave the plan's machines alone, or no longer; raises NotFound."""

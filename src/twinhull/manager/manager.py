@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from twinhull.manager import clockwatch
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.damages import Damages, point_by_name
+from twinhull.manager.editing import remember_identity, remembered_identity, require_same_host
 from twinhull.manager.health import Health
 from twinhull.manager.identities import identities, require_another
 from twinhull.manager.journal import Journal
@@ -31,7 +32,7 @@ from twinhull.model.errors import AlreadyExists, MachineBusy, NotFound, SiteErro
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.model.ports import Ports
 from twinhull.model.sealing import StandingKeys
-from twinhull.platforms.contract import Site, SiteSettings
+from twinhull.platforms.contract import Site, SiteIdentity, SiteSettings
 from twinhull.recovery.points_by_name import split_point
 from twinhull.replication.patience import in_time
 from twinhull.repository import Point, Repository
@@ -207,12 +208,41 @@ class Manager:
             others = identities(self.catalog, self.pool, settings.name)
             require_another(settings.name, site.identity(), others)
             site.prepare()
+            remember_identity(self.catalog, settings.name, site.identity())
             machine_count = len(site.machines())
         finally:
             site.close()
         self.catalog.add_site(settings)
         self.lookout.look([settings.name])
         return machine_count
+
+    def reconnect(self, settings: SiteSettings, *, is_same_host: bool, is_dry_run: bool) -> None:
+        """Let a site be reached as the settings say, once its host has proved to be the same; raises SafetyError.
+
+        ``is_same_host``: a person says so, where nothing else can. With ``is_dry_run`` nothing is remembered.
+        """
+        known = remembered_identity(self.catalog, settings.name) or self._identity_there(settings.name)
+        keys = keys_of(self.state, self.catalog, settings.name)
+        site = platform(settings.platform).open(settings, self.ports, keys=keys, is_looking=True)
+        try:
+            identity = site.identity()
+            if known or not is_same_host:
+                require_same_host(settings.name, known, identity)
+            require_another(settings.name, identity, identities(self.catalog, self.pool, settings.name))
+        finally:
+            site.close()
+        if not is_dry_run:
+            self.catalog.replace_site(settings)
+            remember_identity(self.catalog, settings.name, identity)
+            self.lookout.look([settings.name])
+
+    def _identity_there(self, name: SiteName) -> SiteIdentity | None:
+        """Which host answers at the address that is known; None where none does."""
+        try:
+            with self.pool.lease(is_looking=True) as door:
+                return in_time(name, lambda: door(name).identity())
+        except SiteError:
+            return None
 
     def disconnect(self, name: SiteName, *, is_touching_host: bool) -> list[str]:
         """Forget a site; where its host may be touched, the guard is taken away there that no machine needs any more.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.overview import Lookout
 from twinhull.manager.records import Plan, SeenMachine
-from twinhull.model.errors import NotFound, UsageError
+from twinhull.model.errors import NotFound, SiteUnreachable, UsageError
 from twinhull.model.machine import MachineId, SiteName
 
 
@@ -36,7 +37,17 @@ class Names:
         return self._known(word) or self._looked_for(word)
 
     def machine_on(self, word: str, site: SiteName) -> Named:
-        """The machine of that name or UUID on one site, whatever is called so elsewhere; raises as ``machine``."""
+        """The machine of that name or UUID on one site right now; raises as ``machine``.
+
+        What was seen earlier is not believed: a machine that was made anew under its name has another UUID. Raises
+        SiteUnreachable where the site does not answer.
+        """
+        view = self.lookout.look([site]).sites[site]
+        if not view.is_reachable:
+            raise SiteUnreachable(
+                f"{site} does not answer, so '{word}' cannot be looked for there: {view.reason}",
+                hint=view.hint or f"When it answers again: twinhull site check {site}",
+            )
         return self._known(word, site) or self._looked_for(word, site)
 
     def machine_or_repository(self, word: str) -> Named:
@@ -70,7 +81,15 @@ class Names:
         if not overview.sites:
             hint = "No site is connected yet: twinhull site add NAME URI"
         where = site or "any site that answers"
-        raise NotFound(f"There is no machine '{word}' on {where}.", hint=hint)
+        names = {seen.name for seen in self.catalog.machines() if site in (None, seen.site)}
+        raise NotFound(f"There is no machine '{word}' on {where}.", hint=f"{did_you_mean(word, names)}{hint}")
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """A question for hints with the names that are like the word; empty where none is."""
+    near = get_close_matches(word.lower(), {name.lower(): name for name in names}, n=3)
+    known = {name.lower(): name for name in names}
+    return f"Did you mean {' or '.join(known[name] for name in near)}? " if near else ""
 
 
 def _pick(word: str, machines: Iterable[SeenMachine]) -> Named | None:
