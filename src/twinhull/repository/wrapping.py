@@ -41,7 +41,7 @@ class Wrapped:
 
 def shared_salt(repository_id: str) -> bytes:
     """The salt by which all passphrases of a repository are stretched."""
-    return hashlib.sha256(f"twinhull 1 salt {repository_id}".encode()).digest()[:16]
+    return hashlib.sha256(b"twinhull 1 salt " + repository_id.encode()).digest()[:16]
 
 
 def parse(name: str, line: bytes) -> Wrapped:
