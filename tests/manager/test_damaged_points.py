@@ -16,7 +16,7 @@ from twinhull.manager.records import RunRecord, RunState
 from twinhull.manager.wants import Ears, Want
 from twinhull.model.errors import SafetyError
 from twinhull.repository import RepositoryDamaged, RetentionRules
-from twinhull.repository.catalog import object_name
+from twinhull.repository.point_names import object_name
 
 MACHINE = machine_id(0)
 RPO_SECONDS = 1_000

@@ -38,7 +38,6 @@ The doors of this room (import them from here; the modules below are its own bus
 All of it may be used from several threads, one ``DiskWriter`` by one thread.
 """
 
-from twinhull.repository.catalog import Removal
 from twinhull.repository.collect import CollectReport
 from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, is_repository
 from twinhull.repository.copying import CopyVerdict, copy_points
@@ -66,6 +65,7 @@ from twinhull.repository.passphrases import KdfCost, check_new_passphrase
 from twinhull.repository.points import DiskRoot, Point, PointDisk, PointDocument, current_points, latest_point
 from twinhull.repository.readahead import ReadAheadDisk
 from twinhull.repository.reader import Reader
+from twinhull.repository.removals import Removal
 from twinhull.repository.repair import RepairReport, repair
 from twinhull.repository.repository import DEFAULT_LEVEL, Repository
 from twinhull.repository.retention import RetentionRules, Verdict

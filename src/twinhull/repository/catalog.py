@@ -7,16 +7,14 @@ taken back). What holds points is in ``holds``. An object counts here only if a 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from twinhull.model.errors import NotFound, SafetyError, UsageError
 from twinhull.model.machine import MachineId, PointId
 from twinhull.model.ports import Ports
 from twinhull.repository.collection_state import latest_state
-from twinhull.repository.documents import UNREADABLE, Document, Documents
+from twinhull.repository.documents import UNREADABLE, Documents
 from twinhull.repository.envelope import HEADER, TAG_BYTES, ObjectKind
 from twinhull.repository.errors import (
     NotAuthentic,
@@ -27,7 +25,9 @@ from twinhull.repository.errors import (
 )
 from twinhull.repository.ids import MAX_SEQUENCE, checked_machine_id, parse_point_id, point_id
 from twinhull.repository.keys import Keys
+from twinhull.repository.point_names import listed, misnamed, object_name
 from twinhull.repository.points import DiskRoot, Point, PointDocument, decode_point, encode_point
+from twinhull.repository.removals import Removal, Removals
 from twinhull.repository.store.contract import Store
 
 OnDamage = Callable[[PointId, RepositoryError], None]
@@ -35,6 +35,8 @@ OnDamage = Callable[[PointId, RepositoryError], None]
 
 Without it, the first document that a holder of the keys wrote and that cannot be read ends the listing.
 """
+_Number = tuple[int, ObjectKind, bool]
+"""A point's number, the kind of object that says so, and whether its name proves it."""
 PLAIN_ATTEMPTS = 8
 """How often a point tries the next free number. After that it takes a name that only a holder of the keys can guess."""
 
@@ -47,34 +49,19 @@ class Numbering:
     exact: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """A point on its way out. ``removed_at`` is the wall clock of the request, informational.
-
-    ``mark`` tells it from every other removal of the same point; it is empty if the removal cannot be read.
-    """
-
-    point_id: PointId
-    removed_at: datetime
-    reason: str
-    mark: str
-
-
 class Catalog:
     """The point documents in a store."""
 
     def __init__(self, store: Store, keys: Keys, ports: Ports) -> None:
         self._store = store
-        self._ports = ports
         self.documents = Documents(store, keys, ports.randomness)
-        self._removed: set[PointId] = set()
-        """Points with a removal whose name proves nothing, and which was opened. Each of these is read once."""
+        self._removals = Removals(self.documents, ports.clock)
 
     def points(self, machine_id: MachineId | None = None, on_damage: OnDamage | None = None) -> list[Point]:
         """The points that are not removed, by machine and sequence; see ``OnDamage``."""
-        listed = self._ids("point", machine_id)
-        removed = self._removed_among(listed, machine_id)
-        return list(self._read_all([point for point in listed if point not in removed], on_damage))
+        found = self._ids("point", machine_id)
+        removed = self._removals.among(found, machine_id)
+        return list(self._read_all([point for point in found if point not in removed], on_damage))
 
     def all_points(self, on_damage: OnDamage | None = None, without: Collection[PointId] = ()) -> list[Point]:
         """Every point whose content must stay, those on their way out included."""
@@ -84,7 +71,7 @@ class Catalog:
     def point(self, wanted: PointId) -> Point:
         """One point; raises NotFound, also if it is removed."""
         parse_point_id(wanted)
-        if self._is_removed(wanted):
+        if self._removals.has(wanted):
             raise NotFound(f"The point {wanted} is removed.", hint="It may still be possible to take the removal back.")
         return self._read(wanted)
 
@@ -108,8 +95,9 @@ class Catalog:
 
     def next_sequence(self, machine_id: MachineId) -> int:
         """The first number above all points and removals that the machine has or had, and that no junk has."""
-        sequence = self.highest_sequence(machine_id) + 1
-        taken = {parse_point_id(found)[1] for found in self._ids("point", machine_id)}
+        numbers = self._numbers(machine_id)
+        taken = {sequence for sequence, kind, _ in numbers if kind is ObjectKind.POINT}
+        sequence = self._highest(machine_id, numbers) + 1
         while sequence in taken:
             sequence += 1
         if sequence > MAX_SEQUENCE:
@@ -118,16 +106,7 @@ class Catalog:
 
     def highest_sequence(self, machine_id: MachineId) -> int:
         """The highest number that a point of the machine has or had, 0 if it never had any."""
-        found = {
-            (parse_point_id(point)[1], kind, is_tagged)
-            for kind in (ObjectKind.POINT, ObjectKind.REMOVAL)
-            for point, is_tagged in self._listed(kind.purpose, machine_id)
-        }
-        for sequence, kind, is_tagged in sorted(found, reverse=True):
-            wanted = point_id(machine_id, sequence)
-            if is_tagged or self.documents.is_authentic(kind, object_name(kind.purpose, wanted)):
-                return sequence
-        return 0
+        return self._highest(machine_id, self._numbers(machine_id))
 
     def machine_ids(self) -> set[MachineId]:
         """The machines that any object claims to be of."""
@@ -138,49 +117,50 @@ class Catalog:
 
         Junk that is named as a point can be removed like one.
         """
-        if not self.documents.is_there(object_name("point", wanted)) or self._is_removed(wanted):
+        if not self.documents.is_there(object_name("point", wanted)) or self._removals.has(wanted):
             raise NotFound(f"There is no point {wanted} in {self._store.url}.")
         if held(wanted):
             raise SafetyError(
                 f"The point {wanted} is held, and was not removed.",
                 hint=f"If it is not needed any more: twinhull points release {wanted}",
             )
-        self._create_removal(wanted, reason)
+        self._removals.create(wanted, reason)
 
     def take_back(self, wanted: PointId) -> Point:
         """Undo a removal; raises NotFound if the point is gone, or was not removed."""
-        name = object_name("removal", wanted)
-        if not self.documents.is_there(name):
+        if not self._removals.is_there(wanted):
             raise NotFound(f"The point {wanted} is not on its way out.")
         point = self._read(wanted)
         self._refuse_final(wanted)
-        self.documents.delete(name)
-        self._removed.discard(wanted)
+        self._removals.drop(wanted)
         self._refuse_final(wanted)  # a collection that began meanwhile looks for the removal after it has said so
         return point
 
     def forget(self, wanted: PointId) -> None:
         """Delete a point whose removal is final, unless that was taken back at the last moment."""
-        if self._is_removed(wanted):
+        if self._removals.has(wanted):
             self.documents.delete(object_name("point", wanted))
 
     def forget_traces(self) -> None:
         """Delete the removals of points that are gone, but keep the removal of a machine's highest number."""
-        points = set(self._ids("point", None))
-        for found in sorted(self.removed_ids() - points):
-            machine_id, sequence = parse_point_id(found)
-            if sequence < self.highest_sequence(machine_id):
-                self.documents.delete(object_name("removal", found))
+        gone = self.removed_ids() - set(self._ids("point", None))
+        highest = {machine_id: self.highest_sequence(machine_id) for machine_id in map(_machine_of, gone)}
+        for found in sorted(gone):
+            if parse_point_id(found)[1] < highest[_machine_of(found)]:
+                self._removals.drop(found)
             else:
-                self._keep_number(found)
+                self._removals.keep_number(found)
 
     def removals(self) -> list[Removal]:
         """The points on their way out."""
-        return [removal for wanted in sorted(self.removed_ids()) if (removal := self._removal(wanted))]
+        there = (
+            wanted for wanted in sorted(self.removed_ids()) if self.documents.is_there(object_name("point", wanted))
+        )
+        return [removal for wanted in there if (removal := self._removals.read(wanted))]
 
     def removed_ids(self) -> set[PointId]:
         """Every point with a removal, also if the point itself is gone."""
-        return self._removed_among(None, None)
+        return self._removals.among(None)
 
     def stored_name(self, wanted: PointId) -> str:
         """The name that the point's object has in the store."""
@@ -190,46 +170,25 @@ class Catalog:
 
     def misnamed(self) -> list[str]:
         """Objects among the points that are named as nothing of a repository is."""
-        kinds = ("point", "removal", "hold")
-        return [plain for kind in kinds for plain, _ in self.documents.listed(f"{kind}-") if not named(plain, kind)]
+        return misnamed(self.documents)
 
     def _ids(self, kind: str, machine_id: MachineId | None) -> list[PointId]:
-        return sorted({found for found, _ in self._listed(kind, machine_id)})
+        return sorted({found for found, _ in listed(self.documents, kind, machine_id)})
 
-    def _listed(self, kind: str, machine_id: MachineId | None) -> Iterator[tuple[PointId, bool]]:
-        """The points that there are such objects of, and whether the name proves that."""
-        prefix = f"{kind}-{machine_id}-" if machine_id else f"{kind}-"
-        for plain, is_tagged in self.documents.listed(prefix):
-            if found := named(plain, kind):
-                yield found, is_tagged
+    def _numbers(self, machine_id: MachineId) -> set[_Number]:
+        """Every number that objects say the machine's points have or had."""
+        return {
+            (parse_point_id(point)[1], kind, is_tagged)
+            for kind in (ObjectKind.POINT, ObjectKind.REMOVAL)
+            for point, is_tagged in listed(self.documents, kind.purpose, machine_id)
+        }
 
-    def _removed_among(self, points: Collection[PointId] | None, machine_id: MachineId | None) -> set[PointId]:
-        """The points, of some or of all, that are removed. An object is read only if its name proves nothing."""
-        proven: set[PointId] = set()
-        claimed: set[PointId] = set()
-        for found, is_tagged in self._listed("removal", machine_id):
-            (proven if is_tagged else claimed).add(found)
-        looked_for = claimed - proven if points is None else (claimed - proven).intersection(points)
-        return proven | {found for found in looked_for if self._is_claim_true(found)}
-
-    def _is_removed(self, wanted: PointId) -> bool:
-        tagged = self.documents.tagged(object_name("removal", wanted))
-        return self.documents.exists(tagged) or self._is_claim_true(wanted)
-
-    def _is_claim_true(self, wanted: PointId) -> bool:
-        """Whether a removal under its plain name, as format 1.0 has them, is one."""
-        name = object_name("removal", wanted)
-        if wanted in self._removed and self.documents.exists(name):
-            return True
-        try:
-            self.documents.open(ObjectKind.REMOVAL, name)
-        except (ObjectMissing, NotAuthentic):
-            self._removed.discard(wanted)
-            return False
-        except UNREADABLE:
-            return True
-        self._removed.add(wanted)
-        return True
+    def _highest(self, machine_id: MachineId, numbers: Collection[_Number]) -> int:
+        for sequence, kind, is_tagged in sorted(numbers, reverse=True):
+            name = object_name(kind.purpose, point_id(machine_id, sequence))
+            if is_tagged or self.documents.is_authentic(kind, name):
+                return sequence
+        return 0
 
     def _read_all(self, wanted: Collection[PointId], on_damage: OnDamage | None) -> Iterator[Point]:
         for one in wanted:
@@ -253,31 +212,6 @@ class Catalog:
         if point.id != wanted:
             raise RepositoryDamaged(f"The object '{found.name}' holds another point: {point.id}.")
         return point
-
-    def _create_removal(self, wanted: PointId, reason: str) -> None:
-        self.documents.create(ObjectKind.REMOVAL, object_name("removal", wanted), self._removal_content(reason))
-
-    def _keep_number(self, wanted: PointId) -> None:
-        """Leave a trace that a Twinhull of format 1.0 sees, too, so that it gives the number to no other point."""
-        self.documents.create_plain(
-            ObjectKind.REMOVAL, object_name("removal", wanted), self._removal_content("its number is not given again")
-        )
-
-    def _removal_content(self, reason: str) -> bytes:
-        removed_at = self._ports.clock.now().astimezone(UTC).isoformat()
-        return json.dumps({"removed_at": removed_at, "reason": reason}).encode()
-
-    def _removal(self, wanted: PointId) -> Removal | None:
-        """A point's removal, None if it was taken back since the listing, or if the point is gone."""
-        if not self.documents.is_there(object_name("point", wanted)):
-            return None
-        try:
-            return _parsed_removal(wanted, self.documents.read(ObjectKind.REMOVAL, object_name("removal", wanted)))
-        except ObjectMissing:
-            return None
-        except UNREADABLE as error:
-            hint = f"'twinhull points take-back {wanted}' drops the removal; then the point can be removed anew."
-            return Removal(wanted, datetime.fromtimestamp(0, UTC), f"{error.message} {hint}", mark="")
 
     def _check_bases(self, machine_id: MachineId, bases: Collection[DiskRoot]) -> None:
         """What a disk was built on must be in a point that stays: then nothing below it can have been collected.
@@ -308,28 +242,8 @@ class Catalog:
             )
 
 
-def object_name(kind: str, wanted: PointId) -> str:
-    """The plain name of a point's object of some kind: ``point``, ``removal``, ``hold``."""
-    machine_id, sequence = parse_point_id(wanted)
-    return f"{kind}-{machine_id}-{sequence:08d}"
-
-
-def named(name: str, kind: str) -> PointId | None:
-    """The point that an object is about, or None if its name is none of ours."""
-    machine_id, _, sequence = name.removeprefix(f"{kind}-").rpartition("-")
-    try:
-        return point_id(*parse_point_id(f"{machine_id}/{sequence}"))
-    except UsageError:
-        return None
-
-
-def _parsed_removal(wanted: PointId, found: Document) -> Removal:
-    try:
-        raw = json.loads(found.content)
-        removed_at = datetime.fromisoformat(raw["removed_at"]).astimezone(UTC)
-        return Removal(wanted, removed_at, str(raw["reason"]), found.mark)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RepositoryDamaged(f"The object '{found.name}' holds no removal: {error!r}.") from error
+def _machine_of(wanted: PointId) -> MachineId:
+    return parse_point_id(wanted)[0]
 
 
 def _conflict(machine_id: MachineId, number: int | None) -> PointConflict:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from twinhull.model.errors import NotFound
 from twinhull.model.machine import PointId
-from twinhull.repository.catalog import Catalog, named, object_name
+from twinhull.repository.catalog import Catalog
 from twinhull.repository.documents import UNREADABLE
 from twinhull.repository.envelope import ObjectKind
 from twinhull.repository.errors import NotAuthentic, ObjectMissing, RepositoryDamaged
+from twinhull.repository.point_names import listed, object_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +56,14 @@ class Holds:
 
     def held(self) -> set[PointId]:
         """The points that are held."""
-        listed = {(point, is_tagged) for point, is_tagged in self._listed() if point}
-        return {point for point, is_tagged in listed if is_tagged or self._is_true(point)}
+        found = set(listed(self.catalog.documents, "hold"))
+        return {point for point, is_tagged in found if is_tagged or self._is_true(point)}
 
     def forget_traces(self) -> None:
         """Delete the holds of points that are gone. Junk stays, for a person to look at."""
         for wanted in self.held():
             if not self.catalog.documents.is_there(object_name("point", wanted)):
                 self.catalog.documents.delete(object_name("hold", wanted))
-
-    def _listed(self) -> list[tuple[PointId | None, bool]]:
-        return [(named(plain, "hold"), is_tagged) for plain, is_tagged in self.catalog.documents.listed("hold-")]
 
     def _is_true(self, wanted: PointId) -> bool:
         if wanted not in self._known:

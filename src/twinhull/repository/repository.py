@@ -12,7 +12,7 @@ from twinhull.model.machine import MachineId, PointId
 from twinhull.model.ports import Ports, system_ports
 from twinhull.model.progress import OnProgress, nobody_listens
 from twinhull.model.secrecy import keep_memory_private
-from twinhull.repository.catalog import Catalog, OnDamage, Removal
+from twinhull.repository.catalog import Catalog, OnDamage
 from twinhull.repository.chunks import Chunks
 from twinhull.repository.collect import Collector, CollectReport
 from twinhull.repository.collection_state import GRACE_SECONDS
@@ -27,6 +27,7 @@ from twinhull.repository.keys import Keys
 from twinhull.repository.passphrases import KdfCost, new_recovery_key
 from twinhull.repository.points import DiskRoot, Point
 from twinhull.repository.reader import Reader
+from twinhull.repository.removals import Removal
 from twinhull.repository.renewal import FindPassphrase, Renewal, not_kept
 from twinhull.repository.retention import RetentionRules, Verdict, decide
 from twinhull.repository.stopping import Check, never
