@@ -68,13 +68,32 @@ def plugged(**slots: str) -> MachineStatus:
     return MachineStatus(machine("virtio"), PowerState.OFF, slots=places)
 
 
-def test_slots_stay_only_if_both_sites_say_so() -> None:
-    here = plugged(card_a="slot=3", disk_vda="slot=4", bus_pci="slot=0")
-    assert keeps_slots("card", here, replace(here)) is True
-    assert keeps_slots("card", here, None) is None
-    assert keeps_slots("card", here, plugged()) is None
-    moved = plugged(card_a="slot=3", disk_vda="slot=5", bus_pci="slot=0")
-    assert (keeps_slots("card", here, moved), keeps_slots("disk", here, moved)) == (True, False)
-    other_bus = plugged(card_a="slot=3", disk_vda="slot=4", bus_pci="slot=1")
-    assert keeps_slots("card", here, other_bus) is None
-    assert keeps_slots("disk", here, plugged(card_a="slot=3", bus_pci="slot=0")) is False
+HERE = {"card_a": "slot=3", "disk_vda": "slot=4", "controller_scsi": "slot=5", "bridge_1": "place=0"}
+
+
+@pytest.mark.parametrize(
+    ("change", "card", "disk"),
+    [
+        ({}, True, True),
+        ({"bridge_2": "place=1"}, True, True),
+        ({"disk_vda": "slot=5"}, True, False),
+        ({"card_a": "slot=5"}, False, True),
+        ({"controller_scsi": "slot=6"}, True, False),
+        ({"bridge_1": "place=1"}, None, None),
+        ({"bridge_1": "place=1", "card_a": "slot=5"}, False, None),
+    ],
+)
+def test_slots_stay_only_if_both_sites_say_so(change: dict[str, str], card: bool | None, disk: bool | None) -> None:  # noqa: FBT001 - expected answers
+    there = plugged(**{**HERE, **change})
+    assert keeps_slots("card", plugged(**HERE), there) is card
+    assert keeps_slots("disk", plugged(**HERE), there) is disk
+
+
+def test_slots_that_no_site_tells_are_not_known() -> None:
+    assert keeps_slots("card", plugged(**HERE), None) is None
+    assert keeps_slots("card", plugged(**HERE), plugged()) is None
+    assert keeps_slots("card", plugged(), plugged(**HERE)) is None
+
+
+def test_a_card_that_the_replica_lacks_does_not_stay() -> None:
+    assert keeps_slots("card", plugged(**HERE), plugged(disk_vda="slot=4")) is False

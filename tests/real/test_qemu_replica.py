@@ -12,7 +12,7 @@ from lab.guests import TinyClient, forward, wait_serial
 from lab.qemu_host import QemuHost
 from tests.real.conftest import MakeGuest, settings_of
 from tests.real.disks import checksum, copy
-from twinhull.inspection.naming import surroundings
+from twinhull.inspection.naming import keeps_slots, surroundings
 from twinhull.manager.inside import inspect_machine
 from twinhull.model.errors import AlreadyExists, NotFound, NotSupportedHere, SiteError, StillRunning
 from twinhull.model.extents import total_bytes
@@ -153,6 +153,22 @@ def test_what_a_replica_cannot_have_is_said(local_site: QemuSite, make_guest: Ma
     with pytest.raises(AlreadyExists):
         local_site.prepare_replica(ReplicaRequest(stranger))
     assert not (Path(local_site.settings.directory) / "replicas" / stranger.machine_id).exists()
+
+
+@pytest.mark.parametrize(("is_uefi", "keeps"), [(True, True), (False, False)], ids=["q35", "pc"])
+def test_a_site_tells_whether_a_replica_is_plugged_in_like_its_machine(
+    local_site: QemuSite,
+    other_site: QemuSite,
+    make_guest: MakeGuest,
+    is_uefi: bool,  # noqa: FBT001 - a parameter
+    keeps: bool,  # noqa: FBT001 - the same
+) -> None:
+    """The tiny guest has no screen, and its replica has: on the older chipset that moves the card by one slot."""
+    machine = local_site.machine(make_guest("q35" if is_uefi else "pc", is_uefi=is_uefi).machine_id)
+    other_site.prepare_replica(ReplicaRequest(machine.spec))
+    replica = other_site.machine(machine.spec.machine_id)
+    assert keeps_slots("card", machine, replica) is keeps
+    assert keeps_slots("disk", machine, replica) is keeps
 
 
 def test_a_network_that_is_mapped_to_nothing_is_said(

@@ -57,14 +57,16 @@ def surroundings(
 def keeps_slots(kind: str, here: MachineStatus, there: MachineStatus | None) -> bool | None:
     """Whether all of a machine's devices of a kind (``card``, ``disk``) are plugged in at the same places on two sites.
 
-    None if that is not known: there is no replica yet, a site does not tell, or the buses between differ.
+    None if that is not known: there is no replica yet, a site does not tell, or bridges between buses differ.
     """
     if there is None or not here.slots or not there.slots:
         return None
-    differing = [device for device, place in here.slots.items() if there.slots.get(device) != place]
-    if any(device.startswith(f"{kind} ") for device in differing):
+    own = {device: place for device, place in here.slots.items() if device.startswith(f"{kind} ")}
+    shared = {device: place for device, place in here.slots.items() if device in there.slots}
+    moved = {device.partition(" ")[0] for device, place in shared.items() if there.slots[device] != place}
+    if kind in moved or own.keys() - shared.keys() or (kind == "disk" and "controller" in moved):
         return False
-    return None if any(device.startswith("bus ") for device in differing) else True
+    return None if "bridge" in moved else True
 
 
 def _driver(bus: str, spec: MachineSpec) -> tuple[str, str]:

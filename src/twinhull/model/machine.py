@@ -166,7 +166,7 @@ class MachineStatus:
     """One machine on one site, as the site tells it. ``agent_answers`` is None where it was not asked.
 
     ``slots`` says where its devices are plugged in, if the site tells: a device (``card MAC``, ``disk KEY``,
-    ``bus …``) and the platform's own word for its place, which is only ever compared.
+    ``controller …``, ``bridge …``) and the platform's own word for its place, which is only ever compared.
     """
 
     spec: MachineSpec
