@@ -7,9 +7,10 @@ import random
 import pytest
 
 from tests.story import CHUNK_BYTES, DISK_BYTES, A, Story, check_promises
-from twinhull.model.errors import DataError
+from twinhull.model.errors import DataError, SiteFull
 from twinhull.model.machine import DiskKey
 from twinhull.platforms.contract import CaptureRequest
+from twinhull.platforms.simulated import captures
 from twinhull.platforms.simulated.disks import PAGE_BYTES
 
 VDA = DiskKey("vda")
@@ -68,6 +69,28 @@ def test_where_only_changes_can_be_read_a_comparison_captures_once_more() -> Non
     story.sync(compare_reason="it is time")
     assert "captured once more" in "\n".join(story.reasons)
     assert story.content(story.points()[-1], VDA) == story.machine().content("vda")
+    check_promises(story)
+
+
+def test_a_comparison_for_which_there_is_no_room_costs_no_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = captures._at_one_instant
+
+    def cramped(*words: object) -> object:
+        request = words[-1]
+        assert isinstance(request, CaptureRequest)
+        if not request.since:
+            raise SiteFull("no room for a copy")
+        return begin(*words)  # type: ignore[arg-type]
+
+    story = filled(is_copying_changes=True)
+    story.write()
+    monkeypatch.setattr(captures, "_at_one_instant", cramped)
+    story.sync(compare_reason="it is time")
+    assert "trackers are trusted once more: no room for a copy" in "\n".join(story.reasons)
+    assert story.content(story.points()[-1], VDA) == story.machine().content("vda")
+    cut(story, 0)
+    with pytest.raises(SiteFull):
+        story.sync()
     check_promises(story)
 
 

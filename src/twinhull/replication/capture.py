@@ -23,6 +23,7 @@ from twinhull.model.errors import (
     NotFound,
     ReplicaDirty,
     SiteError,
+    SiteFull,
     SiteUnreachable,
     StaleEpoch,
 )
@@ -194,7 +195,21 @@ class _Capturing:
             return self._run(request)
         except NotWhole as error:
             self.note(f"Disk {error.key} cannot be read by its changes alone, for {error.reason}: captured once more.")
-        return self._run(replace(request, since={}))
+        try:
+            return self._run(replace(request, since={}))
+        except SiteFull as full:
+            return self._trusting_once_more(request, full)
+
+    def _trusting_once_more(self, request: CaptureRequest, full: SiteFull) -> Captured:
+        """There is no room for a copy to be compared: if the comparison is only due, it must not cost the point."""
+        if not self._order.compare_reason:
+            raise full
+        self._order = replace(self._order, compare_reason="")
+        self.note(f"The comparison that is due was not made, and trackers are trusted once more: {full.message}")
+        try:
+            return self._run(request)
+        except NotWhole:
+            raise full from None
 
     def _run(self, request: CaptureRequest) -> Captured:
         with self._unless_it_dies(), self._site.capture(request) as capture:
