@@ -128,7 +128,8 @@ class Trust(Container[object]):
             self._collections = collections
             self._damage.index.refresh()
             self.gone |= self._lost_of({*self.relied, *stored})
-        self.damaged |= self._damage.known()
+        if not is_published:
+            self.damaged |= self._damage.known()
         return bool(self.damaged or self.gone) or (has_collected and is_published)
 
     def _lost_of(self, needed: Collection[PackId]) -> frozenset[PackId]:
