@@ -181,12 +181,14 @@ def _report(state: CollectionState, usage: Usage, waits: Waits) -> CollectReport
     expired = state.expired
     freed = sum(usage.packs[pack_id].size_bytes for pack_id in expired)
     waiting = [usage.packs[pack_id].size_bytes for pack_id in state.packs if pack_id not in expired]
-    reasons = [f"The point {point_id} goes: its removal has waited out its grace." for point_id in state.final]
+    why = "its removal has waited out its grace" if waits.grace_seconds else "it is removed, and nothing waits"
+    reasons = [f"The point {point_id} goes: {why}." for point_id in state.final]
     removed_count = len(state.removals) - len(state.final)
     if removed_count:
         reasons.append(f"{removed_count} removed points wait and can be taken back{waits.first(state.removals)}.")
     if expired:
-        reasons.append(f"{len(expired)} packs go ({format_bytes(freed)}): no point has used them for the grace.")
+        unused = "no point has used them for the grace" if waits.grace_seconds else "no point uses them"
+        reasons.append(f"{len(expired)} packs go ({format_bytes(freed)}): {unused}.")
     if waiting:
         told = f"{len(waiting)} packs wait ({format_bytes(sum(waiting))}): no point uses them now"
         reasons.append(f"{told}{waits.first(state.packs)}.")
