@@ -43,3 +43,27 @@ def _chain(error: BaseException | None) -> Iterator[str]:
     while error:
         yield str(error)
         error = error.__context__
+
+
+def test_what_is_not_called_as_we_call_things_is_left_alone(tmp_path: Path) -> None:
+    """A host's answer becomes paths that root removes: no name in it leads anywhere else."""
+    ports = system_ports()
+    host = LocalHost(ports)
+    connection = LibvirtConnection("x", "test:///default", host, ports.clock)
+    place = Place("x", connection, host, ports.clock, str(tmp_path))
+    for folder in ("run", "scratch"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "run" / f"{MACHINE}.lock").touch()
+    for name in ("notes.lock", "a b.disks", f"{MACHINE}\nscratch {MACHINE} ..lock"):
+        (tmp_path / "run" / name).touch()
+    for name, owner in (
+        ("ours-1", MACHINE),
+        ("..", "x"),
+        ("theirs", "../../etc"),
+        ("a b", MACHINE),
+        (".hidden", MACHINE),
+    ):
+        (tmp_path / "scratch" / f"{name}.label").write_text(f"{owner}\n")
+    found = holding.traces(place, None)
+    assert (found.idle, found.busy, found.frozen) == ({MACHINE}, set(), set())
+    assert [leftover.name for leftover in found.scratch] == ["ours-1"]

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from twinhull.blocks.heartbeat import beating, until_silent
 from twinhull.model.errors import MachineBusy, SiteError, SiteFull, SiteUnreachable
 from twinhull.model.machine import MachineId
-from twinhull.model.names import checked_machine_id
+from twinhull.model.names import checked_machine_id, checked_word
 from twinhull.model.ports import Process
 from twinhull.platforms.contract import Leftover
 from twinhull.platforms.hosts import check, first_word
@@ -207,19 +207,24 @@ def traces(place: Place, machine_id: MachineId | None) -> Traces:
     """The traces of all work, or of that on one machine, in one command."""
     arguments = [place.directory, machine_id or "*"]
     found = Traces()
-    for line in check(place.host, ["sh", "-c", _LEFT, "twinhull-left", *arguments]).decode().splitlines():
-        kind, _, rest = line.partition(" ")
-        word, _, name = rest.partition(" ")
-        try:
-            machine = checked_machine_id(word)
-        except ValueError:
-            continue  # somebody else's file
-        if kind == "scratch":
-            found.scratch += [Leftover(SCRATCH, name, machine)] if machine_id in (None, machine) else []
-        else:
-            {"busy": found.busy, "idle": found.idle, "frozen": found.frozen}[kind].add(machine)
+    answer = check(place.host, ["sh", "-c", _LEFT, "twinhull-left", *arguments]).decode(errors="replace")
+    for line in answer.splitlines():
+        with suppress(ValueError):  # what is not called as we call things is none of ours, and is left alone
+            _note(line, machine_id, found)
     found.idle -= found.busy  # a machine has two locks
     return found
+
+
+def _note(line: str, wanted: MachineId | None, found: Traces) -> None:
+    """Add one line of the host's answer; raises ValueError where it names nothing of ours."""
+    kind, _, rest = line.partition(" ")
+    word, _, name = rest.partition(" ")
+    machine_id = checked_machine_id(word)
+    kinds = {"busy": found.busy, "idle": found.idle, "frozen": found.frozen}
+    if kind in kinds:
+        kinds[kind].add(machine_id)
+    elif wanted in (None, machine_id):
+        found.scratch.append(Leftover(SCRATCH, checked_word(name), machine_id))
 
 
 def remove_scratch(place: Place, name: str) -> None:
