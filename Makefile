@@ -1,5 +1,5 @@
 # Twinhull. `make demo` plays the main story on two real hypervisors; `make test` sets up and runs every test.
-# Both need a Debian 12 (or later) machine and root, nothing else.
+# Both need a Debian 12 or 13 machine and root, nothing else.
 
 SHELL := /bin/bash
 VENV := .venv
@@ -8,6 +8,7 @@ PYTHON := $(VENV)/bin/python
 PYTEST := $(PYTHON) -m pytest -q --numprocesses 2 --no-loadscope-reorder
 # Debian's Python sees Debian's libvirt and libnbd modules, which PyPI does not carry.
 SYSTEM_PYTHON := /usr/bin/python3
+LOCK := $(VENV)/bin/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-header
 
 .PHONY: demo test check style bench bench-repository bench-chunks bench-scale setup packages images lock clean
 
@@ -46,9 +47,9 @@ setup: packages $(VENV)/ready
 packages:
 	@lab/install_packages.sh
 
-$(VENV)/ready: requirements.lock pyproject.toml
+$(VENV)/ready: requirements-dev.lock pyproject.toml
 	test -x $(PYTHON) || $(SYSTEM_PYTHON) -m venv --system-site-packages $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
@@ -57,10 +58,11 @@ images: setup
 	$(PYTHON) -m lab.images
 	$(PYTHON) -m lab.xen_host
 
+# What the product needs, and that with what its tests need: the same versions in both.
 lock:
 	$(VENV)/bin/pip install --quiet uv
-	$(VENV)/bin/uv pip compile --quiet --extra dev --generate-hashes --python-version 3.11 --no-header \
-	  --output-file requirements.lock pyproject.toml
+	$(LOCK) --extra dev --output-file requirements-dev.lock pyproject.toml
+	$(LOCK) --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -26,7 +26,7 @@ def other_release() -> str:
 
 def other_root() -> Path:
     """Return the other release's root file system, from the cache."""
-    sources = [_SCRIPT, HERE / "packages.txt", HERE.parent / "requirements.lock"]
+    sources = [_SCRIPT, HERE / "packages.txt", HERE.parent / "requirements-dev.lock"]
     other = other_release()
 
     def build(work: Path) -> None:
@@ -37,7 +37,7 @@ def other_root() -> Path:
 
 def check(source: Path) -> subprocess.CompletedProcess[str]:
     """Run ``make check`` on a copy of a checkout in the other release; its output is in ``stdout``."""
-    command = [str(_SCRIPT), "check", str(other_root()), str(source)]
+    command = ["setpriv", "--pdeathsig", "KILL", str(_SCRIPT), "check", str(other_root()), str(source)]
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
 
 

@@ -28,9 +28,9 @@ build() {
     --dpkgopt='path-exclude=/usr/share/locale/*' "$release" "$root"
   share_network "$root"
   mkdir -p "$root/source"
-  cp "$HERE/../requirements.lock" "$root/tmp/"
+  cp "$HERE/../requirements-dev.lock" "$root/tmp/"
   inside "$root" /usr/bin/python3 -m venv --system-site-packages /opt/venv
-  inside "$root" /opt/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r /tmp/requirements.lock
+  inside "$root" /opt/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r /tmp/requirements-dev.lock
 }
 
 # Run again by itself in new namespaces, as their first process: it stays the shell, which buries the dead.
