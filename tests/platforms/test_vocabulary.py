@@ -12,7 +12,7 @@ from twinhull.model.checks import checked_text
 from twinhull.model.codec import spec_from_json, spec_to_json
 from twinhull.model.hardware import DiskTraits, Hardware
 from twinhull.model.lacks import Consequence
-from twinhull.model.machine import DiskKey, MachineSpec
+from twinhull.model.machine import DiskKey, Firmware, MachineSpec
 from twinhull.model.units import GIB
 from twinhull.platforms.libvirt.domains import read_definition
 from twinhull.platforms.libvirt.vocabulary import MAX_LACKS, REMOVABLE, Verdict, lacks_of, look_up
@@ -214,3 +214,19 @@ def test_points_of_an_older_version_have_the_defaults() -> None:
     assert spec.hardware == Hardware()
     assert {disk.traits for disk in spec.disks} == {DiskTraits()}
     assert not any(nic.boot_order or nic.is_unplugged for nic in spec.nics)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"firmware": Firmware.UEFI},
+        {"hardware": Hardware(chipset="q35", scsi_controller="lsilogic")},
+        {"hardware": Hardware(architecture="i686", scsi_controller="lsilogic")},
+        {"hardware": Hardware(architecture="i686", chipset="q35")},
+    ],
+)
+def test_a_replica_with_another_board_is_told(changed: dict[str, object]) -> None:
+    spec, paths = home(), {key: f"/r/{key}.qcow2" for key in SIZES}
+    here = qemu.new_definition(spec, paths, SAME, domain_type="kvm", serial_path="/s", architectures=HOST)
+    assert qemu.has_board_of(read_definition(here), spec, HOST)
+    assert not qemu.has_board_of(read_definition(here), replace(spec, **changed), HOST)  # type: ignore[arg-type]

@@ -10,12 +10,14 @@ import pytest
 
 from lab.guests import TinyClient, forward, wait_serial
 from lab.qemu_host import QemuHost
+from tests.platforms.test_vocabulary import home
 from tests.real.conftest import MakeGuest, settings_of
 from tests.real.disks import checksum, copy
 from twinhull.inspection.naming import keeps_slots, surroundings
 from twinhull.manager.inside import inspect_machine
 from twinhull.model.errors import AlreadyExists, NotFound, NotSupportedHere, SiteError, StillRunning
 from twinhull.model.extents import total_bytes
+from twinhull.model.hardware import DiskTraits, Hardware
 from twinhull.model.machine import BootMode, Consistency, DiskKey, DiskSpec, PointId, PowerState, Role, Standing
 from twinhull.model.ports import system_ports
 from twinhull.model.units import MIB
@@ -221,3 +223,20 @@ def test_a_disk_that_cannot_be_looked_at_stops_a_capture_and_an_image_that_is_go
     assert changes.new_disks == (VDA,)
     assert any("is gone" in reason for reason in changes.reasons)
     other_site.remove_replica(guest.machine_id)
+
+
+def test_libvirt_takes_all_that_a_replica_keeps_and_the_replica_follows_when_it_goes(other_site: QemuSite) -> None:
+    spec = home()
+    spec = replace(spec, disks=tuple(replace(disk, size_bytes=MIB) for disk in spec.disks))
+    bare = replace(
+        spec,
+        name="bare",
+        hardware=Hardware(),
+        disks=tuple(replace(disk, traits=DiskTraits()) for disk in spec.disks),
+    )
+    for wanted in (spec, bare, spec):
+        other_site.prepare_replica(ReplicaRequest(wanted, {"bridge:br0": "user"}))
+        here = other_site.machine(spec.machine_id).spec
+        assert (here.name, here.disks) == (wanted.name, wanted.disks)
+        assert here.hardware == replace(wanted.hardware, unspoken=())
+    other_site.remove_replica(spec.machine_id)

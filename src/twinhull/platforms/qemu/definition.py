@@ -5,8 +5,9 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Mapping
 
+from twinhull.model.hardware import Hardware
 from twinhull.model.machine import DiskKey, Firmware, MachineSpec
-from twinhull.platforms.libvirt.domains import AGENT_CHANNEL, NAMESPACE
+from twinhull.platforms.libvirt.domains import AGENT_CHANNEL, NAMESPACE, Definition
 from twinhull.platforms.libvirt.writing import (
     add_behaviour,
     add_clock,
@@ -53,6 +54,22 @@ def new_definition(
     _add_consoles(devices, serial_path)
     _follow_small_devices(devices, spec)
     return ET.tostring(root, encoding="unicode")
+
+
+def has_board_of(here: Definition, spec: MachineSpec, architectures: Collection[str]) -> bool:
+    """Whether a replica's definition has the spec's firmware, architecture, chipset and SCSI controller.
+
+    They do not change in place: the devices' addresses belong to them.
+    """
+
+    def board(firmware: Firmware, hardware: Hardware, *, is_scsi: bool) -> tuple[object, ...]:
+        is_i686 = hardware.architecture == "i686" and "i686" in architectures
+        controller = hardware.scsi_controller if hardware.scsi_controller in SCSI_CONTROLLERS and is_scsi else ""
+        return firmware, is_i686, hardware.chipset, controller
+
+    is_scsi = any(disk.bus == "scsi" for disk in spec.disks)
+    wanted = board(spec.firmware, spec.hardware, is_scsi=is_scsi)
+    return board(here.firmware, here.hardware, is_scsi=is_scsi) == wanted
 
 
 def _add_os(root: ET.Element, spec: MachineSpec, architectures: Collection[str]) -> None:

@@ -25,7 +25,7 @@ from twinhull.platforms.libvirt.images import look_into
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.libvirt.replicas import create_disks, define, follow_name, following_disks, forget, making
 from twinhull.platforms.libvirt.xml import parse_xml
-from twinhull.platforms.qemu.definition import followed_definition, new_definition
+from twinhull.platforms.qemu.definition import followed_definition, has_board_of, new_definition
 from twinhull.platforms.qemu.keeping import lacks
 from twinhull.platforms.standings import StandingFiles
 
@@ -76,23 +76,25 @@ class QemuReplicas:
     def _create(self, request: ReplicaRequest) -> ReplicaChanges:
         spec = request.spec
         domain_type, reason = self._domain_type()
-        serial_path = f"{self._place.replica(spec.machine_id)}/serial.log"
         with making(self._place, spec.machine_id):
             paths = create_disks(self._place, spec.machine_id, spec.disks, self._owner())
-            xml = new_definition(
-                spec,
-                paths,
-                request.networks,
-                domain_type=domain_type,
-                serial_path=serial_path,
-                architectures=self._architectures(),
-            )
-            define(self._place, xml, spec.name)
+            define(self._place, self._anew(request, domain_type), spec.name)
         return ReplicaChanges(
             is_new=True,
             new_disks=tuple(paths),
             reasons=(reason,) if reason else (),
             lacks=tuple(self._lacks(request)),
+        )
+
+    def _anew(self, request: ReplicaRequest, domain_type: str) -> str:
+        spec = request.spec
+        return new_definition(
+            spec,
+            {disk.key: self._place.image(spec.machine_id, disk.key) for disk in spec.disks},
+            request.networks,
+            domain_type=domain_type,
+            serial_path=f"{self._place.replica(spec.machine_id)}/serial.log",
+            architectures=self._architectures(),
         )
 
     def _owner(self) -> str:
@@ -105,10 +107,18 @@ class QemuReplicas:
         xml = stored_xml(self._place, find(self._place, spec.machine_id))
         definition = with_volumes(self._place, read_definition(xml))
         infos = look_into(self._place.host, definition.disks)
+        is_another_board = definition.is_ours and not has_board_of(definition, spec, self._architectures())
+        if is_another_board:
+            said.append("The replica is defined anew: its machine has another firmware, chipset or controller now.")
         with following_disks(self._place, definition, infos, spec, self._owner()) as changes:
-            paths = {key: self._place.image(spec.machine_id, key) for key in changes.new_disks}
-            removed = set(changes.removed_disks)
-            followed = followed_definition(xml, spec, request.networks, new_disks=paths, removed_disks=removed)
+            if is_another_board:
+                followed = self._anew(
+                    replace(request, spec=replace(spec, name=definition.name)), definition.domain_type
+                )
+            else:
+                paths = {key: self._place.image(spec.machine_id, key) for key in changes.new_disks}
+                removed = set(changes.removed_disks)
+                followed = followed_definition(xml, spec, request.networks, new_disks=paths, removed_disks=removed)
             define(self._place, followed, spec.name)
         found = tuple(self._lacks(request)) if definition.is_ours else ()
         return replace(changes, reasons=(*said, *changes.reasons), lacks=found)
