@@ -59,7 +59,7 @@ def test_the_way_home_from_a_site_that_was_lost_and_came_back(planned: Shell) ->
     planned.world.host("here").isolate()
     planned.ok("failover", "web1", "--unplanned", "--yes")
     planned.world.host("here").return_()
-    assert "'twinhull serve' corrects that, or the machine's next run." in planned.ok("status").out
+    assert "web1 RUNS TWICE, on here (stale, epoch 1) and on there (current, epoch 2)." in planned.ok("status").out
     preview = planned.ok("failback", "web1", "--dry-run").out
     assert "First put right: here holds epoch 1 of the machine, and the current one is 2" in preview
     assert "Make here the primary in epoch 3" in preview

@@ -281,6 +281,12 @@ TABLE: dict[str, tuple[Evidence, Health, str, str]] = {
         "when that was captured is not known",
         SYNC,
     ),
+    "a rollback was interrupted after its last step": (
+        evidence(RUNS, WAITS, left=(run("rollback"),)),
+        Health.IN_PROGRESS,
+        "rollback-1 was interrupted.",
+        "twinhull runs resume",
+    ),
     "a failover stops the source": (
         evidence(side(ALPHA, held(Role.FENCED, 2), ON), WAITS, at_work=(run("failover"),)),
         Health.IN_PROGRESS,
@@ -369,7 +375,7 @@ def _is_pair(known: Evidence, home: Side, other: Side) -> bool:
     is_whole = not held_there.is_dirty or any(work.kind == "sync" for work in known.at_work)
     is_fit = not sync or UEFI not in _lacks(sync)
     is_moving = any(work.kind != "sync" for work in known.at_work)
-    return is_young and is_whole and is_fit and not is_moving
+    return is_young and is_whole and is_fit and not is_moving and not known.left
 
 
 def _lacks(sync: RunRecord) -> list[Lack]:

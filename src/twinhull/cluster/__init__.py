@@ -1,1 +1,1 @@
-"""Who may act: what the sites themselves hold, the current epoch, and what must be put right. Pure: no I/O."""
+"""Who may act: what the sites themselves hold, the current epoch, and what must be corrected. Pure: no I/O."""

@@ -36,7 +36,7 @@ _PASSIVE = (Role.REPLICA, Role.FENCED)
 
 
 def current_epoch(situation: Situation) -> int:
-    """The highest epoch that any side that answers, or any point, knows of; 0 where nobody has ever given one out."""
+    """The highest epoch that any side that answers, or any point, knows of; 0 if none was ever given out."""
     held = [side.standing.epoch for side in situation.sides if side.standing]
     return max([situation.known_epoch, *held])
 

@@ -19,6 +19,8 @@ from twinhull.manager.known import Known
 from twinhull.manager.names import Named
 from twinhull.manager.overview import Overview
 from twinhull.manager.records import Plan, RunRecord, RunState, SeenMachine
+from twinhull.manager.state import READING_KINDS
+from twinhull.manager.status import interrupted
 from twinhull.manager.welcoming import Tell
 from twinhull.model.machine import MachineId, SiteName
 from twinhull.model.units import format_duration
@@ -71,7 +73,7 @@ class Alerts:
     def _evidence(self, machine_id: MachineId, plan: Plan, moment: _Moment) -> Evidence | None:
         """None if a run has changed the machine since its sites were looked at."""
         now = moment.now
-        unfinished = [run for run in moment.unfinished if run.machine_id == machine_id]
+        unfinished = [run for run in moment.unfinished if _is_of(run, machine_id)]
         at_work = tuple(run for run in unfinished if self.is_at_work(run))
         if not at_work and machine_id in self._busy:
             self._busy_at[machine_id] = now.monotonic
@@ -90,7 +92,7 @@ class Alerts:
             latest=self.known.manager.catalog.latest_points().get(machine_id),
             points=lore.times,
             at_work=at_work,
-            left=tuple(run for run in unfinished if run not in at_work),
+            left=interrupted(self.known.manager.catalog, [run for run in unfinished if run not in at_work]),
             done=self._ended_well(machine_id, (changed_at, lore.point_id)),
             last_seen=last_seen,
             is_repository_away=not self.known.has_repository(),
@@ -140,6 +142,10 @@ class Alerts:
         facts = {"machine": known.name, "plan": known.plan.name, "reason": reason}
         figures = {"lag_seconds": known.lag_seconds, "rpo_seconds": known.plan.rpo_seconds}
         self.tell(word, {**facts, **figures, **more})
+
+
+def _is_of(run: RunRecord, machine_id: MachineId) -> bool:
+    return run.machine_id == machine_id and run.kind not in READING_KINDS
 
 
 def _answering(overview: Overview, sites: Mapping[SiteName, SiteFacts]) -> Overview:

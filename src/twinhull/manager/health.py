@@ -8,7 +8,7 @@ The states, in the order of alarm::
     cannot take over  there is a replica that could not be started in place of the machine
     no replica        the machine has no replica at a restore point
     unknown           the site on which it is does not answer, or what it holds cannot be read
-    in progress       a run is moving it, or is making its first replica
+    in progress       a run is moving it or is making its first replica, or was interrupted
     paused            its plan is paused
     off               it is switched off, and its replica could take over
     syncing           all is well, and a sync is running

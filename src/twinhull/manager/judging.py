@@ -72,6 +72,12 @@ def _in_progress(known: Evidence) -> Iterator[Finding]:
         yield Finding(Health.IN_PROGRESS, told, f"twinhull runs show {known.syncing.run_id}")
 
 
+def _interrupted(known: Evidence) -> Iterator[Finding]:
+    if known.left and not known.at_work:
+        told = f"{known.left[0].run_id} was interrupted. 'twinhull serve' finishes it, or the machine's next run."
+        yield Finding(Health.IN_PROGRESS, told, alarms.RESUME)
+
+
 def _paused(known: Evidence) -> Iterator[Finding]:
     if known.plan.is_paused:
         age = f" The replica is {format_duration(known.lag_seconds)} old." if known.lag_seconds is not None else ""
@@ -98,6 +104,7 @@ _RULES = (
     alarms.no_replica,
     _unknown,
     _in_progress,
+    _interrupted,
     _paused,
     _off,
 )

@@ -114,7 +114,7 @@ class Gatherer:
             latest=latest,
             points={**_times_of_runs(runs, latest), **point_times(points)},
             at_work=at_work,
-            left=tuple(run for run in runs if run.state.is_unfinished and run not in at_work),
+            left=interrupted(self.catalog, [run for run in runs if run not in at_work]),
             done=tuple(run for run in runs if run.state is RunState.DONE),
             last_seen={seen.site: seen for seen in last_seen if seen.machine_id == machine_id},
             is_repository_away=self.points is None,
@@ -128,6 +128,12 @@ class Gatherer:
             for plan in self.catalog.plans()
             for machine_id in plan.machines
         ]
+
+
+def interrupted(catalog: Catalog, idle: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
+    """Those of the runs which no process works on that have not ended: one may have ended since they were read."""
+    unfinished = [run for run in idle if run.state.is_unfinished]
+    return tuple(run for run in unfinished if catalog.run(run.run_id).state.is_unfinished)
 
 
 def _is_on_it(run: RunRecord) -> bool:
