@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from twinhull.cluster.epochs import FIRST_EPOCH
-from twinhull.model.codec import spec_from_json, spec_to_json
+from twinhull.model.codec import spec_to_json
 from twinhull.model.errors import (
     DataError,
     MachineChanged,
@@ -46,6 +46,7 @@ from twinhull.replication.bases import (
 from twinhull.replication.cleaning import clean_leftovers
 from twinhull.replication.context import Context, Stopwatch
 from twinhull.replication.reading import DiskRead, NotWhole, read_disk
+from twinhull.replication.remarks import after_reading, before_reading, drift
 from twinhull.replication.unwritten import probes
 from twinhull.repository import Point, PointDisk, PointDocument, RepositoryError, Writer, latest_point
 
@@ -215,7 +216,7 @@ class _Capturing:
         with self._unless_it_dies(), self._site.capture(request) as capture:
             self._watch.add("freeze", capture.window.freeze_seconds)
             self._watch.add("begin", capture.window.begin_seconds)
-            self.note(*capture.reasons, *_drift(self._last, capture))
+            self.note(*capture.reasons, *drift(self._last, capture))
             with self._context.repository.writer() as writer:
                 with self._watch.phase("read"):
                     reads = [self._read(writer, disk) for disk in capture.disks]
@@ -251,34 +252,10 @@ class _Capturing:
             ) from error
 
     def _read(self, writer: Writer, disk: CapturedDisk) -> DiskRead:
-        base = self._base.root(disk.key)
-        if base is None:
-            self.note(f"Disk {disk.key} is new: all of it is read.")
-        elif not disk.is_tracked:
-            self.note(f"{disk.tracker_reason} Disk {disk.key} is compared in full; only what differs is stored.")
-        elif self._order.compare_reason:
-            self.note(f"Disk {disk.key} is compared in full, its tracker not trusted: {self._order.compare_reason}.")
-        read = read_disk(self._context, writer, disk, base, is_comparing=bool(self._order.compare_reason))
-        if read.is_cut:
-            self.note(
-                f"Disk {disk.key} has lost what its tracker calls unchanged, as a disk does that was made smaller and"
-                " larger again: it is compared in full."
-            )
-        elif read.missed_bytes:
-            self.note(
-                f"The tracker of disk {disk.key} had missed {format_bytes(read.missed_bytes)} of changes: earlier "
-                "points since the last full comparison may hold old data there; this point is right."
-            )
-        if read.is_base_lost:
-            self.note(
-                f"Part of disk {disk.key} in the latest point is lost in the repository, so nothing was built on it: "
-                "all of the disk is in this point anew."
-            )
-        if read.mended_bytes:
-            self.note(
-                f"{format_bytes(read.mended_bytes)} of disk {disk.key} were damaged in the repository and are stored "
-                "anew: this point is whole, and so is each earlier one that lacked just that."
-            )
+        base, compare_reason = self._base.root(disk.key), self._order.compare_reason
+        self.note(*before_reading(disk, base, compare_reason))
+        read = read_disk(self._context, writer, disk, base, is_comparing=bool(compare_reason))
+        self.note(*after_reading(read))
         return read
 
     def _require_still_there(self, capture: Capture) -> None:
@@ -326,21 +303,3 @@ class _Capturing:
             f"{capture.consistency.value} consistent; frozen for {format_duration(capture.window.freeze_seconds)}; "
             f"{format_bytes(changed_bytes)} changed, {format_bytes(read_bytes)} read."
         )
-
-
-def _drift(last: Point | None, capture: Capture) -> list[str]:
-    """What is said of a machine that is not as it was at its last point."""
-    if last is None:
-        return []
-    old, new = spec_from_json(last.document.spec), capture.spec
-    said = []
-    if old.name != new.name:
-        said.append(f"The machine was renamed from {old.name} to {new.name}: its replica follows.")
-    for disk in old.disks:
-        now = new.disk(disk.key)
-        if now is None:
-            said.append(f"Disk {disk.key} is gone: the replica follows, earlier points keep it.")
-        elif now.size_bytes != disk.size_bytes:
-            was, size = format_bytes(disk.size_bytes), format_bytes(now.size_bytes)
-            said.append(f"Disk {disk.key} was {was} and is {size} now: the replica follows.")
-    return said
