@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from twinhull.repository import (
 )
 from twinhull.repository.envelope import HEADER, ObjectKind
 from twinhull.repository.high_water import gone_back
+from twinhull.repository.store.directory import PARTIAL_PREFIX
 
 from .world import CHEAP, CHUNK, DATABASE, PASSPHRASE, WEB, TurnedClock, capture, content_of, made, noise, opened, ports
 
@@ -263,12 +265,24 @@ def _sparse(path: Path) -> None:
     os.truncate(path, HUGE_BYTES)
 
 
+def _socket(path: Path) -> None:
+    here = os.open(path.parent, os.O_RDONLY)  # the address of a socket must be short
+    try:
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(f"/proc/self/fd/{here}/s")
+        (path.parent / "s").rename(path)
+    finally:
+        os.close(here)
+
+
 ODD_FILES: dict[str, Callable[[Path], object]] = {
     "a sparse file of a tebibyte": _sparse,
     "a folder": lambda path: path.mkdir(),
     "a pipe": os.mkfifo,
     "a device": lambda path: path.symlink_to("/dev/zero"),
     "a link to nothing": lambda path: path.symlink_to("/nowhere"),
+    "a link to itself": lambda path: path.symlink_to(path),
+    "a socket": _socket,
     "a link to a folder": lambda path: path.symlink_to("/tmp"),
 }
 
@@ -290,4 +304,5 @@ def test_no_odd_file_keeps_anything_from_working(odd: str, tmp_path: Path) -> No
                 ODD_FILES[odd](path)
                 junk.add(name)
         (tmp_path / kind / "zz").touch()
+        ODD_FILES[odd](tmp_path / kind / f"{PARTIAL_PREFIX}0123")
     _everything_works(DirectoryStore(tmp_path), junk if odd == "a sparse file of a tebibyte" else set())

@@ -51,6 +51,7 @@ _HINT_OF_FULL = (
     "--keep-last 3', then 'twinhull repository collect --now'."
 )
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _BAD_PLACES = (errno.EIO, errno.EBADMSG, errno.EUCLEAN)
 """What reading a file gives that the disk, or the file system's own checksums, have lost."""
 
@@ -201,7 +202,9 @@ class DirectoryStore:
             if name.startswith(prefix) and not name.startswith("."):
                 try:
                     found = (folder / name).stat()
-                except FileNotFoundError:  # deleted since; then it is not there
+                except OSError:  # deleted since, or a link that leads nowhere
+                    if _is_plain(folder / name):
+                        raise
                     continue
                 if stat.S_ISREG(found.st_mode):
                     yield ObjectInfo(name, found.st_size)
@@ -228,14 +231,19 @@ class DirectoryStore:
     @contextmanager
     def _opened(self, name: str) -> Iterator[int]:
         with self._told(f"read '{name}' from"):
+            path = _path(self.root, found_name(name))
             try:
-                descriptor = os.open(_path(self.root, found_name(name)), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             except FileNotFoundError:
                 self._require_there()
                 raise ObjectMissing(f"There is no object '{name}' in {self.root}.") from None
+            except OSError as error:
+                if _is_plain(path):
+                    raise
+                raise self._unfit(name) from error
             try:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # what blocks, or never ends
-                    raise ObjectUnfit(f"The object '{name}' in {self.root} is no plain file.")
+                    raise self._unfit(name)
                 self._note(name)
                 yield descriptor
             except OSError as error:
@@ -247,6 +255,9 @@ class DirectoryStore:
                 ) from error
             finally:
                 os.close(descriptor)
+
+    def _unfit(self, name: str) -> ObjectUnfit:
+        return ObjectUnfit(f"The object '{name}' in {self.root} is no plain file.")
 
     def _is_answering(self) -> bool:
         """Whether the disk, and not the memory before it, still gives the config."""
@@ -279,10 +290,20 @@ def _make_directory(folder: Path) -> None:
     _sync_directory(folder.parent)
 
 
+def _is_plain(path: Path) -> bool:
+    """Whether there is a plain file, and no link, of that name."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
 def _names(folder: Path) -> list[str]:
     try:
         return [path.name for path in folder.iterdir()]
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in _NO_FOLDER:
+            raise
         return []
 
 
@@ -312,6 +333,8 @@ def _sync_directory(folder: Path) -> None:
 
 
 def _remove_if_orphaned(path: Path) -> bool:
+    if not _is_plain(path):  # none of ours
+        return False
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
