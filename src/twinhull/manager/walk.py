@@ -36,7 +36,7 @@ SIGNAL_SECONDS = 0.2
 
 
 UNDO_PAUSES_SECONDS = (1.0, 5.0, 15.0)
-"""How long is waited before an undo that failed is tried again, each time; then it is reported (ADR 20)."""
+"""How long is waited before an undo that failed is tried again, each time; then it is reported (ADR 21)."""
 
 
 class Halt(BaseException):
