@@ -1,4 +1,4 @@
-"""Everything that a libvirt definition can say is kept, harmless, reported or refused; nothing is lost in silence."""
+"""Everything that a libvirt definition can say is kept, harmless or reported; nothing is lost in silence."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ UNSPOKEN = [
     "its processor model Haswell",
     "the processor's feature vmx",
     "its action on reboot (destroy)",
-    "its limits of I/O (iotune) of disk vdb",
-    "the medium in drive /iso/x.iso of disk hdb",
+    "the limits of I/O (iotune) of disk vdb",
+    "the medium /iso/x.iso of disk hdb",
     "the VLAN tag 7 of network card 52:54:00:00:00:01",
     "the network filter clean-traffic of network card 52:54:00:00:00:02",
     "the virtual port openvswitch of network card 52:54:00:00:00:02",
-    "a device of its host pci",
-    "its TPM, and the keys that are sealed in it tpm-crb",
+    "the host device of the kind pci",
+    "its TPM, and the keys that are sealed in it",
     "the shared directory share",
     "'devices/frobnicator', a word of its definition that Twinhull does not know",
     "options that are passed to QEMU past libvirt (qemu:commandline)",
@@ -187,6 +187,12 @@ def test_the_kernel_outside_of_the_disks_is_vital() -> None:
     assert [(lack.what, lack.consequence) for lack in lacks_of(WORDS, root)] == [
         ("its kernel /boot/vmlinuz, which lies outside of its disks", Consequence.WILL_NOT_BOOT)
     ]
+
+
+def test_an_encrypted_disk_s_copies_are_in_the_clear_and_that_is_said() -> None:
+    disk = "<disk><source file='/x'><encryption format='luks'/></source><target dev='vda'/></disk>"
+    (lack,) = lacks_of(WORDS, parse_xml(f"<domain><devices>{disk}</devices></domain>"))
+    assert lack.what.startswith("the encryption of disk vda: the replica's disk is in the clear")
 
 
 def test_foreign_words_and_values_are_lines_of_text_and_few() -> None:

@@ -1,4 +1,4 @@
-"""What each word of a libvirt definition means to a replica: kept, harmless, reported or refused.
+"""What each word of a libvirt definition means to a replica: kept, harmless or reported.
 
 A *path* names a word: ``devices/disk/serial`` an element, ``devices/disk@sgio`` an attribute. Every element and
 attribute of a definition is looked up in the table (:mod:`~twinhull.platforms.libvirt.words`). A path that ends in
@@ -29,13 +29,11 @@ class Verdict(StrEnum):
     """The machine's description has a word for it; whether a platform can keep it is the platform's to say."""
     HARMLESS = "harmless"
     REPORTED = "reported"
-    REFUSED = "refused"
-    """The machine cannot be protected with it, and the reading code says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word. ``text`` is why it is harmless or refused, or what a replica lacks without it.
+    """One word. ``text`` is why it is harmless, or what a replica lacks without it.
 
     ``usual`` are values with which nothing is lost; ``named_by`` is where its own name stands (``target@dir``).
     """
@@ -65,11 +63,6 @@ def reported(what: str, *usual: str, named_by: str = "") -> Word:
 def vital(what: str, *usual: str) -> Word:
     """A replica does not boot without it."""
     return Word(Verdict.REPORTED, what, Consequence.WILL_NOT_BOOT, frozenset(usual))
-
-
-def refused(why: str) -> Word:
-    """No replica can be made."""
-    return Word(Verdict.REFUSED, why)
 
 
 Table = Mapping[str, Word]
@@ -125,7 +118,8 @@ class _Walk:
             yield Lack(one_line(what), Consequence.BOOTS_WITHOUT)
         elif word.verdict is Verdict.REPORTED and is_itself and value not in word.usual:
             name = f" {_at(element, word.named_by)}" if word.named_by else ""
-            yield Lack(one_line(f"{word.text.replace('{value}', value)}{name}{owner}"), word.consequence)
+            what, colon, more = word.text.partition(": ")
+            yield Lack(one_line(f"{what.replace('{value}', value)}{name}{owner}{colon}{more}"), word.consequence)
 
 
 def _owner(path: str, element: ET.Element) -> str:

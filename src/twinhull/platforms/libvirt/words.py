@@ -180,7 +180,7 @@ _PAST_LIBVIRT: Table = {
     f"{_BHYVE}commandline/": reported("options that are passed to bhyve past libvirt (bhyve:commandline)"),
     f"{_VMWARE}datacenterpath/": _OWN_HOST,
     f"{REMOVABLE}/": harmless("an empty drive"),
-    f"{REMOVABLE}/source/": reported("the medium in drive", named_by="@file"),
+    f"{REMOVABLE}/source/": reported("the medium", named_by="@file"),
 }
 
 WORDS: Table = {**_MACHINE, **_PROCESSOR, **DEVICES, **DISKS, **_PAST_LIBVIRT}

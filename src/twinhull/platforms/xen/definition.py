@@ -30,7 +30,7 @@ def check_can_boot(spec: MachineSpec, boot_mode: BootMode) -> None:
     if spec.firmware is Firmware.UEFI and boot_mode is BootMode.HVM:
         raise NotSupportedHere(
             f"Machine '{spec.name}' starts by UEFI; Debian's Xen has no UEFI firmware for its machines.",
-            hint="Let it boot as pv: its boot loader's configuration is then read by the host.",
+            hint="Let it boot as pv, if you trust the guest: the host then reads its boot loader's files, as root.",
         )
     if boot_mode is BootMode.PVH:
         raise NotSupportedHere(
