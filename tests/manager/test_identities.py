@@ -9,8 +9,9 @@ import pytest
 
 from tests.manager.world import HERE, THERE, make_setup
 from tests.platforms.libvirt_fixtures import CountedSite, xen  # noqa: F401 - a fixture
+from twinhull.manager.editing import require_same_host
 from twinhull.manager.identities import require_another
-from twinhull.model.errors import AlreadyExists
+from twinhull.model.errors import AlreadyExists, SafetyError
 from twinhull.model.machine import SiteName
 from twinhull.model.ports import system_ports
 from twinhull.platforms.contract import SiteIdentity, SiteSettings
@@ -91,3 +92,23 @@ def test_two_sites_on_one_host_are_told_by_what_they_are(xen: CountedSite) -> No
     moved = replace(xen.site.identity(), host="another")
     with pytest.raises(AlreadyExists, match="in the directory of the site"):
         require_another(AGAIN, moved, {settings.name: xen.site.identity()})
+
+
+@pytest.mark.parametrize(
+    ("found", "is_same"),
+    [
+        (SiteIdentity("host-1 boot-1", "directory-1"), True),
+        (SiteIdentity("host-1 boot-2", "directory-1"), True),
+        (SiteIdentity("host-1 boot-1", ""), True),
+        (SiteIdentity("host-1 boot-1", "directory-2"), False),
+        (SiteIdentity("host-1 boot-2", ""), False),
+        (SiteIdentity("host-2 boot-1", "directory-2"), False),
+    ],
+)
+def test_a_host_that_was_booted_meanwhile_is_known_by_its_directory(found: SiteIdentity, is_same: object) -> None:
+    known = SiteIdentity("host-1 boot-1", "directory-1")
+    if is_same:
+        require_same_host(HERE, known, found)
+    else:
+        with pytest.raises(SafetyError):
+            require_same_host(HERE, known, found)

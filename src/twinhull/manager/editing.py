@@ -66,13 +66,15 @@ def require_same_host(name: SiteName, known: SiteIdentity | None, found: SiteIde
             "host was never noted. Nothing was changed.",
             hint="If you are sure that it is the same host, add --same-host.",
         )
+    if found.directory and found.directory == known.directory:
+        return  # a host that was booted meanwhile has another id
     if found.host != known.host:
         raise SafetyError(
             f"That address is another host than '{name}': its id is {found.host}, and {name}'s is {known.host}. "
             "Nothing was changed.",
             hint="Connect another host as a site of its own: twinhull site add NAME URI",
         )
-    if found.directory and known.directory and found.directory != known.directory:
+    if found.directory and known.directory:
         raise SafetyError(
             f"That address is the host of '{name}', with another directory of standings. Nothing was changed.",
             hint="Is its file system mounted?",

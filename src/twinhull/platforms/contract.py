@@ -78,6 +78,8 @@ class SiteSettings:
 class SiteIdentity:
     """What tells a site from every other one: the host that runs now, and our directory there (empty: not made yet).
 
+    A host has another id after each boot; the directory keeps its id.
+
     Two sites with one host have the same machines; two sites with one directory have the same standings.
     """
 
