@@ -6,6 +6,7 @@ import gzip
 import lzma
 import os
 import random
+import re
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -169,14 +170,13 @@ def test_bombs_in_files_end_in_few_findings(tmp_path: Path) -> None:
     assert "/etc/initramfs-tools/conf.d/\\x1b[2J\\u202e names the swap space" in "".join(found)
     assert sum("/etc/fstab" in one for one in found) <= 20
     assert "/boot/initrd.img-1 was not looked into: it unpacks to too much" in "".join(found)
-    assert "/boot/initrd.img-2 was not looked into: it is larger than 512 MiB" in "".join(found)
+    assert "/boot/initrd.img-2 was not looked into: it is larger than 256 MiB" in "".join(found)
 
 
-def mutated(image: bytes, seed: int) -> bytes:
-    """The image with some of the bytes changed that mean something; it still says that it is ext."""
+def mutated(image: bytes, meaning: list[int], seed: int) -> bytes:
+    """The image with some of the bytes at ``meaning`` changed; it still says that it is ext."""
     chance = random.Random(seed)
     content = bytearray(image)
-    meaning = [place for place in range(MIB + 1024, len(image)) if image[place]]
     for place in chance.choices(meaning, k=chance.choice((2, 20, 200))):
         content[place] = chance.choice((0, 255, content[place] ^ 1 << chance.randrange(8)))
     content[MIB + 1080 : MIB + 1082] = b"\x53\xef"
@@ -186,11 +186,12 @@ def mutated(image: bytes, seed: int) -> bytes:
 @pytest.mark.parametrize("features", ["^metadata_csum,^64bit", "metadata_csum,64bit", "^extents,^metadata_csum,^64bit"])
 def test_a_mutated_file_system_never_raises_and_never_hangs(tmp_path: Path, features: str) -> None:
     image = ext4(tmp_path, {**GOOD, **KEPT}, features)
+    meaning = [found.start() for found in re.finditer(rb"[^\0]", image) if found.start() >= MIB + 1024]
     bounds = Bounds(wall_seconds=30.0, cpu_seconds=10)
     reasons = []
-    for seed in range(16):
-        disk = MemoryDisk(SIZE_BYTES, mutated(image, seed))
-        outcome = inspect(READINESS, around(), [disk], system_ports(), bounds)
+    for seed in range(0, 24, 6):
+        disks = [MemoryDisk(SIZE_BYTES, mutated(image, meaning, seed + place)) for place in range(6)]
+        outcome = inspect(READINESS, around(buses=("virtio",) * 6), disks, system_ports(), bounds)
         assert outcome.failure == "", seed
-        reasons.append(outcome.failure or str(outcome.records))
-    assert len(set(reasons)) > 3, "the mutations hardly reach the parser"
+        reasons.append(str(outcome.records))
+    assert len(set(reasons)) > 1, "the mutations hardly reach the parser"

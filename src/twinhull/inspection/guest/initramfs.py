@@ -18,8 +18,8 @@ import zstandard
 
 from twinhull.inspection.guest.stream import Stream
 
-LARGEST_IMAGE_BYTES = 512 << 20
-LARGEST_UNPACKED_BYTES = 1 << 30
+LARGEST_IMAGE_BYTES = 256 << 20
+LARGEST_UNPACKED_BYTES = 512 << 20
 """How far an initramfs is unpacked."""
 LARGEST_COUNT = 200_000
 """Files of an initramfs that are looked at."""
