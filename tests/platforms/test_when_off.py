@@ -161,3 +161,8 @@ def loop_device() -> Iterator[Callable[[Path], str]]:
     yield make
     for device in made:
         subprocess.run(["losetup", "--detach", device], check=True)
+
+
+def test_a_bridge_that_is_a_path_is_not_there(xen: CountedSite, bench: Bench) -> None:
+    nic = "<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='../../../etc'/></interface>"
+    assert xen.site.obstacles(bench.define(nic)) == ["There is no bridge '../../../etc' on x."]

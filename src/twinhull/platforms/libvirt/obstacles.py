@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import libvirt
 
 from twinhull.model.machine import MachineId
+from twinhull.model.names import checked_interface
 from twinhull.platforms.hosts import check
 from twinhull.platforms.libvirt.connection import as_site_error
 from twinhull.platforms.libvirt.finding import find, stored_xml
@@ -57,7 +58,8 @@ def _missing_paths(place: Place, root: ET.Element) -> list[str]:
     if not sentences:
         return []
     missing = check(place.host, ["sh", "-c", _MISSING, "twinhull-missing", *sentences])
-    return [sentences[path] for path in missing.decode().split("\0")[:-1]]
+    found = missing.decode(errors="replace").split("\0")[:-1]
+    return [sentence for path, sentence in sentences.items() if path in found]
 
 
 def _interfaces(place: Place, root: ET.Element) -> dict[str, str]:
@@ -68,8 +70,16 @@ def _interfaces(place: Place, root: ET.Element) -> dict[str, str]:
         source = nic.find("source")
         name = source.get(attribute) if source is not None and _script(nic) in ("", "vif-bridge") else None
         if name:
-            sentences[f"/sys/class/net/{name}"] = f"There is no {what} '{name}' on {place.site}."
+            sentences[_path_of(name)] = f"There is no {what} '{name}' on {place.site}."
     return sentences
+
+
+def _path_of(interface: str) -> str:
+    """Where the host's kernel shows an interface; what can be none is looked for where nothing is."""
+    try:
+        return f"/sys/class/net/{checked_interface(interface)}"
+    except ValueError:
+        return f"/sys/class/net/{interface.replace('/', '_')[:99]}.none"
 
 
 def _script(nic: ET.Element) -> str:
