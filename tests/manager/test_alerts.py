@@ -12,7 +12,6 @@ import pytest
 from tests.manager.test_serve import Heard, serving
 from tests.manager.world import HERE, THERE, Setup, machine_id, make_setup
 from twinhull.model.machine import Role
-from twinhull.replication.bases import latest_epoch
 
 M0 = machine_id(0)
 
@@ -96,7 +95,3 @@ def test_two_sides_that_no_standing_tells_apart_are_reported_and_left_alone(setu
         clock.sleep(16)
         heard.wait_for(lambda: len(heard.words("done")) == 1)
         assert setup.world.host(THERE).standings[M0].role is Role.REPLICA
-
-
-def test_without_points_no_epoch_is_known() -> None:
-    assert latest_epoch([]) == (0, None)
