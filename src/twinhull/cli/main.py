@@ -15,13 +15,15 @@ from twinhull import __version__
 from twinhull.cli.door import Door, door_of
 from twinhull.cli.lazy import LazyGroup
 from twinhull.cli.options import PassphraseFileOption, RepositoryOption, StateOption, examples
-from twinhull.cli.screen import Screen, Told
+from twinhull.cli.screen import Screen, Told, leave, reader_left
 from twinhull.cli.stopping import interrupt_on_stop
 from twinhull.model.errors import TwinhullError, UsageError
 from twinhull.model.ports import system_ports
 from twinhull.model.secrecy import keep_memory_private
 
 _INTERRUPTED = 130
+_PIPE_CLOSED = 141
+"""As of a program that SIGPIPE has ended (128 + 13)."""
 
 app = typer.Typer(
     name="twinhull",
@@ -73,8 +75,17 @@ def call(arguments: Sequence[str], door: Door | None = None) -> int:
     # Errors in the words themselves happen before any option is read.
     opened = door or Door()
     opened.screen = Screen(is_json="--json" in words)
+    reader_left.clear()
+    status = _answered(words, opened)
+    return _PIPE_CLOSED if reader_left.is_set() and not status else status
+
+
+def _answered(words: Sequence[str], opened: Door) -> int:
     try:
         return app(args=words, prog_name="twinhull", standalone_mode=False, obj=opened) or 0
+    except BrokenPipeError:  # what a library prints
+        leave(sys.stdout)
+        return _PIPE_CLOSED
     except TwinhullError as error:
         opened.screen.error(error)
         return error.exit_code

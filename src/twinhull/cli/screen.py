@@ -11,6 +11,8 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
 from typing import TextIO
 
 from twinhull.cli.plain import plain, plain_json
@@ -24,6 +26,9 @@ _LONGEST_WHOLE = 30
 
 _CLEAR = "\x1b[2J\x1b[H"
 """Empties a terminal, and goes to its first line."""
+
+reader_left = Event()
+"""Whether a reader of ours has left, in this call."""
 
 Shape = Mapping[str, object]
 """What ``--json`` prints: plain data. Its keys are part of the product's promises to scripts."""
@@ -179,5 +184,15 @@ def _is_coloured(stream: TextIO) -> bool:
 
 
 def _write(stream: TextIO, text: str) -> None:
-    stream.write(text + "\n")
-    stream.flush()
+    try:
+        stream.write(text + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        leave(stream)
+
+
+def leave(stream: TextIO) -> None:
+    """Write nowhere from now on: whoever read the stream has left (``twinhull … | head``). What is at work goes on."""
+    reader_left.set()
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())

@@ -9,6 +9,7 @@ import typer
 
 from twinhull.cli.door import door_of
 from twinhull.cli.options import JsonFlag, commands, examples
+from twinhull.cli.screen import reader_left
 from twinhull.cli.stopping import stopping
 from twinhull.model.units import parse_duration
 
@@ -51,10 +52,17 @@ def serve(
     door = door_of(context)
     door.screen.indent = None
     with door.manager(origin="serve") as manager:
+        print_event = _teller(door.screen, manager.ports.clock)
+
+        def tell(word: str, facts: dict[str, object]) -> None:
+            print_event(word, facts)
+            if reader_left.is_set():  # 'serve --json | head': it ends as on SIGTERM
+                server.stop.set()
+
         server = Server(
             manager,
             Limits(max_runs, max_runs_per_site),
-            _teller(door.screen, manager.ports.clock),
+            tell,
             look_seconds=parse_duration(look),
             grace_seconds=parse_duration(grace),
         )
