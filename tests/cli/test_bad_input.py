@@ -15,7 +15,7 @@ from twinhull.model.machine import MachineId
 def refused(answer: Answer, code: int, message: str, hint: str = "") -> None:
     assert answer.code == code, answer
     assert answer.out == ""
-    assert answer.err.startswith("Error: "), answer.err
+    assert answer.err.startswith(("Error: ", "The state directory ")), answer.err
     assert message in answer.err, answer.err
     assert hint in answer.err, answer.err
 

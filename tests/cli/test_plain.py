@@ -19,7 +19,7 @@ import twinhull.cli
 from tests.cli.conftest import WEB, Shell, spec
 from twinhull.cli import progress, screen
 from twinhull.cli.plain import plain
-from twinhull.cli.screen import Screen
+from twinhull.cli.screen import SCHEMA_VERSION, Screen
 from twinhull.model.errors import SiteError
 from twinhull.model.progress import Progress
 
@@ -89,7 +89,7 @@ def test_json_carries_the_text_exactly_and_harmlessly(text: str, indent: int | N
     shown = printed(lambda: Screen(is_json=True, indent=indent).document(shape), io.StringIO())
     assert_harmless(shown)
     # A pair of surrogates and the character that they stand for are one text in JSON.
-    assert json.loads(shown) == json.loads(json.dumps(shape))
+    assert json.loads(shown) == json.loads(json.dumps({"schema_version": SCHEMA_VERSION, **shape}))
     assert_harmless(printed(lambda: Screen(is_json=True).error(SiteError(text)), io.StringIO()))
 
 

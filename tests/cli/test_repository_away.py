@@ -39,7 +39,7 @@ def test_the_replica_takes_over_while_both_the_source_and_the_repository_are_gon
     assert "twinhull failover web1 --unplanned --without-repository" in refused.err
     shown = planned.ok(*MOVE, "--without-repository", "--dry-run").out
     assert "Start from the replica as it is" in shown
-    assert "What was written since is lost, at most" in shown
+    assert "Lost: what web1 wrote after " in shown
     run = planned.ok(*MOVE, "--without-repository", "--yes", "--json").json["runs"][0]["result"]
     assert (run["epoch"], run["point_id"]) == (101, f"{WEB}/00000001")
     assert run["rpo_seconds"] is not None

@@ -122,7 +122,7 @@ def test_what_was_done_can_be_read_step_by_step(planned: Shell) -> None:
     assert all(step["seconds"] >= 0 and step["state"] == "done" for step in shown["steps"])
     text = planned.ok("runs", "show", run["id"][:-2]).out
     assert "capture  done" in text
-    assert "source_read_bytes" in text
+    assert "read from the source" in text
 
 
 def test_points_are_listed_compared_verified_and_taken_back(planned: Shell) -> None:

@@ -67,7 +67,7 @@ def test_what_is_wanted_of_the_machine_is_done_and_the_point_is_told(
 ) -> None:
     told = damage(setup, tmp_path, number)
     with setup.manager() as manager:
-        assert told in " ".join(manager.previewer.lines(make(manager)))
+        assert told in " ".join(manager.previewer.preview(make(manager)).lines)
         done = run(manager, make(manager))
         assert done.state is RunState.DONE
         assert sum(told in reason for reason in done.reasons) == 1
@@ -82,7 +82,7 @@ def test_a_replica_at_a_later_point_is_not_given_up_for_an_older_one_without_bei
     setup.world.host("here").crash()
     with setup.manager() as manager:
         content = setup.world.host("there").machines[MACHINE].content("vda")
-        for refused in (manager.previewer.lines, partial(run, manager)):
+        for refused in (manager.previewer.preview, partial(run, manager)):
             with pytest.raises(SafetyError, match="00000002, which is older") as told:
                 refused(failover(is_planned=False)(manager))
             assert "m0 --unplanned --without-repository'" in told.value.hint

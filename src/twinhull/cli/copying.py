@@ -13,7 +13,7 @@ from twinhull.cli.door import Door, door_of
 from twinhull.cli.options import DryRunFlag, JsonFlag, examples
 from twinhull.cli.phases import watching_phases
 from twinhull.model.errors import AlreadyExists
-from twinhull.model.units import format_bytes
+from twinhull.model.units import counted, format_bytes
 from twinhull.repository.errors import RepositoryDamaged
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def _imagined(door: Door, url: str) -> Repository:
 
 
 def _tell(screen: Screen, verdicts: Sequence[CopyVerdict], url: str, *, is_dry_run: bool) -> None:
-    if not screen.is_json:
+    is_idle = bool(verdicts) and not any(each.is_copied or each.is_damaged for each in verdicts)
+    if not screen.is_json and not is_idle:
         screen.table(
             ["point", "what would become of it" if is_dry_run else "what became of it"],
             [[each.point_id, each.reason] for each in verdicts],
@@ -115,15 +116,19 @@ def _tell(screen: Screen, verdicts: Sequence[CopyVerdict], url: str, *, is_dry_r
         )
     damaged = [each.point_id for each in verdicts if each.is_damaged]
     error = RepositoryDamaged(
-        f"{len(damaged)} points {'would not be' if is_dry_run else 'were not'} copied, because they are damaged: "
+        f"{counted(len(damaged), 'point')} {'would not be' if is_dry_run else 'could not be'} copied for damage: "
         f"{', '.join(damaged)}.",
         hint="See 'twinhull repository verify', here and there. What is repaired here is sent by 'copy --again'.",
     )
     copied = [each for each in verdicts if each.is_copied]
     total = format_bytes(sum(each.differing_bytes for each in copied))
-    line = f"{len(copied)} points would be copied to {url}: about {total} would be read."
+    line = f"{counted(len(copied), 'point')} would be copied to {url}: about {total} would be read."
     if not is_dry_run:
-        line = f"Copied {len(copied)} points to {url}."
+        line = f"Copied {counted(len(copied), 'point')} to {url}."
+    if is_idle:
+        line = (
+            f"{counted(len(verdicts), 'point')} {'is' if len(verdicts) == 1 else 'are'} there already; nothing to copy."
+        )
     points = [_shape(each, is_dry_run=is_dry_run) for each in verdicts]
     screen.judge({"points": points}, [line], error if damaged else None)
 

@@ -38,6 +38,8 @@ class Door:
         from twinhull.manager.state import StateDirectory, default_directory  # noqa: PLC0415 - as above
 
         state = StateDirectory((self.state or default_directory(self.environment)).absolute())
+        if not state.path.exists():
+            self.screen.message(f"The state directory {state.path} is made now, and knows nothing yet.")
         with Manager(
             state,
             self.ports,

@@ -36,6 +36,17 @@ def rules_of(
     return RetentionRules(keep_last, *periods, keep_within_seconds=seconds, minimum_count=minimum)
 
 
+def reach(rules: RetentionRules, rpo_seconds: float) -> str:
+    """How far back the latest points reach at that RPO, if nothing else reaches further; empty otherwise."""
+    is_only_count = rules.keep_last and not any(rules.counts[1:]) and not rules.keep_within_seconds
+    if not is_only_count:
+        return ""
+    back = format_duration(rules.keep_last * rpo_seconds)
+    return (
+        f"The latest {rules.keep_last} reach back about {back} at this RPO; consider --keep-hourly 24 --keep-daily 14."
+    )
+
+
 def told(rules: RetentionRules) -> str:
     """The rules for people."""
     kept = [f"the latest {rules.keep_last}"] if rules.keep_last else []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twinhull.manager.records import RunRecord
     from twinhull.manager.wants import Want
 
-_TOLD = {
+TOLD = {
     "point_id": "point",
     "consistency": "consistency",
     "epoch": "epoch",
@@ -145,6 +145,7 @@ class _Preview:
 
     want: Want
     lines: list[str] = field(default_factory=list)
+    request: Shape | None = None
     skipped: AlreadyThere | None = None
 
 
@@ -159,7 +160,8 @@ def _previews(manager: Manager, wants: Sequence[Want]) -> list[_Preview]:
 
 def _preview(manager: Manager, want: Want) -> _Preview:
     try:
-        return _Preview(want, manager.previewer.lines(want))
+        preview = manager.previewer.preview(want)
+        return _Preview(want, preview.lines, preview.request)
     except AlreadyThere as error:
         return _Preview(want, skipped=error)
 
@@ -182,6 +184,7 @@ def _preview_shape(preview: _Preview) -> Shape:
         "machine_name": machine.name,
         "kind": preview.want.kind,
         "would": preview.lines,
+        "request": preview.request,
         "skipped": skipped.message if skipped else None,
     }
 
@@ -194,17 +197,20 @@ def tell_run(screen: Screen, run: RunRecord) -> None:
     """A run that is done, for people."""
     seconds = (run.ended_at - run.started_at).total_seconds() if run.ended_at else 0.0
     screen.heading(f"{run.machine_name}: {run.kind} done in {format_duration(max(seconds, 0.0))}  ({run.run_id})")
-    facts = [(label, _value_in(run, name)) for name, label in _TOLD.items() if run.result.get(name) not in (None, [])]
+    facts = [
+        (label, value_in(run, name, run.result[name]))
+        for name, label in TOLD.items()
+        if run.result.get(name) not in (None, [])
+    ]
     screen.facts([(f"  {label}", text) for label, text in facts])
     for reason in run.reasons:
         screen.line(f"  {reason}")
 
 
-def _value_in(run: RunRecord, name: str) -> list[str] | str:
+def value_in(run: RunRecord, name: str, fact: object) -> list[str] | str:
     """A fact of a run: a point by its machine's name and its number, the run's own with the time of its capture."""
     from twinhull.recovery.telling import called_by_id  # noqa: PLC0415 - loaded when called
 
-    fact = run.result[name]
     if not name.endswith("point_id") or not isinstance(fact, str):
         return value(name, fact)
     captured_at = run.result.get("captured_at") if name == "point_id" else None
@@ -221,4 +227,6 @@ def value(name: str, fact: object) -> str | list[str]:
             return format_duration(fact)
     if isinstance(fact, list | tuple):
         return [str(item) for item in fact]
-    return str(fact)
+    if isinstance(fact, dict):
+        return [f"{key}={item}" for key, item in fact.items()]
+    return "yes" if fact is True else str(fact)

@@ -31,8 +31,9 @@ def list_(context: typer.Context, *, is_json: JsonFlag = False) -> None:
     door = door_of(context)
     with door.manager() as manager:
         plans = manager.catalog.plans()
+        names = {plan.name: [manager.names.name(machine_id) for machine_id in plan.machines] for plan in plans}
     if is_json:
-        door.screen.document({"plans": [shapes.plan(plan) for plan in plans]})
+        door.screen.document({"plans": [shapes.plan(plan, names[plan.name]) for plan in plans]})
         return
     door.screen.table(
         ["plan", "machines", "from", "to", "rpo", "keeps", "paused"],
@@ -60,7 +61,7 @@ def show(context: typer.Context, *, name: PlanArgument, is_json: JsonFlag = Fals
         plan = manager.catalog.plan(name)
         names = [manager.names.name(machine_id) for machine_id in plan.machines]
     if is_json:
-        door.screen.document(shapes.plan(plan))
+        door.screen.document(shapes.plan(plan, names))
         return
     door.screen.facts(
         [

@@ -17,12 +17,13 @@ from twinhull.cli.keeping import (
     KeepMonthlyOption,
     KeepWeeklyOption,
     KeepYearlyOption,
+    reach,
     rules_of,
 )
 from twinhull.cli.options import JsonFlag, NetworkOption, examples, pairs
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import BootMode, PlanName, SiteName
-from twinhull.model.units import parse_duration
+from twinhull.model.units import counted, parse_duration
 
 CREATE_EXAMPLES = examples(
     "twinhull plan create shop -m db1 -m web1 --from here --to there --rpo 15m",
@@ -109,6 +110,7 @@ def create(
         manager.catalog.add_plan(plan)
     door.screen.answer(
         shapes.plan(plan),
-        f"Made the plan {name}: {len(plan.machines)} machines from {source} to {target}, RPO {rpo}.",
+        f"Made the plan {name}: {counted(len(plan.machines), 'machine')} from {source} to {target}, RPO {rpo}.",
+        *filter(None, [reach(plan.retention, plan.rpo_seconds)]),
         f"First sync: twinhull sync {name}. Keep it so: twinhull serve",
     )

@@ -10,7 +10,7 @@ import typer
 from twinhull.cli import completing, shapes
 from twinhull.cli.door import Door, door_of
 from twinhull.cli.options import JsonFlag, NoWaitFlag, OnlyMachineArgument, RunArgument, YesFlag, commands, examples
-from twinhull.cli.outcomes import Outcomes, each, value
+from twinhull.cli.outcomes import TOLD, Outcomes, each, value_in
 from twinhull.cli.progress import watching
 from twinhull.model.errors import UsageError
 from twinhull.model.units import format_duration
@@ -18,6 +18,7 @@ from twinhull.model.units import format_duration
 if TYPE_CHECKING:
     from twinhull.manager.manager import Manager
     from twinhull.manager.records import RunRecord, StepRecord
+    from twinhull.model.steps import Facts
 
 app = commands()
 APPS = {"runs": app}
@@ -82,18 +83,14 @@ def show(context: typer.Context, *, name: RunArgument, is_json: JsonFlag = False
             ("machine", run.machine_id),
             ("started", f"{run.started_at:%Y-%m-%d %H:%M:%S} UTC, by {run.origin}"),
             ("took", _took(run)),
-            *[(name, value(name, fact)) for name, fact in run.request.items() if fact not in (None, {}, [])],
+            *_told(run, run.request),
         ]
     )
     door.screen.line()
     door.screen.table(
         ["step", "state", "took", "attempts", "why"], [_step_row(step) for step in steps], empty="No step has begun."
     )
-    facts = [
-        (name, value(name, fact))
-        for name, fact in shapes.found_facts(run).items()
-        if name != "reasons" and fact not in (None, {}, [])
-    ]
+    facts = _told(run, shapes.found_facts(run))
     if facts:
         door.screen.line()
         door.screen.facts(facts)
@@ -138,6 +135,27 @@ def abandon(context: typer.Context, *, name: RunArgument, is_yes: YesFlag = Fals
     door.screen.answer(
         shapes.run(abandoned), f"Gave up {run.run_id}. 'twinhull status' tells how {run.machine_name} stands."
     )
+
+
+_NO_WORDS = {"run_id", "machine_id", "machine_name", "reasons", "claim", "past_claim", "capture", "armed_trackers"}
+"""What is said elsewhere, or to nobody: the ids and marks by which steps find one another."""
+
+
+def _told(run: RunRecord, facts: Facts) -> list[tuple[str, str | list[str]]]:
+    """Facts in words: no clock readings of the process, and nothing that is empty or off."""
+    return [
+        (TOLD.get(name) or _words(name), value_in(run, name, fact))
+        for name, fact in facts.items()
+        if name not in _NO_WORDS and not name.endswith(("_at_seconds", "since_seconds")) and _is_worth_it(fact)
+    ]
+
+
+def _is_worth_it(fact: object) -> bool:
+    return fact is not False and fact not in (None, {}, [], "")
+
+
+def _words(name: str) -> str:
+    return name.removeprefix("is_").removesuffix("_bytes").removesuffix("_seconds").replace("_", " ")
 
 
 def _chosen(manager: Manager, name: str | None) -> list[RunRecord]:

@@ -30,6 +30,9 @@ _CLEAR = "\x1b[2J\x1b[H"
 reader_left = Event()
 """Whether a reader of ours has left, in this call."""
 
+SCHEMA_VERSION = 1
+"""Of what ``--json`` prints: it rises if a key is renamed or removed, or means something else; not for new keys."""
+
 Shape = Mapping[str, object]
 """What ``--json`` prints: plain data. Its keys are part of the product's promises to scripts."""
 
@@ -45,8 +48,9 @@ class Screen:
     indent: int | None = 2
 
     def document(self, shape: object) -> None:
-        """Print the one JSON document."""
-        _write(sys.stdout, plain_json(shape, self.indent))
+        """Print the one JSON document, with the version of its form."""
+        versioned = {"schema_version": SCHEMA_VERSION, **shape} if isinstance(shape, Mapping) else shape
+        _write(sys.stdout, plain_json(versioned, self.indent))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
         """Columns for people, unshortened, so that they can be searched; ``empty`` is said where there are no rows.

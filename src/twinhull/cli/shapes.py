@@ -10,6 +10,7 @@ from twinhull.cli.screen import Shape
 from twinhull.cluster.situation import Side
 from twinhull.manager import rows
 from twinhull.manager.health import Verdict
+from twinhull.manager.names import Named
 from twinhull.manager.overview import SiteView
 from twinhull.manager.records import LatestPoint, Plan, RunRecord, StepRecord
 from twinhull.manager.status import MachineReport
@@ -18,6 +19,7 @@ from twinhull.model.codec import spec_to_json, standing_to_json
 from twinhull.model.machine import MachineStatus, PointId, Standing
 from twinhull.model.steps import JsonValue
 from twinhull.platforms.contract import SiteSettings
+from twinhull.recovery.telling import called
 from twinhull.repository.points import Point, current_points
 
 
@@ -49,15 +51,17 @@ def machine(status: MachineStatus, site_name: str, standing: Standing | None) ->
     }
 
 
-def plan(record: Plan) -> Shape:
-    """A plan."""
-    return rows.values(record)
+def plan(record: Plan, names: Sequence[Named] = ()) -> Shape:
+    """A plan; its machines' names beside their ids, as far as they are known."""
+    return {**rows.values(record), "machine_names": [named.name for named in names]}
 
 
 def point(found: Point) -> Shape:
     """A restore point."""
     return {
         "id": found.id,
+        "point_id": found.id,
+        "name": called(found),
         "machine_id": found.machine_id,
         "machine_name": str(found.document.spec.get("name", "")),
         "sequence": found.sequence,
@@ -89,6 +93,7 @@ def run(record: RunRecord, *, is_at_work: bool | None = None) -> Shape:
     """A run; ``is_at_work`` says whether some process works on it now."""
     return {
         "id": record.run_id,
+        "run_id": record.run_id,
         "kind": record.kind,
         "machine_id": record.machine_id,
         "machine_name": record.machine_name,
@@ -147,6 +152,7 @@ def report(found: MachineReport) -> Shape:
     """How a machine stands."""
     return {
         "machine_id": found.machine.machine_id,
+        "machine_name": found.machine.name,
         "name": found.machine.name,
         "plan": found.plan.name,
         **_verdict(found.verdict),
@@ -183,7 +189,11 @@ def _side(side: Side) -> Shape:
 
 
 def _latest(latest: LatestPoint | None) -> Shape | None:
-    return {"id": latest.point_id, "captured_at": latest.captured_at.isoformat()} if latest else None
+    return (
+        {"id": latest.point_id, "point_id": latest.point_id, "captured_at": latest.captured_at.isoformat()}
+        if latest
+        else None
+    )
 
 
 def _time(moment: datetime | None) -> str | None:

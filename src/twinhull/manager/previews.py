@@ -14,6 +14,7 @@ from twinhull.manager.wants import Want, unfinished_before
 from twinhull.model.errors import TwinhullError
 from twinhull.model.machine import PointId, RunId
 from twinhull.model.ports import Clock
+from twinhull.model.steps import Facts
 from twinhull.recovery.before_stop import objections
 from twinhull.recovery.looking import asked_by_failover
 from twinhull.recovery.plans import plan_failover, plan_restore, plan_rollback, plan_sync
@@ -30,6 +31,14 @@ _NOBODY = RunId("preview")
 
 
 @dataclass(frozen=True, slots=True)
+class Preview:
+    """What a run would do, in lines, and what it would be asked for; None where that depends on another run's end."""
+
+    lines: list[str]
+    request: Facts | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Previewer:
     """Looks at the situation as the run would, and changes nothing."""
 
@@ -39,21 +48,24 @@ class Previewer:
     repository: Callable[[], Repository]
     is_at_work: Callable[[RunRecord], bool]
 
-    def lines(self, want: Want) -> list[str]:
+    def preview(self, want: Want) -> Preview:
         """What it would do, in order; raises what would keep the run from beginning, unless another one is first."""
         unfinished = unfinished_before(self.desk.catalog, want)
         lines = [self._first(run) for run in unfinished]
         if any(want.is_same(run) for run in unfinished):
-            return lines  # its end is what is wanted, however far it has come
+            return Preview(lines)  # its end is what is wanted, however far it has come
         if not all(map(self.is_at_work, unfinished)):
-            return [*lines, f"Then the {want.kind}, which depends on how that ends: ask again after it."]
+            return Preview([*lines, f"Then the {want.kind}, which depends on how that ends: ask again after it."])
+        facts: Facts | None = None
         try:
-            planned = self._planned(want, want.make(_NOBODY))
+            request = want.make(_NOBODY)
+            planned, facts = self._planned(want, request), request.facts()
         except TwinhullError as error:
             if not unfinished:
                 raise
             planned = [f"As things are before that, the {want.kind} would be refused: {error.message}"]
-        return [*lines, *self.desk.damages.of(want.machine.machine_id), *planned]
+        asked = {name: fact for name, fact in facts.items() if name != "run_id"} if facts else None
+        return Preview([*lines, *self.desk.damages.of(want.machine.machine_id), *planned], asked)
 
     def _first(self, run: RunRecord) -> str:
         if self.is_at_work(run):

@@ -133,10 +133,13 @@ def read_secret(path: Path) -> str:
     """The first line of a file that holds a secret; raises UsageError where it cannot be read or is empty."""
     try:
         secret = path.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UsageError(
-            f"The passphrase file {path} cannot be read: {error}.", hint="It must be a text file in UTF-8."
+            f"The passphrase file {path} cannot be read: {error.strerror}.",
+            hint="Name another one: --passphrase-file FILE",
         ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"The passphrase file {path} is no text.", hint="It must be a text file in UTF-8.") from error
     if not secret:
         raise UsageError(f"The passphrase file {path} is empty.", hint="Put the passphrase on its first line.")
     return secret

@@ -36,6 +36,11 @@ def format_duration(seconds: float) -> str:
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 point``, ``3 points``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def format_bytes(count: float) -> str:
     """A number of bytes as people read it, in powers of 1024: ``0 B``, ``3.1 MiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -173,13 +173,16 @@ class _Bringing:
 
     def _require_ours(self, status: MachineStatus | None, standing: Standing | None) -> None:
         name, site = self._spec.name, self._order.site
-        if status and not status.power.is_off:
-            raise StillRunning(f"{name} runs on {site}; its disks were left as they are.", hint="Stop it there first.")
         if status and standing is None:
             raise AlreadyExists(
                 f"{site} has a machine {status.spec.name} with the id {self._machine_id} that Twinhull did not make; "
                 "it was left as it is.",
                 hint="Remove or move that machine if its disks may be replaced by the replica's.",
+            )
+        if status and not status.power.is_off:
+            raise StillRunning(
+                f"{name} runs on {site}, where its replica is; its disks were left as they are.",
+                hint=f"Find out what started it there, shut it down, and repeat: twinhull sync {name}",
             )
         if standing and standing.role is Role.PRIMARY and self._order.role is Role.REPLICA:
             raise StaleEpoch(
