@@ -107,7 +107,7 @@ def carry_out(door: Door, manager: Manager, wants: Sequence[Want], manner: Manne
         _ask(door, manager, wants, manner)
 
     def one(want: Want) -> RunRecord:
-        with watching(door.screen) as ears:
+        with watching(door.screen, want.machine.name) as ears:
             return manager.dispatcher.carry_out(want, ears, is_waiting=not manner.is_no_wait)
 
     each([(want.machine, partial(one, want)) for want in wants]).tell(door.screen)

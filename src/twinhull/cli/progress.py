@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def watching(screen: Screen) -> Iterator[Ears]:
-    """As a context: ears that show what they hear on stderr."""
+def watching(screen: Screen, about: str = "") -> Iterator[Ears]:
+    """As a context: ears that show what they hear on stderr, at a terminal with the machine that it is ``about``."""
     if screen.is_json or not is_terminal(sys.stderr):
         yield _plain(screen)
         return
     with _bars() as bars:
-        yield _Lively(bars).ears()
+        yield _Lively(bars, f"{about}: " if about else "").ears()
 
 
 def _plain(screen: Screen) -> Ears:
@@ -60,8 +60,9 @@ def _bars() -> Bars:
 class _Lively:
     """A bar for each phase of each disk."""
 
-    def __init__(self, bars: Bars) -> None:
+    def __init__(self, bars: Bars, about: str) -> None:
         self._bars = bars
+        self._about = about
         self._tasks: dict[tuple[str, str], TaskID] = {}
         self._lock = Lock()
 
@@ -80,11 +81,13 @@ class _Lively:
             for task in self._tasks.values():
                 self._bars.remove_task(task)
             self._tasks.clear()
-        self._say(f"… {name}")
+        self._say(f"… {self._about}{name}")
 
     def _move(self, progress: Progress) -> None:
         key = (progress.phase, progress.subject)
         with self._lock:
             if key not in self._tasks:
-                self._tasks[key] = self._bars.add_task(plain(" ".join(key)), total=progress.total_bytes)
+                self._tasks[key] = self._bars.add_task(
+                    plain(f"{self._about}{' '.join(key)}"), total=progress.total_bytes
+                )
             self._bars.update(self._tasks[key], completed=progress.done_bytes, total=progress.total_bytes)

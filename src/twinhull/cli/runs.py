@@ -171,7 +171,7 @@ def _resume(manager: Manager, door: Door, runs: list[RunRecord], *, is_waiting: 
     from twinhull.manager.names import Named  # noqa: PLC0415 - loaded when called
 
     def one(run: RunRecord) -> RunRecord:
-        with watching(door.screen) as ears:
+        with watching(door.screen, run.machine_name) as ears:
             return manager.dispatcher.resume(run, ears, is_waiting=is_waiting)
 
     return each([(Named(run.machine_id, run.machine_name), partial(one, run)) for run in runs])
