@@ -102,7 +102,7 @@ def test_a_sync_shows_how_far_it_is_how_fast_and_for_how_long_yet(screen: Termin
     assert code == 0, shown
     text = _CONTROL.sub("", shown)
     for phase in ("read vda", "apply vda"):
-        assert re.search(rf"{phase} ━.*?/32\.0 MiB +[\d.]+ [MG]B/s +\d+:\d\d:\d\d", text), text
+        assert re.search(rf"shop-database: {phase} ━.*?/32\.0 MiB +[\d.]+ [MG]B/s +\d+:\d\d:\d\d", text), text
     assert "shop-database: sync done in" in text
 
 
