@@ -99,7 +99,7 @@ def test_a_copy_goes_its_own_way_with_points_and_takes_the_holds_over(planned: S
     planned.ok("points", "hold", "web1:N", "--reason", "before the upgrade")
     first = planned.ok("repository", "copy", "--to", second, "--create")
     assert "before the upgrade" in first.out
-    assert "Copied 1 points" in first.out
+    assert "Copied 1 point" in first.out
     for _ in range(4):
         planned.ok("sync", "web1")
     planned.ok("repository", "copy", "--to", second)
@@ -129,7 +129,7 @@ def test_a_dry_run_of_a_copy_says_what_would_be_sent_and_makes_nothing(planned: 
     planned.ok("sync", "web1")
     foretold = planned.ok("repository", "copy", "--to", str(second), "--create", "--dry-run")
     assert "Would be copied: the target does not have it. It holds about 128.0 KiB of data." in foretold.out
-    assert f"1 points would be copied to {second}: about 128.0 KiB would be read." in foretold.out
+    assert f"1 point would be copied to {second}: about 128.0 KiB would be read." in foretold.out
     assert not second.exists()
     planned.ok("repository", "copy", "--to", str(second), "--create")
     planned.web.write("vda", MIB, b"written since")
