@@ -143,7 +143,8 @@ def test_a_machine_goes_there_and_back_by_the_command_line(
 
     kill_in(terminal, ("failback", "typed", "--yes"), "stop the source")
     code, line = terminal.check()
-    assert (code, "[twinhull runs resume]" in line) == (2, True), line
+    # 1 if the kill came before the fence, 2 after it.
+    assert (code in (1, 2), "[twinhull runs resume]" in line) == (True, True), line
     home = terminal("failback", "typed", "--yes")["runs"][0]
     assert home["kind"] == "failback"
     client = wait_up(qemu_host, guest)
@@ -153,9 +154,11 @@ def test_a_machine_goes_there_and_back_by_the_command_line(
     assert (status["machines"][0]["runs_on"], status["machines"][0]["epoch"]) == ("here", 3)
 
     qemu_host.kill_guest("typed")
-    code, line = terminal.check()
-    assert (code, "typed is DOWN: it crashed on here" in line) == (2, True), line
-    assert "[twinhull failover typed --unplanned]" in line
+    deadline = time.monotonic() + 60
+    while (found := terminal.check())[0] != 2:
+        assert time.monotonic() < deadline, found
+    assert "typed is DOWN: it crashed on here" in found[1]
+    assert "[twinhull failover typed --unplanned]" in found[1]
 
 
 def points_of(terminal: Terminal) -> list[Any]:
