@@ -1,0 +1,175 @@
+"""A guest whose root is on its second disk, with a data disk of 4096-byte sectors and a read-only one, takes over."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from lab.guests import GuestDisk, TinyClient, domain_xml, forward, tiny_plan
+from lab.images import TinyImage
+from lab.qemu_host import QemuHost
+from tests.real.conftest import settings_of
+from twinhull.model.machine import MachineId, SiteName
+from twinhull.model.perform import Journal, perform
+from twinhull.model.ports import system_ports
+from twinhull.model.steps import JsonValue
+from twinhull.model.units import MIB
+from twinhull.platforms.contract import Site
+from twinhull.platforms.qemu.site import QemuPlatform
+from twinhull.recovery.actions import ACTIONS
+from twinhull.replication.context import Context, OpenSites
+from twinhull.replication.requests import FailoverRequest, Request, SyncRequest
+from twinhull.repository import DirectoryStore, KdfCost, Repository
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+
+A, B, X = SiteName("a"), SiteName("b"), SiteName("x")
+SECTOR = 4096
+DATA = b"what lies in the partition " * 1000
+MAC = "52:54:00:7e:11:44"
+
+
+def data_disk(path: Path) -> None:
+    """A disk of 4096-byte sectors with one partition, which begins at sector 256 (1 MiB)."""
+    entry = struct.pack("<B3sB3sII", 0, b"\xff" * 3, 0x83, b"\xff" * 3, 256, 7 * MIB // SECTOR)
+    with path.open("wb") as file:
+        file.truncate(8 * MIB)
+        file.seek(446)
+        file.write(entry + bytes(48) + b"\x55\xaa")
+        file.seek(MIB)
+        file.write(DATA)
+
+
+def definition(image: TinyImage, host: QemuHost) -> tuple[str, MachineId]:
+    """The guest: data on vda, root on vdb, and a read-only vdc."""
+    plan = tiny_plan(image, host.images, "second", is_uefi=False)
+    data, fixed = host.images / "second-data.raw", host.images / "second-fixed.raw"
+    data_disk(data)
+    shutil.copyfile(data, fixed)
+    disks = (GuestDisk(data, "raw"), *plan.disks, GuestDisk(fixed, "raw"))
+    whole = replace(plan, disks=disks, mac=MAC, has_agent=False)
+    root = ET.fromstring(domain_xml(whole))  # noqa: S314 - ours
+    os, clock = root.find("os"), root.find("clock")
+    assert os is not None
+    assert clock is not None
+    os.remove(os.findall("boot")[0])
+    clock.set("offset", "localtime")
+    ET.SubElement(clock, "timer", name="rtc", tickpolicy="catchup")
+    ET.SubElement(clock, "timer", name="hpet", present="no")
+    cpu, devices = ET.SubElement(root, "cpu"), root.find("devices")
+    assert devices is not None
+    ET.SubElement(cpu, "topology", sockets="1", cores="1", threads="1")
+    ET.SubElement(ET.SubElement(devices, "rng", model="virtio"), "backend", model="random").text = "/dev/urandom"
+    ET.SubElement(devices, "watchdog", model="i6300esb", action="none")
+    first, second, third = root.findall("./devices/disk")
+    ET.SubElement(first, "blockio", logical_block_size=str(SECTOR), physical_block_size=str(SECTOR))
+    ET.SubElement(first, "serial").text = "DATA-1"
+    ET.SubElement(second, "boot", order="1")
+    ET.SubElement(third, "readonly")
+    return ET.tostring(root, encoding="unicode"), MachineId(root.findtext("uuid") or "")
+
+
+class Plant:
+    """The guest at home, a repository, and a second site."""
+
+    def __init__(
+        self, home: QemuHost, machine_id: MachineId, repository: Repository, other: Callable[[], Site]
+    ) -> None:
+        self.home, self.machine_id = home, machine_id
+        sites = {A: lambda: QemuPlatform().open(settings_of(home, home.uri), system_ports())}
+        self._sites = OpenSites(lambda name: sites.get(name, other)())
+        self.context = Context(repository, self._sites, system_ports())
+        self._runs = 0
+
+    def run(self, kind: str, make: type[Request], target: SiteName, **more: object) -> dict[str, JsonValue]:
+        self._runs += 1
+        request = make(f"second-{self._runs}", self.machine_id, A, target, **more)  # type: ignore[call-arg]
+        return perform(ACTIONS[kind], self.context, request.facts(), Journal())
+
+    def end(self, target: SiteName) -> None:
+        for name in (A, target):
+            self.context.site(name).kill(self.machine_id)
+        self.context.site(target).remove_replica(self.machine_id)
+        self.context.site(A).remove_standing(self.machine_id)
+        self._sites.close()
+
+
+MakePlant = Callable[[Callable[[], Site]], Plant]
+
+
+@pytest.fixture
+def make_plant(qemu_host: QemuHost, tiny: TinyImage, tmp_path: Path) -> Iterator[MakePlant]:
+    connection = qemu_host.connect()
+    xml, machine_id = definition(tiny, qemu_host)
+    domain = connection.defineXML(xml)
+    cost = KdfCost(iterations=1, lanes=1, memory_kib=8)
+    with Repository.create(DirectoryStore(tmp_path / "repository"), "secret", cost=cost) as repository:
+        yield lambda other: Plant(qemu_host, machine_id, repository, other)
+    connection.close()
+    connection = qemu_host.connect()
+    domain = connection.lookupByUUIDString(machine_id)
+    with suppress(libvirt.libvirtError):
+        domain.destroy()
+    domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA)
+    connection.close()
+
+
+def wait_up(client: TinyClient, seconds: float = 120) -> TinyClient:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            client.heartbeat()
+        except (OSError, RuntimeError, ValueError):
+            assert time.monotonic() < deadline, "the guest's services never answered"
+            time.sleep(0.2)
+        else:
+            return client
+
+
+def on(host: QemuHost, machine_id: MachineId) -> TinyClient:
+    return wait_up(TinyClient(forward(host.connect().lookupByUUIDString(machine_id))))
+
+
+def boot(plant: Plant) -> TinyClient:
+    plant.home.connect().lookupByUUIDString(plant.machine_id).create()
+    client = on(plant.home, plant.machine_id)
+    client.be_quiet()
+    return client
+
+
+def seen(client: TinyClient) -> tuple[str, str, str]:
+    """The data disk's sectors, what its partition begins with, and whether the third disk is read-only."""
+    first = client.shell("cat /sys/block/vda/queue/logical_block_size")
+    digest = client.shell(f"head -c {len(DATA)} /dev/vda1 | sha256sum").split()[0]
+    return first, digest, client.shell("cat /sys/block/vdc/ro")
+
+
+WHOLE = (str(SECTOR), sha256(DATA).hexdigest(), "1")
+
+
+@pytest.fixture
+def second_host(short_directory: Path) -> Iterator[QemuHost]:
+    host = QemuHost.start(short_directory / "d")
+    yield host
+    host.stop()
+
+
+def test_it_takes_over_on_another_qemu_host(make_plant: MakePlant, second_host: QemuHost) -> None:
+    plant = make_plant(lambda: QemuPlatform().open(settings_of(second_host, second_host.uri, B), system_ports()))
+    assert seen(boot(plant)) == WHOLE
+    assert plant.run("sync", SyncRequest, B)["lacks"] == []
+    plant.run("failover", FailoverRequest, B)
+    client = on(second_host, plant.machine_id)
+    assert seen(client) == WHOLE
+    assert client.shell("cat /sys/block/vda/serial") == "DATA-1"
+    plant.end(B)
