@@ -138,7 +138,7 @@ def test_what_xen_keeps_and_what_it_lacks() -> None:
     assert [(image.path, image.target, image.traits.is_read_only) for image in read.disks] == [
         ("/r/vda.qcow2", "sda", False),
         ("/r/sda.qcow2", "sdb", False),
-        ("/r/vdb.qcow2", "sdc", True),
+        ("/r/vdb.qcow2", "sdc", False),
     ]
     assert read.hardware.clock == replace(spec.hardware.clock, timers=())
     assert [nic.mac for nic in read.nics] == ["52:54:00:00:00:02"]
@@ -152,6 +152,7 @@ def test_what_xen_keeps_and_what_it_lacks() -> None:
         ("its watchdog i6300esb:poweroff", Consequence.BOOTS_WITHOUT),
         ("the serial number WD-1 of disk sda", Consequence.BOOTS_WITHOUT),
         ("the 4096-byte sectors of disk vda: its partitions are not found", Consequence.WILL_NOT_BOOT),
+        ("the write protection of disk vdb", Consequence.BOOTS_WITHOUT),
         ("the network card 52:54:00:00:00:01, which is unplugged at home", Consequence.BOOTS_WITHOUT),
     ]
 

@@ -62,7 +62,7 @@ def new_definition(spec: MachineSpec, paths: Mapping[DiskKey, str], networks: Ma
     devices = ET.SubElement(root, "devices")
     for index, disk in enumerate(spec.boot_disks()):
         target = target_of(index, spec.boot_mode)
-        devices.append(disk_element(paths[disk.key], target, is_read_only=disk.traits.is_read_only))
+        devices.append(disk_element(paths[disk.key], target))
     _add_nics(devices, spec.nics, networks)
     # Not into a file: nothing on a Xen host keeps a guest from filling dom0's disk with it.
     ET.SubElement(devices, "serial" if is_hvm else "console", type="pty")
@@ -85,14 +85,12 @@ def _add_boot(root: ET.Element, spec: MachineSpec) -> None:
         add_text(os, "type", "linux", arch="x86_64", machine="xenpv")
 
 
-def disk_element(path: str, target: str, *, is_read_only: bool = False) -> ET.Element:
+def disk_element(path: str, target: str) -> ET.Element:
     """A qcow2 disk that a QEMU in dom0 serves, so that it can be captured while the machine runs."""
     element = ET.Element("disk", type="file", device="disk")
     ET.SubElement(element, "driver", name="qemu", type="qcow2")
     ET.SubElement(element, "source", file=path)
     ET.SubElement(element, "target", dev=target, bus="scsi" if target.startswith("sd") else "xen")
-    if is_read_only:
-        ET.SubElement(element, "readonly")
     return element
 
 

@@ -75,6 +75,9 @@ def _of_disks(spec: MachineSpec) -> Iterator[Lack]:
         if size not in (0, SECTOR_BYTES):
             what = f"the {size}-byte sectors of disk {disk.key}: its partitions are not found"
             yield Lack(what, Consequence.WILL_NOT_BOOT if disk == first else Consequence.BOOTS_WITHOUT)
+        if disk.traits.is_read_only:
+            # QEMU 7.2 in dom0 opens no image read-only for Xen ("Block node is read-only"): the guest waits for ever.
+            yield _without(f"the write protection of disk {disk.key}")
         if disk.traits.serial or disk.traits.wwn:
             yield _without(f"the serial number {disk.traits.serial or disk.traits.wwn} of disk {disk.key}")
 
