@@ -123,3 +123,14 @@ def test_a_machine_that_never_had_a_second_epoch_is_left_alone() -> None:
         situation = Situation(WEB, (side(A, None, power), side(B, None, None)), epoch)
         assert current_epoch(situation) == epoch
         assert corrections(situation) == []
+
+
+@pytest.mark.parametrize("powers", [*BOTH_ON, (PowerState.RUNNING, PowerState.OFF), (PowerState.RUNNING, None)])
+def test_a_standing_that_cannot_be_read_has_no_side_switched_off(
+    powers: tuple[PowerState, PowerState | None],
+) -> None:
+    """Its epoch is unknown: just after a take-over, before the first point, the stale side reads as primary."""
+    unreadable = Standing(WEB, Role.UNREADABLE, 0)
+    for there, (epoch, holder) in product(STANDINGS, KNOWN):
+        found = Situation(WEB, (side(A, unreadable, powers[0]), side(B, there, powers[1])), epoch, holder)
+        assert all(item.site != A for item in corrections(found) if item.deed is Deed.STOP)

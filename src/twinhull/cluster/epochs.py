@@ -102,7 +102,8 @@ def _due(side: Side, situation: Situation) -> Iterator[Correction]:
     if side.standing is None:
         return _without_standing(side, situation)
     if side.standing.role is Role.UNREADABLE:
-        return _unreadable(side, situation)
+        # Its epoch is unknown, not low: the machine may have been taken over to it. The guard lets nothing start by it.
+        return iter(())
     return _side_corrections(side, side.standing, current_epoch(situation), current_claim(situation))
 
 
@@ -195,18 +196,6 @@ def _without_standing(side: Side, situation: Situation) -> Iterator[Correction]:
     yield Correction(side.site, Deed.FENCE, f"{why}: it may not start the machine there.", lost)
     if side.is_running:
         yield Correction(side.site, Deed.STOP, f"{why}: the machine runs there and is switched off.")
-
-
-def _unreadable(side: Side, situation: Situation) -> Iterator[Correction]:
-    """It is not fenced: the guard lets nothing start by a standing that cannot be read."""
-    holder = primary(situation)
-    if holder and side.is_running and (holder.is_running or current_epoch(situation) > FIRST_EPOCH):
-        yield Correction(
-            side.site,
-            Deed.STOP,
-            f"The machine runs on {side.site}, whose standing cannot be read, and {holder.site} is its primary in "
-            f"epoch {current_epoch(situation)}: it is switched off on {side.site}.",
-        )
 
 
 def spoiled(standing: Standing) -> Standing:

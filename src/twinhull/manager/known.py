@@ -20,7 +20,7 @@ from twinhull.manager.records import Plan, RunRecord
 from twinhull.manager.status import point_times
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.replication.bases import latest_epoch, uncompared_seconds
-from twinhull.repository import latest_point
+from twinhull.repository import RepositoryMissing, StoreError, latest_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,10 @@ class Known:
         latest, known = self.ages.get(machine_id), self.lores.get(machine_id, Lore())
         if not latest or known.point_id == latest.point_id or not self.has_repository():
             return known
-        points = self.manager.repository.points(machine_id, self.manager.damages.note)
+        try:
+            points = self.manager.repository.points(machine_id, self.manager.damages.note)
+        except (RepositoryMissing, StoreError):
+            return known  # it went away just now: the sides are corrected by what was known, and it is asked again
         known = Lore(
             latest.point_id, *latest_epoch(points), uncompared_seconds(latest_point(points)), point_times(points)
         )

@@ -98,8 +98,8 @@ class Deleter:
 
     def _needed_since(self, doomed: Doomed) -> set[PackId]:
         """The packs that points need which were published since the run had listed them."""
-        final = doomed.state.final
-        new = [point for point in self.catalog.all_points(without=final) if point.id not in doomed.known_points]
+        # One whose removal was taken back at the last moment was not forgotten: it is as new as any.
+        new = [point for point in self.catalog.all_points() if point.id not in doomed.known_points]
         if not new or not doomed.state.expired:
             return set()
         self.index.refresh()

@@ -71,8 +71,9 @@ class Damage:
         started = self.clock.monotonic()
         if self._believed_until is not None and started < self._believed_until:
             return
-        sizes = {info.name: info.size_bytes for info in self.documents.store.list("pack-")}
+        # Named first: a pack that is stored and indexed during the listing is not taken for one that is missing.
         named = named_packs(self.index)
+        sizes = {info.name: info.size_bytes for info in self.documents.store.list("pack-")}
         self._missing = frozenset(pack.pack_id for pack in named if sizes.get(pack.name) != pack.size_bytes)
         ended = self.clock.monotonic()
         self._believed_until = ended + (ended - started) / LISTING_SHARE

@@ -156,6 +156,7 @@ class Verifier:
         """Every pack that the index knows is there, as long as it was."""
         if any(pack.name not in sizes for pack in self._named_packs()):
             self.index.refresh()  # a collection may have come between
+            sizes.update(self._packs(bad))  # and captures, whose packs the index names now
         wrong: set[PackInfo] = set()
         for pack in self._named_packs():
             if pack.name not in sizes:
