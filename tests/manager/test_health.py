@@ -85,8 +85,8 @@ TABLE: dict[str, tuple[Evidence, Health, str, str]] = {
     "both run, one cannot be read": (
         evidence(side(ALPHA, UNREADABLE, ON), side(BETA, held(Role.PRIMARY, 2), ON)),
         Health.RUNS_TWICE,
-        "on alpha (standing unreadable)",
-        SYNC,
+        "keep the one whose data you need",
+        "",
     ),
     "both run, and nothing says which is current": (
         evidence(side(ALPHA, None, ON), side(BETA, None, ON)),
