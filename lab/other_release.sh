@@ -35,9 +35,10 @@ build() {
 
 # Run again by itself in new namespaces, as their first process: it stays the shell, which buries the dead.
 check_inside() {
-  local root=$1 source=$2 work
+  local root=$1 source=$2
   mount --make-rprivate /
-  work=$(mktemp -d); trap 'umount -l "$work/root"; rm -rf "$work"' EXIT
+  work=$(mktemp -d)
+  trap 'umount --recursive --lazy "$work/root"; rm -rf "$work"' EXIT
   mkdir "$work"/{upper,work,root}
   mount -t overlay -o "lowerdir=$root,upperdir=$work/upper,workdir=$work/work" overlay "$work/root"
   mount -t proc proc "$work/root/proc"
