@@ -64,6 +64,7 @@ class Serving:
 @contextmanager
 def serving(path: Path, hang: str) -> Iterator[Serving]:
     Repository.create(open_store(str(path / "points")), PASSPHRASE, cost=KdfCost(1, 1, 1024)).close()
+    (path / "state").mkdir(mode=0o700)
     environment = {
         **os.environ,
         "TWINHULL_PASSPHRASE": PASSPHRASE,

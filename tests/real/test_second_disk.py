@@ -1,9 +1,13 @@
-"""A guest whose root is on its second disk, with a data disk of 4096-byte sectors and a read-only one, takes over."""
+"""A guest whose root is on its second disk, with a data disk of 4096-byte sectors and a read-only one: it takes over.
+
+On QEMU with all of it; on Xen, which has no such sectors, without the data disk's partition, as was said before.
+"""
 
 from __future__ import annotations
 
 import shutil
 import struct
+import subprocess
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
@@ -18,14 +22,19 @@ import pytest
 from lab.guests import GuestDisk, TinyClient, domain_xml, forward, tiny_plan
 from lab.images import TinyImage
 from lab.qemu_host import QemuHost
+from lab.xen_host import XenHost
 from tests.real.conftest import settings_of
-from twinhull.model.machine import MachineId, SiteName
+from tests.real.xen_fixtures import NETWORKS, XEN_BOOT_SECONDS, xen_settings
+from twinhull.model.errors import SiteError
+from twinhull.model.lacks import Consequence, lacks_from_json
+from twinhull.model.machine import BootMode, MachineId, SiteName
 from twinhull.model.perform import Journal, perform
 from twinhull.model.ports import system_ports
 from twinhull.model.steps import JsonValue
 from twinhull.model.units import MIB
 from twinhull.platforms.contract import Site
 from twinhull.platforms.qemu.site import QemuPlatform
+from twinhull.platforms.xen.site import XenPlatform
 from twinhull.recovery.actions import ACTIONS
 from twinhull.replication.context import Context, OpenSites
 from twinhull.replication.requests import FailoverRequest, Request, SyncRequest
@@ -95,6 +104,9 @@ class Plant:
         self._runs += 1
         request = make(f"second-{self._runs}", self.machine_id, A, target, **more)  # type: ignore[call-arg]
         return perform(ACTIONS[kind], self.context, request.facts(), Journal())
+
+    def is_running(self) -> bool:
+        return not self.context.site(A).power(self.machine_id).is_off
 
     def end(self, target: SiteName) -> None:
         for name in (A, target):
@@ -173,3 +185,37 @@ def test_it_takes_over_on_another_qemu_host(make_plant: MakePlant, second_host: 
     assert seen(client) == WHOLE
     assert client.shell("cat /sys/block/vda/serial") == "DATA-1"
     plant.end(B)
+
+
+def test_it_takes_over_from_a_qemu_host_on_xen_or_is_refused_where_it_would_not_boot(
+    make_plant: MakePlant, xen_host: XenHost
+) -> None:
+    plant = make_plant(lambda: XenPlatform().open(xen_settings(xen_host), system_ports()))
+    boot(plant)
+    facts = plant.run("sync", SyncRequest, X, networks=NETWORKS, boot_mode=BootMode.PV.value)
+    sectors = "the 4096-byte sectors of disk vda: its partitions are not found"
+    said = {lack.what: lack.consequence for lack in lacks_from_json(facts["lacks"])}
+    assert said[sectors] is Consequence.BOOTS_WITHOUT
+    assert "the write protection of disk vdc" in said
+    boot_from(plant, "vda")
+    with pytest.raises(SiteError, match="The replica will not boot: it lacks the 4096-byte sectors of disk vda"):
+        plant.run("failover", FailoverRequest, X, networks=NETWORKS, boot_mode=BootMode.PV.value)
+    assert plant.is_running()
+    boot_from(plant, "vdb")
+    plant.run("failover", FailoverRequest, X, networks=NETWORKS, boot_mode=BootMode.PV.value)
+    client = wait_up(TinyClient(xen_host.forward(MAC, 7000, seconds=XEN_BOOT_SECONDS)), XEN_BOOT_SECONDS)
+    assert client.shell("cat /sys/hypervisor/type") == "xen"
+    plant.end(X)
+
+
+def boot_from(plant: Plant, disk: str) -> None:
+    """Change the definition that the machine will be started from; it runs on."""
+    edit = ["virsh", "-c", plant.home.uri, "dumpxml", "--inactive", plant.machine_id]
+    root = ET.fromstring(subprocess.run(edit, check=True, capture_output=True, text=True).stdout)  # noqa: S314 - ours
+    for element in root.findall("./devices/disk"):
+        target = element.find("target")
+        for old in element.findall("boot"):
+            element.remove(old)
+        if target is not None and target.get("dev") == disk:
+            ET.SubElement(element, "boot", order="1")
+    plant.home.connect().defineXML(ET.tostring(root, encoding="unicode"))
