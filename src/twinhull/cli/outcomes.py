@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from twinhull.cli import shapes
+from twinhull.cli.previewing import previews, tell_dry_run, tell_previews
 from twinhull.cli.progress import watching
 from twinhull.cli.screen import Screen, Shape, Told, error_shape
 from twinhull.model.errors import AlreadyThere, TwinhullError
@@ -98,15 +99,17 @@ class Manner:
 def carry_out(door: Door, manager: Manager, wants: Sequence[Want], manner: Manner) -> None:
     """Do what is wanted, one run after the other, and tell how each ended; raises Declined, and the first failure.
 
-    Of several machines, those that are there already are skipped.
+    Of several machines, those that are there already are skipped, and those that were refused in what was agreed to
+    are not tried; the others go on.
     """
     if manner.is_dry_run:
-        _tell_previews(door.screen, _previews(manager, wants))
+        tell_dry_run(door.screen, previews(manager, wants))
         return
-    if manner.question:
-        _ask(door, manager, wants, manner)
+    refused = _ask(door, manager, wants, manner) if manner.question else {}
 
     def one(want: Want) -> RunRecord:
+        if error := refused.get(want.machine):
+            raise error
         with watching(door.screen, want.machine.name) as ears:
             return manager.dispatcher.carry_out(want, ears, is_waiting=not manner.is_no_wait)
 
@@ -128,65 +131,17 @@ def each(runs: Sequence[tuple[Named, Callable[[], RunRecord]]]) -> Outcomes:
     return outcomes
 
 
-def _ask(door: Door, manager: Manager, wants: Sequence[Want], manner: Manner) -> None:
+def _ask(door: Door, manager: Manager, wants: Sequence[Want], manner: Manner) -> dict[Named, TwinhullError]:
+    """Show what would be done, and ask; returns the machines that would be refused."""
     from twinhull.manager.wants import unfinished_before  # noqa: PLC0415 - loaded when called
 
-    found = _previews(manager, wants)
+    found = previews(manager, wants)
     if not door.screen.is_json:
-        _tell_previews(door.screen, found)
+        tell_previews(door.screen, found)
     first = [run.run_id for want in wants for run in unfinished_before(manager.catalog, want)]
     after = f", after {', '.join(first)}" if first else ""
     door.confirm(f"{manner.question}{after}?", is_yes=manner.is_yes)
-
-
-@dataclass(frozen=True, slots=True)
-class _Preview:
-    """What a run would do, in lines; or why there is nothing to do for its machine."""
-
-    want: Want
-    lines: list[str] = field(default_factory=list)
-    request: Shape | None = None
-    skipped: AlreadyThere | None = None
-
-
-def _previews(manager: Manager, wants: Sequence[Want]) -> list[_Preview]:
-    """What each run would do; raises what would keep it from beginning, also if all machines are there already."""
-    found = [_preview(manager, want) for want in wants]
-    skipped = [preview.skipped for preview in found if preview.skipped]
-    if skipped and len(skipped) == len(found):
-        raise skipped[0]
-    return found
-
-
-def _preview(manager: Manager, want: Want) -> _Preview:
-    try:
-        preview = manager.previewer.preview(want)
-        return _Preview(want, preview.lines, preview.request)
-    except AlreadyThere as error:
-        return _Preview(want, skipped=error)
-
-
-def _tell_previews(screen: Screen, found: Sequence[_Preview]) -> None:
-    if screen.is_json:
-        screen.document({"machines": [_preview_shape(preview) for preview in found]})
-        return
-    for preview in found:
-        screen.heading(preview.want.machine.name)
-        lines = preview.lines or [f"Skipped: {preview.skipped.message}" if preview.skipped else "Nothing to do."]
-        for line in lines:
-            screen.line(f"  {line}")
-
-
-def _preview_shape(preview: _Preview) -> Shape:
-    machine, skipped = preview.want.machine, preview.skipped
-    return {
-        "machine_id": machine.machine_id,
-        "machine_name": machine.name,
-        "kind": preview.want.kind,
-        "would": preview.lines,
-        "request": preview.request,
-        "skipped": skipped.message if skipped else None,
-    }
+    return {preview.want.machine: preview.refused for preview in found if preview.refused}
 
 
 def _skipped(named: Named, error: AlreadyThere) -> Shape:

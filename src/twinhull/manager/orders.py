@@ -15,7 +15,7 @@ from twinhull.manager.overview import Lookout
 from twinhull.manager.records import Plan, RunRecord
 from twinhull.manager.verifying import VERIFY, VerifyRequest, highest_numbers
 from twinhull.manager.wants import Want, same_request
-from twinhull.model.errors import AlreadyThere, NotFound, ReplicaDirty, SiteUnreachable
+from twinhull.model.errors import AlreadyThere, NotFound, ReplicaDirty, SiteUnreachable, TwinhullError
 from twinhull.model.machine import PointId, RunId, SiteName
 from twinhull.model.ports import Clock
 from twinhull.recovery.looking import replica_point
@@ -120,9 +120,11 @@ class Desk:
         return self._move("failback", machine, options, plan.target, plan.source)
 
     def _move(self, kind: str, machine: Named, options: FailoverOptions, source: SiteName, target: SiteName) -> Want:
-        to_point_id = self._point_id(machine, options.point) if options.point else None
+        named = self._named_point(machine, options.point) if options.point else None
 
         def make(run_id: RunId) -> Request:
+            if isinstance(named, TwinhullError):
+                raise named
             plan, situation = self._situation_of_move(kind, machine, options)
             _require_not_there(kind, machine, plan, situation, target)
             is_planned = _settle_planned(machine, situation.side(source), options)
@@ -132,7 +134,7 @@ class Desk:
                 source=source,
                 target=target,
                 is_planned=is_planned,
-                to_point_id=to_point_id,
+                to_point_id=named,
                 networks=networks_from(plan, source),
                 boot_mode=boot_mode_from(plan, source),
                 grace_seconds=options.grace_seconds,
@@ -146,6 +148,13 @@ class Desk:
             return run.kind == kind and run.request.get("target") == target
 
         return Want(kind, machine, make, is_same, options.is_without_repository)
+
+    def _named_point(self, machine: Named, name: str) -> PointId | TwinhullError:
+        """The point, looked up once; or why there is none, which is of this machine, and keeps no other one back."""
+        try:
+            return self._point_id(machine, name)
+        except TwinhullError as error:
+            return error
 
     def _situation_of_move(self, kind: str, machine: Named, options: FailoverOptions) -> tuple[Plan, Situation]:
         try:
