@@ -114,6 +114,14 @@ def test_what_cannot_be_done_when_off_is_said_while_it_runs_and_refused_when_off
         door().close()
 
 
+def test_an_image_that_is_gone_is_no_obstacle_where_no_capture_follows(xen: CountedSite, bench: Bench) -> None:
+    machine_id = bench.define(BAD["gone"][0])
+    assert xen.site.obstacles_when_off(machine_id, [DiskSpec(VDA, 2 * MIB)], is_capturing=False) == []
+    for disk, said in (BAD[name] for name in BAD if name != "gone"):
+        (sentence,) = xen.site.obstacles_when_off(bench.define(disk), is_capturing=False)
+        assert said in sentence
+
+
 def test_a_transient_machine_is_said(xen: CountedSite, bench: Bench) -> None:
     machine_id = str(uuid.uuid4())
     domain = bench.connection.createXML(DOMAIN.format(uuid=machine_id, disk=""))

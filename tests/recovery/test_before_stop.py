@@ -33,6 +33,10 @@ def bound(machine: SimulatedMachine) -> None:
     machine.bound = {DiskKey("vda")}
 
 
+def lost(machine: SimulatedMachine) -> None:
+    machine.lost = {DiskKey("vda")}
+
+
 def vital(machine: SimulatedMachine) -> None:
     kernel = Lack("its kernel /boot/vmlinuz, which lies outside of its disks", Consequence.WILL_NOT_BOOT)
     machine.spec = replace(machine.spec, hardware=Hardware(unspoken=(kernel,)))
@@ -52,9 +56,9 @@ def rollback(story: Story, *, is_keeping_present: bool = True) -> Request:
 
 
 CASES: list[tuple[Action[Context], Callable[[], Story], Callable[[Story], Request], str, list[Fault]]] = [
-    (FAILOVER, synced, failover, A, [transient, bound, vital]),
+    (FAILOVER, synced, failover, A, [transient, bound, vital, lost]),
     (FAILBACK, failed_over, failback, B, [transient, bound]),  # home has the owner's definition, which lacks nothing
-    (ROLLBACK, synced, rollback, A, [transient, bound]),
+    (ROLLBACK, synced, rollback, A, [transient, bound, lost]),
     (ROLLBACK, synced, lambda story: rollback(story, is_keeping_present=False), A, [transient, bound]),
 ]
 
@@ -77,6 +81,20 @@ def test_what_could_not_be_ended_stops_nothing(
     check_promises(story)
     check_as_found(story)
     check_epochs(story)
+
+
+@pytest.mark.parametrize("is_broken_off", [False, True])
+def test_a_disk_whose_image_is_gone_is_made_anew_where_nothing_is_captured(*, is_broken_off: bool) -> None:
+    story = synced()
+    lost(story.machine())
+    if is_broken_off:  # what lies between two points is not captured, whatever was asked for
+        held = story.world.host(A).standings[WEB]
+        story.world.host(A).standings[WEB] = replace(held, is_dirty=True)
+    facts = story.run(ROLLBACK, rollback(story, is_keeping_present=is_broken_off))
+    assert facts["present_point_id"] is None
+    assert is_on(story, A)
+    assert not story.machine().lost
+    check_promises(story)
 
 
 @pytest.mark.parametrize("action", [FAILOVER, FAILBACK, ROLLBACK], ids=lambda action: action.kind)

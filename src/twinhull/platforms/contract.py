@@ -275,11 +275,14 @@ class Power(Protocol):
         """
         ...
 
-    def obstacles_when_off(self, machine_id: MachineId, disks: Sequence[DiskSpec] = ()) -> Sequence[str]:
+    def obstacles_when_off(
+        self, machine_id: MachineId, disks: Sequence[DiskSpec] = (), *, is_capturing: bool = True
+    ) -> Sequence[str]:
         """What would keep the machine from being captured, given disks and kept once it is off; raises NotFound.
 
         Asked before it is stopped. One sentence for each thing, with what to do about it. ``disks`` are those that the
-        machine shall get where it is.
+        machine shall get where it is. Where no capture follows (``is_capturing``), a disk whose image is gone is no
+        obstacle: it is made anew, or taken out.
         """
         ...
 

@@ -21,6 +21,7 @@ class Asked:
 
     ``source`` is that site; ``target`` is where it is started, the same for a rollback. ``replica`` is what the target
     is asked to make, None where it makes none; ``disks`` are those that the machine shall have on the target.
+    ``is_capturing`` means that what is on its disks is captured once more when it is off.
     """
 
     spec: MachineSpec
@@ -29,6 +30,7 @@ class Asked:
     replica: ReplicaRequest | None = None
     disks: Sequence[DiskSpec] = ()
     is_starting: bool = True
+    is_capturing: bool = True
 
     @property
     def machine_id(self) -> MachineId:
@@ -50,7 +52,8 @@ class Question:
 
 def _when_off(asked: Asked) -> Sequence[str]:
     is_here = asked.source is asked.target
-    return asked.source.obstacles_when_off(asked.machine_id, asked.disks if is_here else ())
+    disks = asked.disks if is_here else ()
+    return asked.source.obstacles_when_off(asked.machine_id, disks, is_capturing=asked.is_capturing)
 
 
 def _what_the_target_lacks(asked: Asked) -> Sequence[str]:

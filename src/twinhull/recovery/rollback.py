@@ -51,11 +51,13 @@ def _look(context: Context, facts: Facts) -> Facts:
     if point.machine_id != request.machine_id:
         raise UsageError(f"The point {point.id} is of another machine; nothing was done.")
     # Where the present is not kept, what is missing may be a disk that the rollback is to bring back.
-    if _is_starting(request, was_running=side.is_running) and request.is_keeping_present:
+    is_capturing = request.is_keeping_present and not _is_between_points(side.standing)
+    if _is_starting(request, was_running=side.is_running) and is_capturing:
         obstacles = context.site(request.site).obstacles(request.machine_id)
         require_startable(side.status.spec.name, request.site, obstacles)
     site = context.site(request.site)
-    require_endable(Asked(side.status.spec, site, site, disks=spec_from_json(point.document.spec).disks))
+    disks = spec_from_json(point.document.spec).disks
+    require_endable(Asked(side.status.spec, site, site, disks=disks, is_capturing=is_capturing))
     return {
         "epoch": max(current_epoch(situation), FIRST_EPOCH),
         "claim": current_claim(situation),
@@ -91,8 +93,7 @@ def _capture_present(context: Context, facts: Facts) -> Facts:
     """Keep what is there; from here on the standing says which point the stopped machine's disks are at."""
     request = RollbackRequest.of(facts)
     found: dict[str, JsonValue] = {"present_point_id": None}
-    held = context.site(request.site).standing(request.machine_id)
-    if held and held.is_dirty:
+    if _is_between_points(context.site(request.site).standing(request.machine_id)):
         return _nothing_to_keep(context, facts, found)
     if request.is_keeping_present:
         order = CaptureOrder(request.run_id, request.machine_id, request.site, is_freezing=False)
@@ -107,6 +108,10 @@ def _capture_present(context: Context, facts: Facts) -> Facts:
         Standing(request.machine_id, Role.PRIMARY, number(facts, "epoch"), present, claim=claimed(facts))
     )
     return found
+
+
+def _is_between_points(held: Standing | None) -> bool:
+    return held is not None and held.is_dirty
 
 
 def _nothing_to_keep(context: Context, facts: Facts, found: Facts) -> Facts:

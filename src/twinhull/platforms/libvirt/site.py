@@ -140,9 +140,11 @@ class LibvirtSite(ABC):
         """What would keep it from being switched on right now."""
         return obstacles(self._place, machine_id)
 
-    def obstacles_when_off(self, machine_id: MachineId, disks: Sequence[DiskSpec] = ()) -> Sequence[str]:
+    def obstacles_when_off(
+        self, machine_id: MachineId, disks: Sequence[DiskSpec] = (), *, is_capturing: bool = True
+    ) -> Sequence[str]:
         """What would keep it from being worked on once it is off."""
-        return obstacles_when_off(self._place, machine_id, disks)
+        return obstacles_when_off(self._place, machine_id, disks, is_capturing=is_capturing)
 
     def stop(self, machine_id: MachineId, grace_seconds: float) -> bool:
         """Ask the guest to shut down, then switch off."""

@@ -17,13 +17,20 @@ if TYPE_CHECKING:
     import libvirt
 
 
-def obstacles_when_off(place: Place, machine_id: MachineId, disks: Sequence[DiskSpec]) -> list[str]:
-    """One sentence each, with what to do about it; ``disks`` are those that the machine shall get. Raises NotFound."""
+def obstacles_when_off(
+    place: Place, machine_id: MachineId, disks: Sequence[DiskSpec], *, is_capturing: bool = True
+) -> list[str]:
+    """One sentence each, with what to do about it; ``disks`` are those that the machine shall get. Raises NotFound.
+
+    An image that is gone cannot be captured; what is given to the machine instead is made anew (``following_disks``).
+    """
     domain = find(place, machine_id)
     definition = definition_of(place, domain)
     found = [*_forgotten(place, domain), *(_unopenable(image) for image in definition.disks if not can_open(image))]
     images = [image for image in definition.disks if can_open(image)]
     for image, info in zip(images, look_into(place.host, images), strict=True):
+        if info.is_gone and not is_capturing:
+            continue
         wanted = next((disk for disk in disks if disk.key == image.key), None)
         found += _unusable(image, info, wanted)
     return found

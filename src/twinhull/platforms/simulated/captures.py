@@ -103,7 +103,7 @@ def capturing(
             raise MachineBusy(
                 f"Another capture of {machine.spec.name} is open on {host.name}.", hint="Wait for it to end."
             )
-        if machine.power.is_off and machine.bound:
+        if machine.power.is_off and (machine.bound or machine.lost):
             raise NotSupportedHere(f"{machine.spec.name} on {host.name} cannot be captured while it is off.")
         host.held.append(held)
     capture: SimulatedCapture | None = None

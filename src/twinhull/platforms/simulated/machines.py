@@ -59,7 +59,7 @@ class SimulatedMachine:
     It can be told to be difficult: ``is_lying`` (its trackers miss every write from now on), ``is_deaf`` (its agent
     does not answer), ``is_stubborn`` (it does not shut down when asked), ``untrackable`` (these disks have no tracker).
     ``is_transient`` means that its host forgets it when it is off; the disks in ``bound`` can be opened only while it
-    runs. ``unplugged`` are the MACs of its cards that are in no network.
+    runs, and the images of those in ``lost`` are gone. ``unplugged`` are the MACs of its cards that are in no network.
     """
 
     def __init__(self, spec: MachineSpec, clock: Clock, *, is_ours: bool = False) -> None:
@@ -73,6 +73,7 @@ class SimulatedMachine:
         self.is_autostarted = False
         self.is_transient = False
         self.bound: set[DiskKey] = set()
+        self.lost: set[DiskKey] = set()
         self.untrackable: set[DiskKey] = set()
         self.unplugged: set[str] = set()
         self.disks = {disk.key: SimulatedDisk(disk.size_bytes) for disk in spec.disks}

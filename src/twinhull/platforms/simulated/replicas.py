@@ -15,7 +15,7 @@ from twinhull.platforms.simulated.machines import SimulatedMachine
 def follow(machine: SimulatedMachine, request: ReplicaRequest) -> ReplicaChanges:
     """Bring the machine's definition to the request; says what was done to its disks."""
     spec = request.spec
-    new = [disk for disk in spec.disks if not _fits(machine, disk)]
+    new = [disk for disk in spec.disks if disk.key in machine.lost or not _fits(machine, disk)]
     grown = [
         disk for disk in spec.disks if _fits(machine, disk) and machine.disks[disk.key].size_bytes < disk.size_bytes
     ]
@@ -63,6 +63,7 @@ def _fits(machine: SimulatedMachine, disk: DiskSpec) -> bool:
 
 
 def _drop(machine: SimulatedMachine, key: DiskKey) -> None:
+    machine.lost.discard(key)
     machine.disks.pop(key, None)
     machine.trackers.pop(key, None)
 

@@ -104,13 +104,20 @@ class SimulatedSite:
         with self._call("obstacles"):
             return self._missing_networks(self._machine(machine_id))
 
-    def obstacles_when_off(self, machine_id: MachineId, disks: Sequence[DiskSpec] = ()) -> Sequence[str]:
-        """A machine that would be forgotten, and disks that could not be opened."""
+    def obstacles_when_off(
+        self, machine_id: MachineId, disks: Sequence[DiskSpec] = (), *, is_capturing: bool = True
+    ) -> Sequence[str]:
+        """A machine that would be forgotten, and disks that could not be opened, or that are gone."""
         with self._call("obstacles when off"):
             machine = self._machine(machine_id)
             transient = ["The machine is transient: define it."] if machine.is_transient else []
             bound = machine.bound | {disk.key for disk in disks if disk.key in machine.bound}
-            return [*transient, *(f"Disk {key} can be opened only while it runs." for key in sorted(bound))]
+            lost = sorted(machine.lost) if is_capturing else []
+            return [
+                *transient,
+                *(f"Disk {key} can be opened only while it runs." for key in sorted(bound)),
+                *(f"The image of disk {key} is gone." for key in lost),
+            ]
 
     def stop(self, machine_id: MachineId, grace_seconds: float) -> bool:
         """Ask the guest, then switch off."""
@@ -273,7 +280,7 @@ class SimulatedSite:
         held = Held(EXPORT, f"{key}-{self._world.ports.randomness.token(4).hex()}", machine_id, self._world.process)
         with self._call("open disk"):
             machine = self._stopped(machine_id)
-            if key not in machine.disks or key in machine.bound:
+            if key not in machine.disks or key in machine.bound | machine.lost:
                 raise NotFound(f"{machine.spec.name} on {self._host.name} has no disk {key}.")
             self._host.held.append(held)
         disk, put = machine.disks[key], machine.put_from_outside if is_writing else None
