@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,28 @@ def test_a_disk_is_used_by_who_uses_its_partitions_and_a_partition_by_who_uses_i
     disk, first, second = (os.makedev(8, number) for number in range(3))
     assert device._family(disk) == {disk, first, second}
     assert device._family(first) == {disk, first}
+
+
+@pytest.mark.usefixtures("sysfs")
+@pytest.mark.parametrize("error", [FileNotFoundError, ProcessLookupError, PermissionError])
+def test_a_process_that_ends_while_the_users_of_a_device_are_looked_for_is_none_of_them(
+    monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    looked: list[str] = []
+
+    def vanishing(list_: Callable[..., object]) -> Callable[..., object]:
+        def look(path: object) -> object:
+            if str(path).endswith("/fd"):
+                looked.append(str(path))
+                raise error(str(path))
+            return list_(path)
+
+        return look
+
+    monkeypatch.setattr(os, "listdir", vanishing(os.listdir))
+    monkeypatch.setattr(os, "scandir", vanishing(os.scandir))
+    assert device._users(os.makedev(8, 0)) == []
+    assert looked
 
 
 @pytest.fixture

@@ -122,7 +122,14 @@ def _open(path: Path) -> int:
 def _users(device: int) -> list[str]:
     """The other programs that hold the device, its disk or one of its partitions open."""
     family = _family(device)
-    return sorted({_program(entry) for entry in Path("/proc").glob("[0-9]*/fd/*") if _is_open(entry, family)})
+    entries = (entry for process in Path("/proc").glob("[0-9]*") for entry in _open_files(process))
+    return sorted({_program(entry) for entry in entries if _is_open(entry, family)})
+
+
+def _open_files(process: Path) -> list[Path]:
+    with suppress(OSError):  # it has ended, or is another user's
+        return list((process / "fd").iterdir())
+    return []
 
 
 def _is_open(entry: Path, family: set[int]) -> bool:
