@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +27,9 @@ from twinhull.platforms.standings import StandingFiles
 
 UUID = "11111111-2222-3333-4444-55555555aaaa"
 QEMU = f"<domain type='qemu'>\n<name>web</name>\n<uuid>{UUID.upper()}</uuid>\n<os><type>hvm</type></os></domain>"
+
+OTHER = QEMU.replace(UUID.upper(), UUID.replace("1", "2"))
+"""A machine that has nothing to do with us."""
 
 
 def _ask(directory: Path, definition: str = QEMU, *words: str, expected: int = 0) -> subprocess.CompletedProcess[str]:
@@ -154,8 +157,94 @@ def test_a_protected_machine_does_not_start_where_its_standing_is_out_of_reach(
     _ask(directory)
     lose(directory)
     assert "Twinhull: web must not start here: " in _ask(directory, expected=1).stderr
-    if lose is not _a_file_as_directory:
-        _ask(directory, QEMU.replace(UUID.upper(), UUID.replace("1", "2")))
+    _ask(directory, OTHER)
+
+
+def test_a_listed_machine_without_a_standing_is_told_by_which_file(tmp_path: Path) -> None:
+    _protect(tmp_path)
+    assert f"{_protected(tmp_path) / UUID} says that" in _ask(tmp_path, expected=1).stderr
+
+
+def _mount(directory: Path, *options: str) -> None:
+    subprocess.run(["mount", *options, "tmpfs", str(directory)], check=True)
+
+
+def _read_only(directory: Path) -> None:
+    _mount(directory, "-o", "remount,ro")
+
+
+def _full(directory: Path) -> None:
+    """Without a free block or inode."""
+    file = (directory / "something else").open("wb", buffering=0)
+    _until_full(lambda _: file.write(b"x" * 4096))
+    file.close()
+    _until_full(lambda number: (directory / str(number)).touch())
+
+
+def _until_full(write: Callable[[int], object]) -> None:
+    for number in range(1000):
+        try:
+            write(number)
+        except OSError:
+            return
+    pytest.fail("the file system never filled up")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own for the standings."""
+    directory = tmp_path / "var"
+    directory.mkdir()
+    _mount(directory, "-t", "tmpfs", "-o", "size=64k,nr_inodes=20")
+    (directory / "run").mkdir()
+    yield directory
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+@pytest.mark.parametrize("spoil", [_read_only, _full])
+def test_a_file_system_that_takes_nothing_keeps_no_machine_from_starting(
+    disk: Path, spoil: Callable[[Path], None]
+) -> None:
+    """Nothing can lock the disks there either."""
+    _stand(disk, _held("primary"))
+    _protect(disk)
+    spoil(disk)
+    for definition in (QEMU, OTHER, _on_xen(), _on_xen().replace(UUID.upper(), UUID.replace("1", "2"))):
+        _ask(disk, definition)
+
+
+@pytest.mark.parametrize("spoil", [_read_only, _full])
+def test_a_fence_counts_on_a_file_system_that_takes_nothing(disk: Path, spoil: Callable[[Path], None]) -> None:
+    _stand(disk, _held("fenced"))
+    _protect(disk)
+    spoil(disk)
+    for definition in (QEMU, _on_xen()):
+        assert "lost it to the other side" in _ask(disk, definition, expected=1).stderr
+
+
+def test_a_lock_that_is_held_counts_on_a_file_system_that_was_made_read_only(disk: Path) -> None:
+    lock = disk / "run" / f"{UUID}.disks"
+    lock.touch()
+    _read_only(disk)
+    with subprocess.Popen(
+        ["flock", "-s", str(lock), "sh", "-c", "echo held; cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        assert "are being copied" in _ask(disk, expected=1).stderr
+        holder.communicate()
+    _ask(disk)
+
+
+@pytest.mark.parametrize("kind", ["qemu", "xen"])
+def test_a_lock_that_cannot_be_opened_keeps_only_protected_machines_from_starting(tmp_path: Path, kind: str) -> None:
+    """As on a file system with errors of its own."""
+    (tmp_path / "run").touch()
+    _stand(tmp_path, _held("primary"))
+    _protect(tmp_path)
+    refused = _ask(tmp_path, QEMU.replace("'qemu'", f"'{kind}'"), expected=1).stderr
+    assert f"its disks cannot be locked: {tmp_path}/run/{UUID}.disks: Not a directory" in refused
+    _ask(tmp_path, OTHER.replace("'qemu'", f"'{kind}'"))
 
 
 def test_a_guard_whose_list_is_lost_starts_no_machine_that_it_knows_nothing_of(tmp_path: Path) -> None:
@@ -359,7 +448,7 @@ def _mark(directory: Path) -> Path:
     return directory / "run" / f"{UUID}.starting"
 
 
-@pytest.mark.parametrize("end", [("started", "begin"), ("stopped", "end"), ("release", "end")])
+@pytest.mark.parametrize("end", [("started", "begin"), ("reconnect", "begin"), ("stopped", "end"), ("release", "end")])
 def test_a_machine_on_xen_is_marked_until_libvirt_knows_how_its_start_went(
     tmp_path: Path, end: tuple[str, str]
 ) -> None:
@@ -523,6 +612,19 @@ def test_a_standing_is_listed_before_it_is_there_and_forgotten_with_its_entry(gu
     for _ in range(2):
         files.remove(standing.machine_id)
     assert list(Path(protected).iterdir()) == []
+
+
+def test_a_standing_whose_entry_in_the_list_cannot_be_removed_stays(guarded: Path) -> None:
+    """A machine that is listed without a standing would never start again."""
+    ours, host = str(guarded / "ours"), LocalHost(system_ports())
+    protected = Path(guard.protected_path(str(guarded / "hooks"), ours))
+    files = StandingFiles(host, ours, str(protected))
+    files.write(Standing(MachineId(UUID), Role.REPLICA, 3))
+    (protected / UUID).unlink()
+    (protected / UUID).mkdir()
+    with pytest.raises(SiteError):
+        files.remove(MachineId(UUID))
+    assert Path(files.path(MachineId(UUID))).exists()
 
 
 def test_a_host_without_python_gets_no_guard_and_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

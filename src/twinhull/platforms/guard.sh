@@ -2,7 +2,7 @@
 # Twinhull's guard at the power switch: a hook of libvirt's (qemu, libxl), called as NAME OPERATION SUB-OPERATION EXTRA
 # with the machine's definition on standard input. It refuses to start a machine that this host may not start.
 case "$2 $3" in
-  "prepare begin" | "start begin" | "started begin" | "stopped end" | "release end") ;;
+  "prepare begin" | "start begin" | "started begin" | "reconnect begin" | "stopped end" | "release end") ;;
   *) exit 0 ;;
 esac
 directory='@DIRECTORY@'

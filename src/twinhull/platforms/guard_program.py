@@ -5,11 +5,12 @@ must run alone: the standard library of Python 3.9 and nothing of ours.
 
 LIST is a directory beside the guard, on the file system of the host's own configuration. It holds an empty file for
 each machine that has a standing here. So a machine whose standing cannot be found (its file system is not mounted) is
-told from a machine that never had one. Whatever cannot be read keeps its machine from starting.
+told from a machine that never had one. What cannot be read keeps only machines on the list from starting.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -18,6 +19,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,10 @@ STARTING = ("prepare", "start")
 """libvirt's operations that can be refused."""
 REVERTING = ("prepare", "release")
 """libvirt's operations around a revert: it ends the machine's QEMU, and starts another from the snapshot."""
+NOT_PLAIN = (errno.ELOOP, errno.EISDIR)
+"""What opening a link or a directory says, where a plain file belongs."""
+UNWRITABLE = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+"""No program can lock a machine's disks for the first time where nothing can be written."""
 QCOW2_MAGIC = b"QFI\xfb"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -90,11 +96,20 @@ def _printable(name: str) -> str:
 def require_may_start(machine: Machine, directory: Path, protected: Path) -> None:
     """Raise Refusal unless this host's standing lets the machine start, or it never had one here."""
     path = directory / "standings" / f"{machine.uuid}.json"
-    content = _read_if_there(path)
+    try:
+        content = _read_if_there(path)
+    except OSError as error:
+        if error.errno in NOT_PLAIN:
+            raise Refusal(f"{path} is no plain file") from error
+        if is_protected(machine, protected):
+            raise Refusal(f"its standing in {path} cannot be read ({error.strerror})") from error
+        return
     if content is None:
         if is_protected(machine, protected):
             raise Refusal(
-                f"this host holds a standing of it, and {path} is not there: is the file system of {directory} mounted?"
+                f"{protected / machine.uuid} says that this host holds a standing of it, and {path} is not there:"
+                f" is the file system of {directory} mounted? If it is, and 'twinhull status' names no other side that"
+                " has the machine, remove the first file"
             )
         return
     standing = _understood(content, machine, path)
@@ -120,7 +135,7 @@ def is_protected(machine: Machine, protected: Path) -> bool:
 
 
 def _read_if_there(path: Path) -> bytes | None:
-    """A small file, or None where there is none; raises Refusal where it cannot be read."""
+    """A small file, or None where there is none; raises OSError where it cannot be read, and Refusal for a device."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -171,9 +186,12 @@ class DisksLock:
         self._mark = directory / "run" / f"{machine.uuid}.starting"
 
     def take(self) -> None:
-        """Keep everything else off the disks until this process ends; raises Refusal where something has them open."""
+        """Keep everything else off the disks until this process ends.
+
+        Raises Refusal where something has them open, and OSError where that cannot be found out.
+        """
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            descriptor = self._open()
         except FileNotFoundError:
             return  # nothing was ever opened here
         deadline = time.monotonic() + LOCK_SECONDS
@@ -186,6 +204,16 @@ class DisksLock:
                 time.sleep(0.05)
             else:
                 return
+
+    def _open(self) -> int:
+        """The lock's file; on a file system that cannot be written, one that is there already."""
+        flags = os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | flags, 0o600)
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            return os.open(self._path, os.O_RDONLY | flags)
 
     def mark(self) -> None:
         """Say that the machine is being started, until libvirt says how that went: it still calls it off.
@@ -200,8 +228,23 @@ class DisksLock:
                 mark.write(f"{BOOT_ID.read_text().strip()} {up_seconds}\n")
 
     def unmark(self) -> None:
-        """The machine runs, or is off again."""
-        self._mark.unlink(missing_ok=True)
+        """The machine runs, or is off again. A mark that cannot be removed ends by its age."""
+        with suppress(OSError):
+            self._mark.unlink(missing_ok=True)
+
+
+def hold_disks(machine: Machine, disks: DisksLock, protected: Path) -> None:
+    """Keep everything else off the disks of a machine that starts; raises Refusal.
+
+    A file system that fails keeps only machines on the list from starting, and one that takes no writes keeps none.
+    """
+    try:
+        disks.take()
+        if machine.is_on_xen:
+            disks.mark()
+    except OSError as error:
+        if error.errno not in UNWRITABLE and is_protected(machine, protected):
+            raise Refusal(f"its disks cannot be locked: {error.filename or 'the lock'}: {error.strerror}") from error
 
 
 def drop_bitmaps(image: str, *, is_always: bool) -> None:
@@ -251,9 +294,7 @@ def guard(machine: Machine, operation: str, directory: Path, protected: Path) ->
     disks = DisksLock(machine, directory)
     if operation == "prepare":
         require_may_start(machine, directory, protected)
-        disks.take()
-        if machine.is_on_xen:
-            disks.mark()
+        hold_disks(machine, disks, protected)
     try:
         if operation == "prepare" and machine.is_opening_twice:
             for image in machine.images:

@@ -80,8 +80,11 @@ fi
 """
     + _LOCK
     + """
-rm -f -- "$1" ${2:+"$2"}
-sync "$directory"
+# First the guard's list: a machine that is listed without a standing would never start again.
+if [ -n "$2" ] && [ -e "$2" ]; then
+  rm -f -- "$2" && sync "${2%/*}" || exit
+fi
+rm -f -- "$1" && sync "$directory"
 """
 )
 
