@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import WEB, Shell, spec
+from twinhull.manager.state import write_private
 
 
 @pytest.fixture
@@ -42,3 +43,36 @@ def test_files_of_the_manager_are_private(shell: Shell, tmp_path: Path, *, is_th
     assert {"catalog.db", "runs.db", "passphrase", "locks"} <= {path.name for path in shell.state.iterdir()}
     assert for_others(shell.state) == {}
     assert for_others(tmp_path / "points") == {}
+
+
+def test_two_that_write_one_private_file_at_once_do_not_disturb_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "passphrase"
+    fsync, others = os.fsync, iter([b"another's"])
+
+    def while_another_writes(descriptor: int) -> None:
+        for content in others:
+            write_private(path, content)
+            assert path.read_bytes() == content
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", while_another_writes)
+    write_private(path, b"ours")
+    assert path.read_bytes() == b"ours"
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_private_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "passphrase"
+    write_private(path, b"before")
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_private(path, b"after")
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]

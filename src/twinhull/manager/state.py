@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,16 +98,17 @@ def default_directory(environment: Mapping[str, str]) -> Path:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a small file of mode 0600, durably and as a whole."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """Write a small file of mode 0600, durably and as a whole; of two writers at once, the later one's stays."""
+    descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".new", dir=path.parent)
+    fresh = Path(name)
     try:
-        os.write(descriptor, content)
-        os.fsync(descriptor)
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, of mode 0600 from the beginning
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
     finally:
-        os.close(descriptor)
-    fresh.replace(path)
+        fresh.unlink(missing_ok=True)
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
