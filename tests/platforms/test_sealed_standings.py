@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.repository.world import made, opened, ports
+from tests.repository.world import CHEAP, PASSPHRASE, made, opened, ports
 from twinhull.manager.catalog import Catalog
+from twinhull.manager.manager import Manager
 from twinhull.manager.standing_keys import forget_sealed, keys_of, note_sealed, remember_keys
 from twinhull.manager.state import StateDirectory
 from twinhull.model.errors import DataError, StateError
 from twinhull.model.machine import DiskKey, MachineId, PointId, Role, SiteName, Standing
-from twinhull.model.ports import system_ports
-from twinhull.model.sealing import StandingKeys
+from twinhull.model.ports import Ports, system_ports
+from twinhull.model.sealing import FindKeys, StandingKeys, no_keys
+from twinhull.platforms import simulated
+from twinhull.platforms.contract import Site, SiteSettings
 from twinhull.platforms.hosts import LocalHost
+from twinhull.platforms.simulated import SimulatedSite, SimulatedWorld
 from twinhull.platforms.standings import StandingFiles
-from twinhull.repository import MemoryStore
+from twinhull.repository import MemoryStore, open_store
 
 MACHINE = MachineId("11111111-2222-4333-8444-555555555555")
 SITE = SiteName("alpha")
@@ -40,7 +45,9 @@ Forgery = Callable[[dict[str, Any]], None]
 
 
 def _files(directory: Path, *keys: bytes, is_strict: bool = True) -> StandingFiles:
-    return StandingFiles(LocalHost(system_ports()), str(directory), keys=StandingKeys(keys, is_strict=is_strict))
+    return StandingFiles(
+        LocalHost(system_ports()), str(directory), keys=lambda: StandingKeys(keys, is_strict=is_strict)
+    )
 
 
 def _forge(files: StandingFiles, forgery: Forgery) -> None:
@@ -170,3 +177,130 @@ def test_damaged_keys_are_told_with_what_to_do(tmp_path: Path, content: str) -> 
     state.standing_keys.write_text(content)
     with closing(Catalog(state.catalog)) as catalog, pytest.raises(StateError, match="standing-keys"):
         keys_of(state, catalog, SITE)
+
+
+def _manager(tmp_path: Path, name: str, repository: Path) -> Manager:
+    said = {"TWINHULL_PASSPHRASE": PASSPHRASE}
+    return Manager(StateDirectory(tmp_path / name), system_ports(), said, repository_url=str(repository))
+
+
+class _FileSite(SimulatedSite):
+    """A site whose standings are files, as on a real host."""
+
+    def __init__(self, directory: Path, settings: SiteSettings, keys: FindKeys) -> None:
+        super().__init__(SimulatedWorld(), settings)
+        self._files = StandingFiles(LocalHost(system_ports()), str(directory), keys=keys)
+
+    def prepare(self) -> None:
+        self._files.take_over()
+
+    def trust(self, *, is_dry_run: bool) -> Sequence[Standing]:
+        return self._files.take_over(is_trusting=True, is_dry_run=is_dry_run)
+
+    def standing(self, machine_id: MachineId) -> Standing | None:
+        return self._files.read(machine_id)
+
+    def write_standing(self, standing: Standing) -> None:
+        self._files.write(standing)
+
+
+class _FilePlatform:
+    name = "simulated"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def open(
+        self,
+        settings: SiteSettings,
+        ports: Ports,
+        *,
+        keys: FindKeys = no_keys,
+        is_looking: bool = False,
+    ) -> Site:
+        return _FileSite(self._directory, settings, keys)
+
+
+def _repository(path: Path, seed: str) -> Path:
+    made(open_store(str(path)), ports(seed=seed)).close()
+    return path
+
+
+@pytest.fixture
+def file_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SiteSettings:
+    monkeypatch.setattr(simulated, "PLATFORM", _FilePlatform(tmp_path / "host"))
+    return SiteSettings(SITE, "simulated", "simulated:alpha")
+
+
+@pytest.mark.parametrize("other", ["one", "two"], ids=["one state directory", "two state directories"])
+def test_a_manager_that_holds_a_site_open_believes_what_is_sealed_by_rotated_keys(
+    tmp_path: Path, file_site: SiteSettings, other: str
+) -> None:
+    repository = _repository(tmp_path / "points", "made")
+    with _manager(tmp_path, "one", repository) as serving, _manager(tmp_path, other, repository) as command:
+        for manager in {serving.state.path: serving, command.state.path: command}.values():
+            manager.catalog.add_site(file_site)
+        assert serving.repository.keys.number == 1
+        with serving.pool.lease() as door:
+            door(SITE).write_standing(HELD)
+            command.repository.rotate_keys(PASSPHRASE, PASSPHRASE, CHEAP)
+            later = replace(HELD, epoch=6, claim="run-2")
+            with command.pool.lease() as its:
+                assert its(SITE).standing(MACHINE) == HELD
+                its(SITE).write_standing(later)
+            newest = keys_of(command.state, command.catalog, SITE).keys
+            assert len(newest) == 2
+            raw = json.loads((tmp_path / "host" / "standings" / f"{MACHINE}.json").read_text())
+            assert not StandingKeys(newest[:1], is_strict=True).doubt(raw), "it is sealed by the new key"
+            assert door(SITE).standing(MACHINE) == later
+            last = replace(later, epoch=7, claim="run-3")
+            door(SITE).write_standing(last)
+            raw = json.loads((tmp_path / "host" / "standings" / f"{MACHINE}.json").read_text())
+            assert not StandingKeys(newest[:1], is_strict=True).doubt(raw), "it seals by the new key, too"
+            assert keys_of(serving.state, serving.catalog, SITE).keys == newest
+
+
+def test_a_manager_with_a_copy_of_the_repository_takes_standings_over_when_a_person_says_so(
+    tmp_path: Path, file_site: SiteSettings
+) -> None:
+    with (
+        _manager(tmp_path, "one", _repository(tmp_path / "points", "made")) as first,
+        _manager(tmp_path, "two", _repository(tmp_path / "copy", "copy")) as second,
+    ):
+        for manager in (first, second):
+            assert manager.repository
+            manager.catalog.add_site(file_site)
+        with first.pool.lease() as door:
+            door(SITE).write_standing(HELD)
+        (tmp_path / "host" / "standings" / "broken.json").write_text("{")
+        path = tmp_path / "host" / "standings" / f"{MACHINE}.json"
+        before = path.read_bytes()
+        with second.pool.lease() as door:
+            with pytest.raises(DataError, match="its seal is not by a key") as refused:
+                door(SITE).standing(MACHINE)
+            assert "twinhull site trust" in refused.value.hint
+            assert "remove the file" not in refused.value.hint
+            assert second.trust(SITE, is_dry_run=True) == [HELD]
+            assert path.read_bytes() == before
+            assert second.trust(SITE, is_dry_run=False) == [HELD]
+            assert door(SITE).standing(MACHINE) == HELD
+            assert second.trust(SITE, is_dry_run=True) == []
+        with first.pool.lease() as door, pytest.raises(DataError, match="its seal is not by a key"):
+            door(SITE).standing(MACHINE)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        replace(HELD, role=Role.PRIMARY),
+        replace(HELD, is_dirty=True, applying_point_id=PointId(f"{MACHINE}/00000002")),
+        replace(HELD, claim=""),
+    ],
+    ids=["primary", "dirty", "unclaimed"],
+)
+def test_every_kind_of_standing_can_be_taken_over_and_stays_what_it_was(tmp_path: Path, held: Standing) -> None:
+    _files(tmp_path, OTHER).write(held)
+    ours = _files(tmp_path, KEY)
+    assert ours.take_over() == ()
+    assert ours.take_over(is_trusting=True) == [held]
+    assert ours.read(MACHINE) == held

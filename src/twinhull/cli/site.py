@@ -185,6 +185,40 @@ def check(
         raise failed
 
 
+@app.command(epilog=examples("twinhull site trust there --dry-run", "twinhull site trust there --yes --json"))
+def trust(
+    context: typer.Context,
+    *,
+    name: SiteArgument,
+    is_dry_run: DryRunFlag = False,
+    is_yes: YesFlag = False,
+    is_json: JsonFlag = False,
+) -> None:
+    """Believe what a site's host says about its machines, whatever key sealed it.
+
+    For a manager with another repository than the one that sealed the site's standings. They are sealed by this
+    repository's key; a manager that has another key does not believe them any more.
+    """
+    door = door_of(context)
+    with door.manager() as manager:
+        found = manager.trust(SiteName(name), is_dry_run=True)
+        if not is_dry_run:
+            door.confirm(_trust_question(name, len(found)), is_yes=is_yes)
+            found = manager.trust(SiteName(name), is_dry_run=False)
+    shown = [{"machine_id": one.machine_id, "role": one.role.value, "epoch": one.epoch} for one in found]
+    head = f"Standings that would be taken over on {name}" if is_dry_run else f"Standings taken over on {name}"
+    lines = (f"  {one.machine_id}: {one.role.value}, epoch {one.epoch}" for one in found)
+    door.screen.answer({"site": name, "standings": shown, "is_dry_run": is_dry_run}, f"{head}: {len(found)}", *lines)
+
+
+def _trust_question(name: str, count: int) -> str:
+    return (
+        f"Believe what the host of '{name}' says now about its machines, as at its first contact (standings to take"
+        f" over: {count})? A host that lies can so have the machine on the other site stopped, and a manager with"
+        " another key loses these standings."
+    )
+
+
 @app.command(epilog=examples("twinhull site remove lab", "twinhull site remove lab --leave-guard"))
 def remove(
     context: typer.Context,

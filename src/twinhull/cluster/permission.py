@@ -45,7 +45,9 @@ def _require_readable(situation: Situation, side: Side) -> None:
             raise DataError(
                 other.reason or f"What {other.site} holds about the machine {situation.machine_id} cannot be read.",
                 hint="If the machine must run now, start its replica: 'twinhull failover MACHINE --unplanned'. "
-                "Otherwise remove that file and run 'twinhull sync MACHINE': the standing is written again.",
+                "If a manager of another repository sealed what the host holds, see what it says: 'twinhull site trust "
+                f"{other.site} --dry-run'. Otherwise remove that file and run 'twinhull sync MACHINE': the standing is "
+                "written again.",
             )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import Event
@@ -29,9 +30,9 @@ from twinhull.manager.status import Gatherer, Status, Watched
 from twinhull.manager.vault import Vault
 from twinhull.manager.verifying import latest_verified
 from twinhull.model.errors import AlreadyExists, MachineBusy, NotFound, SiteError, TwinhullError
-from twinhull.model.machine import MachineId, PointId, SiteName
+from twinhull.model.machine import MachineId, PointId, SiteName, Standing
 from twinhull.model.ports import Ports
-from twinhull.model.sealing import StandingKeys
+from twinhull.model.sealing import FindKeys, StandingKeys
 from twinhull.platforms.contract import Site, SiteIdentity, SiteSettings
 from twinhull.recovery.points_by_name import split_point
 from twinhull.replication.patience import in_time
@@ -104,6 +105,7 @@ class Manager:
         repository = self.vault.open()
         self._closing.callback(repository.close)
         remember_keys(self.state, repository)
+        repository.keys.on_growth = lambda: remember_keys(self.state, repository)
         return repository
 
     @cached_property
@@ -114,9 +116,29 @@ class Manager:
             if keys.keys and not keys.is_strict:
                 note_sealed(self.catalog, site)
 
-        return SitePool(
-            self.catalog.site, self.ports, lambda site: keys_of(self.state, self.catalog, site), on_prepared
-        )
+        return SitePool(self.catalog.site, self.ports, self._keys_of, on_prepared)
+
+    def _keys_of(self, site: SiteName) -> FindKeys:
+        """The keys of the site's standings as they are whenever they are asked for."""
+
+        def renew() -> StandingKeys:
+            # Only an open repository is asked, and one that cannot be asked has told of no key.
+            if "repository" in self.__dict__:
+                with suppress(TwinhullError):
+                    self.repository.look_for_keys()
+            return keys_of(self.state, self.catalog, site)
+
+        return lambda: replace(keys_of(self.state, self.catalog, site), renew=renew)
+
+    def trust(self, name: SiteName, *, is_dry_run: bool) -> Sequence[Standing]:
+        """Believe what a site's host says of its machines, as at its first contact; returns what was taken over."""
+        remember_keys(self.state, self.repository)
+        with self.pool.lease(is_looking=is_dry_run) as door:
+            taken = door(name).trust(is_dry_run=is_dry_run)
+        if not is_dry_run:
+            note_sealed(self.catalog, name)
+            self.lookout.look([name])
+        return taken
 
     @cached_property
     def lookout(self) -> Lookout:
@@ -201,7 +223,7 @@ class Manager:
                 hint=f"Choose another name, or 'twinhull site remove {settings.name}' first.",
             )
         forget_sealed(self.catalog, settings.name)
-        keys = keys_of(self.state, self.catalog, settings.name)
+        keys = self._keys_of(settings.name)
         site = platform(settings.platform).open(settings, self.ports, keys=keys, is_looking=True)
         try:
             # Before anything is changed there.
@@ -222,7 +244,7 @@ class Manager:
         ``is_same_host``: a person says so, where nothing else can. With ``is_dry_run`` nothing is remembered.
         """
         known = remembered_identity(self.catalog, settings.name) or self._identity_there(settings.name)
-        keys = keys_of(self.state, self.catalog, settings.name)
+        keys = self._keys_of(settings.name)
         site = platform(settings.platform).open(settings, self.ports, keys=keys, is_looking=True)
         try:
             identity = site.identity()

@@ -14,7 +14,7 @@ from twinhull.model.errors import NotFound, UsageError
 from twinhull.model.machine import SiteName
 from twinhull.model.names import checked_plan_name, checked_site_name
 from twinhull.model.ports import Ports
-from twinhull.model.sealing import NO_KEYS, StandingKeys
+from twinhull.model.sealing import FindKeys, StandingKeys, no_keys
 from twinhull.platforms.contract import Platform, Site, SiteSettings
 
 PLATFORMS = {
@@ -67,7 +67,7 @@ def with_known_hosts(uri: str, path: str | None) -> str:
 @dataclass(slots=True)
 class _Shared:
     site: Site
-    keys: StandingKeys
+    keys: FindKeys
     lease_count: int = 0
     is_prepared: bool = False
 
@@ -82,7 +82,7 @@ class SitePool:
         self,
         find: Callable[[SiteName], SiteSettings],
         ports: Ports,
-        keys: Callable[[SiteName], StandingKeys] = lambda _: NO_KEYS,
+        keys: Callable[[SiteName], FindKeys] = lambda _: no_keys,
         on_prepared: Callable[[SiteName, StandingKeys], None] = lambda _, __: None,
     ) -> None:
         """``keys`` are those of a site's standings; ``on_prepared`` hears that all that were there are sealed."""
@@ -136,9 +136,10 @@ class SitePool:
         try:
             with self._opening[name]:
                 if not shared.is_prepared:
+                    keys = shared.keys()  # those of before: what was taken over was sealed by them at least
                     shared.site.prepare()
                     shared.is_prepared = True
-                    self._on_prepared(name, shared.keys)
+                    self._on_prepared(name, keys)
         except BaseException:
             self._give_back(name)
             raise

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 FIELD = "seal"
@@ -23,11 +23,13 @@ _PURPOSE = b"twinhull standing 1\n"
 class StandingKeys:
     """The keys that a manager knows, the newest first; none before it has met a repository.
 
-    ``is_strict``: this site's standings have been sealed, so that one without a seal is not believed.
+    ``is_strict``: this site's standings have been sealed, so that one without a seal is not believed. ``renew``
+    looks for keys that a rotation has added meanwhile, before a seal is called unknown.
     """
 
     keys: tuple[bytes, ...] = ()
     is_strict: bool = False
+    renew: Callable[[], StandingKeys] | None = field(default=None, compare=False)
 
     def sealed(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """The standing's JSON data with its seal, by the newest key; without one where no key is known."""
@@ -42,8 +44,13 @@ class StandingKeys:
         if seal is None:
             return "it has no seal, and its host's standings are sealed" if self.is_strict else ""
         plain = {name: value for name, value in raw.items() if name != FIELD}
-        is_known = isinstance(seal, str) and any(_is_equal(seal, _seal(key, plain)) for key in self.keys)
-        return "" if is_known else "its seal is not by a key of this repository: it was changed, or is another's"
+        if self.has_sealed(seal, plain) or (self.renew and self.renew().has_sealed(seal, plain)):
+            return ""
+        return "its seal is not by a key of this repository: it was changed, or is another's"
+
+    def has_sealed(self, seal: object, plain: Mapping[str, Any]) -> bool:
+        """Whether the seal is by one of these very keys."""
+        return isinstance(seal, str) and any(_is_equal(seal, _seal(key, plain)) for key in self.keys)
 
 
 def _is_equal(one: str, other: str) -> bool:
@@ -55,3 +62,10 @@ def _seal(key: bytes, plain: Mapping[str, Any]) -> str:
 
 
 NO_KEYS = StandingKeys()
+FindKeys = Callable[[], StandingKeys]
+"""The keys of now: a site stays open for months, and the repository's keys are rotated meanwhile."""
+
+
+def no_keys() -> StandingKeys:
+    """Stands for the keys of a manager that has met no repository."""
+    return NO_KEYS

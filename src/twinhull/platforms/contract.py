@@ -29,7 +29,7 @@ from twinhull.model.machine import (
     Standing,
 )
 from twinhull.model.ports import Ports
-from twinhull.model.sealing import NO_KEYS, StandingKeys
+from twinhull.model.sealing import FindKeys, no_keys
 
 
 class Capability(StrEnum):
@@ -435,6 +435,13 @@ class Site(Inventory, Power, Captures, Replicas, Standings, Housekeeping, Protoc
         """
         ...
 
+    def trust(self, *, is_dry_run: bool) -> Sequence[Standing]:
+        """Believe, as at the first contact, what the host says of its machines: seal standings that others sealed.
+
+        Returns those that were sealed, or would be. One that cannot be understood stays as it is. Safe to repeat.
+        """
+        ...
+
     def identity(self) -> SiteIdentity:
         """Which host and which directory this is."""
         ...
@@ -456,9 +463,7 @@ class Platform(Protocol):
         """The platform's word: ``qemu``, ``xen``, ``simulated``."""
         ...
 
-    def open(
-        self, settings: SiteSettings, ports: Ports, *, keys: StandingKeys = NO_KEYS, is_looking: bool = False
-    ) -> Site:
+    def open(self, settings: SiteSettings, ports: Ports, *, keys: FindKeys = no_keys, is_looking: bool = False) -> Site:
         """Connect, and prepare the site unless it is only looked at; standings are sealed and believed by the keys.
 
         Raises SiteUnreachable, HostKeyChanged, LoginRefused, SiteInUse.

@@ -7,7 +7,7 @@ compares an epoch with the one it replaces finds it without a JSON parser.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,7 +17,7 @@ from twinhull.model.errors import DataError, MachineBusy, ReplicaDirty, StaleEpo
 from twinhull.model.machine import MachineId, Role, Standing
 from twinhull.model.names import checked_machine_id
 from twinhull.model.processes import Completed
-from twinhull.model.sealing import FIELD, NO_KEYS, StandingKeys
+from twinhull.model.sealing import FIELD, NO_KEYS, FindKeys, StandingKeys, no_keys
 from twinhull.platforms.hosts import FILES, MAX_FILE_BYTES, RECEIVE, Host, check, parse_files, read_file, require_ok
 
 LOCK_SECONDS = 10
@@ -92,9 +92,15 @@ rm -f -- "$1" && sync "$directory"
 class StandingFiles:
     """The standings below one directory of a host."""
 
-    def __init__(self, host: Host, directory: str, protected: str = "", keys: StandingKeys = NO_KEYS) -> None:
-        """``protected`` is the guard's list of the machines that have a standing, if the host has a guard."""
+    def __init__(
+        self, host: Host, directory: str, protected: str = "", keys: FindKeys = no_keys, site: str = "NAME"
+    ) -> None:
+        """``protected`` is the guard's list of the machines that have a standing, if the host has a guard.
+
+        ``keys`` are asked for at each use; ``site`` is what the site is called in a hint.
+        """
         self._keys = keys
+        self._site = site
         self._host = host
         self._protected = protected
         self.directory = f"{directory}/standings"
@@ -106,27 +112,32 @@ class StandingFiles:
     def read(self, machine_id: MachineId) -> Standing | None:
         """The machine's standing, or None; raises DataError where the file cannot be understood."""
         content = read_file(self._host, self.path(machine_id))
-        return None if content is None else _parse(content, self.path(machine_id), self._keys)
+        return None if content is None else _parse(content, self.path(machine_id), self._keys(), self._site)
 
     def read_all(self) -> Sequence[Standing]:
         """All of them, in one go; one that cannot be understood is told as such (``Role.UNREADABLE``)."""
-        return parse_standings(self._files(), self._keys)
+        return parse_standings(self._files(), self._keys())
 
     def _files(self) -> Mapping[str, bytes]:
         script = f'{FILES}files "$1" "*.json"'
         found, _ = parse_files(check(self._host, ["sh", "-c", script, "twinhull-list", self.directory]))
         return found
 
-    def take_over(self) -> None:
+    def take_over(self, *, is_trusting: bool = False, is_dry_run: bool = False) -> Sequence[Standing]:
         """Seal the standings that an older version wrote here without a seal; safe to repeat.
 
-        One that cannot be understood stays as it is, and so does one that another run writes meanwhile.
+        ``is_trusting``: those, too, whose seal is by no key of ours. One that cannot be understood stays as it is, and
+        so does one that another run writes meanwhile. Returns those that were sealed, or would be.
         """
-        is_due = bool(self._keys.keys) and not self._keys.is_strict
-        for path, content in self._files().items() if is_due else ():
-            if FIELD not in _raw_of(content):
-                with suppress(DataError, StaleEpoch, ReplicaDirty):
-                    self.write(_parse(content, path, self._keys))
+        keys, taken = self._keys(), []
+        if not keys.keys or (keys.is_strict and not is_trusting):
+            return ()
+        for standing in _due(self._files(), keys, is_trusting=is_trusting):
+            with suppress(StaleEpoch, ReplicaDirty):
+                if not is_dry_run:
+                    self.write(standing)
+                taken.append(standing)
+        return taken
 
     def write(self, standing: Standing) -> None:
         """Write it durably and as a whole; raises StaleEpoch and ReplicaDirty as :func:`check_may_follow` does.
@@ -135,7 +146,7 @@ class StandingFiles:
         the higher one stays.
         """
         path = self.path(standing.machine_id)
-        line = json.dumps(self._keys.sealed(standing_to_json(standing)), sort_keys=True) + "\n"
+        line = json.dumps(self._keys().sealed(standing_to_json(standing)), sort_keys=True) + "\n"
         facts = (str(standing.epoch), standing.claim, standing.role.value, standing.point_id or "")
         words = (*facts, str(len(line)), "dirty" if standing.is_dirty else "clean", self._listed(standing.machine_id))
         command = ["sh", "-c", _RAISE, "twinhull-raise", path, *words]
@@ -177,6 +188,15 @@ def parse_standings(found: Mapping[str, bytes], keys: StandingKeys) -> list[Stan
     return [_parse_one(path, content, keys) for path, content in found.items() if _is_ours(path)]
 
 
+def _due(found: Mapping[str, bytes], keys: StandingKeys, *, is_trusting: bool) -> Iterator[Standing]:
+    """The standings that are to be sealed: without a seal, or by no key of ours where they are trusted all the same."""
+    for path, content in found.items():
+        raw = _raw_of(content)
+        if _is_ours(path) and (FIELD not in raw or (is_trusting and keys.doubt(raw))):
+            with suppress(DataError):
+                yield _parse(content, path, NO_KEYS)
+
+
 def _parse_one(path: str, content: bytes, keys: StandingKeys) -> Standing:
     try:
         return _parse(content, path, keys)
@@ -193,7 +213,7 @@ def _raw_of(content: bytes) -> Mapping[str, Any]:
     return raw if isinstance(raw, dict) else {}
 
 
-def _parse(content: bytes, path: str, keys: StandingKeys) -> Standing:
+def _parse(content: bytes, path: str, keys: StandingKeys, site: str = "NAME") -> Standing:
     """What a machine's file says; raises DataError where it cannot be believed, or is of another machine."""
     if len(content) > MAX_FILE_BYTES:
         raise _unreadable(path, "it is far larger than a standing")
@@ -203,7 +223,7 @@ def _parse(content: bytes, path: str, keys: StandingKeys) -> Standing:
     except DataError as error:
         raise _unreadable(path, error.message) from error
     if doubt := keys.doubt(raw):
-        raise _unreadable(path, doubt)
+        raise _unreadable(path, doubt, f"If you trust its host, see what it says: twinhull site trust {site} --dry-run")
     if standing.machine_id != _machine_of(path):
         raise _unreadable(path, f"it is of machine {standing.machine_id}")
     return standing
@@ -221,12 +241,14 @@ def _is_ours(path: str) -> bool:
     return True
 
 
-def _unreadable(where: str, reason: str) -> DataError:
+_WRITE_ANEW = "If not, remove the file and run a sync: the standing is written again."
+
+
+def _unreadable(where: str, reason: str, way_out: str = _WRITE_ANEW) -> DataError:
     """A standing that cannot be understood, as an error."""
     return DataError(
         f"The standing in {where} cannot be read ({reason}); its machine is not started, and was left as it is.",
-        hint="See with twinhull status whether the other site has the machine. If not, remove the file and run a sync:"
-        " the standing is written again.",
+        hint=f"See with twinhull status whether the other site has the machine. {way_out}",
     )
 
 

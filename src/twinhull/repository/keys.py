@@ -38,6 +38,8 @@ class Keys:
         self.ring = tuple(ring)
         self.find_more: Callable[[], None] | None = None
         """Called where a key is asked for that is not in the ring; it may have come by a rotation since."""
+        self.on_growth: Callable[[], None] | None = None
+        """Called after a rotation has added keys to the ring."""
         self._id_keys = {kind: self.derive(f"id {kind.name.lower()}") for kind in ChunkKind}
         self._config_key = self.derive("config")
         self._name_key = self.derive("names")
@@ -57,6 +59,8 @@ class Keys:
             raise ValueError("the ring is not a later one of the same repository")
         if len(ring) > len(self.ring):
             self.ring = tuple(ring)
+            if self.on_growth:
+                self.on_growth()
 
     def has(self, number: int) -> bool:
         """Whether the ring has the key of that number, if need be after a look for what rotations have added."""

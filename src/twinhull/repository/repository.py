@@ -141,6 +141,10 @@ class Repository:
         self._renewal.look()
         self._key_objects(cost).change_passphrase(self.keys, old, new)
 
+    def look_for_keys(self) -> None:
+        """Take the keys that rotations have added since, where they can be opened; raises StoreError."""
+        self._renewal.look()
+
     def rotate_keys(self, old: str, new: str, cost: KdfCost | None = None) -> None:
         """Seal all that is written from now on under a new key, which only ``new`` (it may be ``old``) opens.
 

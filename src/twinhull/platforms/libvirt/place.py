@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from twinhull.model.machine import DiskKey, MachineId
 from twinhull.model.names import checked_disk_key, checked_machine_id
 from twinhull.model.ports import Clock
-from twinhull.model.sealing import NO_KEYS, StandingKeys
+from twinhull.model.sealing import FindKeys, no_keys
 from twinhull.platforms.hosts import Host
 from twinhull.platforms.libvirt.connection import LibvirtConnection
 
@@ -24,7 +24,7 @@ class Place:
     host: Host
     clock: Clock
     directory: str
-    keys: StandingKeys = NO_KEYS
+    keys: FindKeys = no_keys
 
     @property
     def scratch(self) -> str:

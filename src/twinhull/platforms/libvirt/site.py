@@ -11,7 +11,7 @@ from twinhull.blocks.nbd import NbdDisk
 from twinhull.model.lacks import Lack
 from twinhull.model.machine import DiskKey, DiskSpec, MachineId, PowerState, Standing
 from twinhull.model.ports import Ports
-from twinhull.model.sealing import StandingKeys
+from twinhull.model.sealing import FindKeys
 from twinhull.platforms import guard, host_directory
 from twinhull.platforms.contract import (
     Capture,
@@ -73,7 +73,7 @@ class LibvirtSite(ABC):
     _leftovers: Leftovers
 
     def __init__(
-        self, settings: SiteSettings, ports: Ports, keys: StandingKeys, driver: str, requests: Sequence[int]
+        self, settings: SiteSettings, ports: Ports, keys: FindKeys, driver: str, requests: Sequence[int]
     ) -> None:
         self.settings = settings
         self._driver = driver
@@ -81,9 +81,9 @@ class LibvirtSite(ABC):
         self._host = open_host(settings.uri, ports)
         self._connection = LibvirtConnection(settings.name, settings.uri, self._host, ports.clock)
         self._place = Place(settings.name, self._connection, self._host, ports.clock, settings.directory, keys)
-        protected = guard.protected_path(settings.hooks_directory, settings.directory)
         is_guarded = not self._connection.is_embedded
-        self._standings = StandingFiles(self._host, settings.directory, protected if is_guarded else "", keys)
+        protected = guard.protected_path(settings.hooks_directory, settings.directory) if is_guarded else ""
+        self._standings = StandingFiles(self._host, settings.directory, protected, keys, settings.name)
         self._ports = ports
         self._is_prepared = False
 
@@ -100,6 +100,10 @@ class LibvirtSite(ABC):
             self._reload()
         self._standings.take_over()
         self._is_prepared = True
+
+    def trust(self, *, is_dry_run: bool) -> Sequence[Standing]:
+        """Seal the standings whose seal is not ours, too; returns those that were, or would be, sealed."""
+        return self._standings.take_over(is_trusting=True, is_dry_run=is_dry_run)
 
     def identity(self) -> SiteIdentity:
         """The running host with its libvirt, and our directory there."""

@@ -13,7 +13,7 @@ from twinhull.blocks.nbd import NbdDisk
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import DiskKey, MachineId, MachineStatus
 from twinhull.model.ports import Ports
-from twinhull.model.sealing import NO_KEYS, StandingKeys
+from twinhull.model.sealing import FindKeys, no_keys
 from twinhull.platforms import guard
 from twinhull.platforms.contract import (
     Capability,
@@ -49,7 +49,7 @@ _SHUTDOWN_REQUESTS = (libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT, libvirt.VIR_DOMAI
 class QemuSite(LibvirtSite):
     """A libvirt host that runs QEMU."""
 
-    def __init__(self, settings: SiteSettings, ports: Ports, keys: StandingKeys = NO_KEYS) -> None:
+    def __init__(self, settings: SiteSettings, ports: Ports, keys: FindKeys = no_keys) -> None:
         super().__init__(settings, ports, keys, DRIVER, _SHUTDOWN_REQUESTS)
         self._machines = Machines(self._place, self._standings)
         trackers = Trackers(self._place)
@@ -175,7 +175,7 @@ class QemuPlatform:
     name = "qemu"
 
     def open(
-        self, settings: SiteSettings, ports: Ports, *, keys: StandingKeys = NO_KEYS, is_looking: bool = False
+        self, settings: SiteSettings, ports: Ports, *, keys: FindKeys = no_keys, is_looking: bool = False
     ) -> QemuSite:
         """Connect; raises UsageError, SiteUnreachable, HostKeyChanged, LoginRefused, SiteInUse."""
         if urlsplit(settings.uri).scheme.partition("+")[0] != DRIVER:

@@ -12,7 +12,7 @@ For tests, for simulation at scale, and for trying Twinhull out (``simulated:NAM
 from __future__ import annotations
 
 from twinhull.model.ports import Ports
-from twinhull.model.sealing import NO_KEYS, StandingKeys
+from twinhull.model.sealing import FindKeys, no_keys
 from twinhull.platforms.contract import Site, SiteSettings
 from twinhull.platforms.simulated.disks import SimulatedDisk
 from twinhull.platforms.simulated.machines import History, SimulatedMachine, Write
@@ -36,7 +36,7 @@ class SimulatedPlatform:
         settings: SiteSettings,
         ports: Ports,  # noqa: ARG002 - the world brings its own
         *,
-        keys: StandingKeys = NO_KEYS,  # noqa: ARG002 - a simulated host keeps standings, and no files
+        keys: FindKeys = no_keys,  # noqa: ARG002 - a simulated host keeps standings, and no files
         is_looking: bool = False,
     ) -> Site:
         """Connect to the host of the site's name; raises SiteUnreachable."""

@@ -257,6 +257,11 @@ class SimulatedSite:
                 if (held.kind, held.name, held.machine_id) != (leftover.kind, leftover.name, leftover.machine_id)
             ]
 
+    def trust(self, *, is_dry_run: bool) -> Sequence[Standing]:  # noqa: ARG002 - the same either way
+        """Nothing: its standings are in memory and have no seals."""
+        with self._call("trust"):
+            return ()
+
     def withdraw(self) -> Sequence[str]:
         """There is nothing of ours on the host but standings; says how many were left."""
         with self._call("withdraw"):

@@ -11,7 +11,7 @@ from twinhull.blocks.nbd import NbdDisk
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import BootMode, DiskKey, MachineId, MachineStatus
 from twinhull.model.ports import Ports
-from twinhull.model.sealing import NO_KEYS, StandingKeys
+from twinhull.model.sealing import FindKeys, no_keys
 from twinhull.platforms.contract import (
     Capability,
     Site,
@@ -71,7 +71,7 @@ _SHUTDOWN_REQUESTS = (libvirt.VIR_DOMAIN_SHUTDOWN_PARAVIRT, libvirt.VIR_DOMAIN_S
 class XenSite(LibvirtSite):
     """One Xen host."""
 
-    def __init__(self, settings: SiteSettings, ports: Ports, keys: StandingKeys = NO_KEYS) -> None:
+    def __init__(self, settings: SiteSettings, ports: Ports, keys: FindKeys = no_keys) -> None:
         super().__init__(settings, ports, keys, DRIVER, _SHUTDOWN_REQUESTS)
         monitors = Monitors(self._place)
         sidecars = Sidecars(self._host, settings.directory)
@@ -132,9 +132,7 @@ class XenPlatform:
         """The platform's word."""
         return "xen"
 
-    def open(
-        self, settings: SiteSettings, ports: Ports, *, keys: StandingKeys = NO_KEYS, is_looking: bool = False
-    ) -> Site:
+    def open(self, settings: SiteSettings, ports: Ports, *, keys: FindKeys = no_keys, is_looking: bool = False) -> Site:
         """Connect; raises SiteUnreachable, HostKeyChanged, LoginRefused."""
         site = XenSite(settings, ports, keys)
         try:

@@ -69,7 +69,7 @@ def survey(place: Place, definitions: Sequence[Definition], machine_id: MachineI
     answer = check(place.host, ["sh", "-c", _SURVEY, "twinhull-survey", *arguments])
     told_standings, rest = parse_files(answer)
     told_made, told_infos = parse_files(rest)
-    standings = {item.machine_id: item for item in parse_standings(told_standings, place.keys)}
+    standings = {item.machine_id: item for item in parse_standings(told_standings, place.keys())}
     made = {PurePosixPath(path).stem: parse_sidecar(content) for path, content in told_made.items()}
     infos = iter(parse_infos(told_infos))
     return [
