@@ -149,6 +149,21 @@ def test_the_cards_of_an_owner_s_machine_stay_plugged() -> None:
     assert plugged(written) == plugged(OWNERS_XML)
 
 
+def test_a_card_on_no_network_stays_so_when_its_replica_is_described_by_itself() -> None:
+    lan = NicSpec("52:54:00:00:00:01", "network:lan")
+    spec = MachineSpec(MachineId("6e7f4a1c-0000-4000-8000-00000000000a"), "web", 1, GIB, nics=(lan,))
+    made = new_definition(spec, {}, {}, domain_type="qemu", serial_path="/s")
+    assert '<link state="down" />' in made
+    here = read_definition(made).spec({})  # what a rollback works with, its networks mapped to themselves
+    kept = followed_definition(made, here, {"user": "user"}, new_disks={}, removed_disks=set())
+    assert '<link state="down" />' in kept
+    assert plugged(kept) == {lan.mac: "user"}
+    for network in ("user", "bridge:br0"):
+        mapped = followed_definition(made, spec, {"network:lan": network}, new_disks={}, removed_disks=set())
+        assert plugged(mapped) == {lan.mac: network}
+        assert "<link" not in mapped
+
+
 def test_a_backup_names_every_disk_each_in_its_own_way() -> None:
     found = read_definition(OWNERS_XML)
     answers = {DiskKey("vda"): TrackerAnswer(bitmap="twinhull-1"), DiskKey("sdb"): TrackerAnswer(reason="raw")}

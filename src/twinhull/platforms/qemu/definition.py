@@ -19,7 +19,7 @@ from twinhull.platforms.libvirt.writing import (
 )
 from twinhull.platforms.libvirt.xml import parse_xml
 from twinhull.platforms.qemu.devices import boot_places, disk_element, follow_disk, follow_nic, nic_element
-from twinhull.platforms.qemu.keeping import SCSI_CONTROLLERS, network_of, timers_of, topology_of, watchdog_of
+from twinhull.platforms.qemu.keeping import SCSI_CONTROLLERS, timers_of, topology_of, watchdog_of
 
 
 def new_definition(
@@ -189,4 +189,4 @@ def _follow_nics(devices: ET.Element, spec: MachineSpec, networks: Mapping[str, 
         if old is None:
             devices.append(new)
         elif is_ours:
-            follow_nic(old, new, is_plugged_here=bool(network_of(nic, networks)[0]))
+            follow_nic(old, new, nic, networks)

@@ -73,18 +73,25 @@ def nic_element(nic: NicSpec, networks: Mapping[str, str], boot_order: int | Non
     return element
 
 
-def follow_nic(old: ET.Element, new: ET.Element, *, is_plugged_here: bool) -> None:
+def follow_nic(old: ET.Element, new: ET.Element, nic: NicSpec, networks: Mapping[str, str]) -> None:
     """Make a card's element follow: its boot order, its link, and what it is plugged into where that is elsewhere.
 
-    Its slot and model stay. A card that is mapped to nothing any more stays where it is.
+    Its slot and model stay. A card that is mapped to nothing any more stays where it is. So does one that we left on
+    no network: it reads as ``user`` here, and is not plugged in because its description says so.
     """
     _replace(old, new, "boot")
-    if not is_plugged_here:
+    kind, _ = network_of(nic, networks)
+    if not kind or (nic.network == kind == "user" and _is_on_no_network(old)):
         return
     _replace(old, new, "link")
     if plugged(old) != plugged(new):
         old.set("type", new.get("type", ""))
         _replace(old, new, "source")
+
+
+def _is_on_no_network(nic: ET.Element) -> bool:
+    link = nic.find("link")
+    return nic.get("type") == "user" and link is not None and link.get("state") == "down"
 
 
 def _replace(old: ET.Element, new: ET.Element, name: str) -> None:
