@@ -13,6 +13,7 @@ from twinhull.model.machine import BootMode, DiskKey, DiskSpec, Firmware, Machin
 from twinhull.model.units import GIB, MIB
 from twinhull.platforms.libvirt.domains import power_of, read_definition
 from twinhull.platforms.libvirt.opened import TrackerAnswer
+from twinhull.platforms.libvirt.replicas import disks_that_go
 from twinhull.platforms.qemu.definition import followed_definition, new_definition
 from twinhull.platforms.qemu.running import backup_xml
 from twinhull.platforms.qemu.trackers import checkpoint_xml
@@ -162,6 +163,20 @@ def test_a_card_on_no_network_stays_so_when_its_replica_is_described_by_itself()
         mapped = followed_definition(made, spec, {"network:lan": network}, new_disks={}, removed_disks=set())
         assert plugged(mapped) == {lan.mac: network}
         assert "<link" not in mapped
+
+
+def test_an_owner_s_read_only_disk_that_a_point_does_not_know_stays() -> None:
+    for key, dev in (("vda", "file='/i/db.qcow2'"), ("vdc", "protocol='rbd' name='p/i'")):
+        source = f"<source {dev}/>"
+        xml = OWNERS_XML.replace(source, f"{source}<readonly/>")
+        before = read_definition(xml)
+        others = [disk.key for disk in before.disks if disk.key != key]
+        point = replace(before.spec({DiskKey("sdb"): GIB}), disks=())
+        assert disks_that_go(before, point, is_ours=False) == others
+        assert disks_that_go(before, point, is_ours=True) == [disk.key for disk in before.disks]
+        gone = set(disks_that_go(before, point, is_ours=before.is_ours))
+        written = followed_definition(xml, point, {}, new_disks={}, removed_disks=gone)
+        assert [(disk.key, disk.traits.is_read_only) for disk in read_definition(written).disks] == [(key, True)]
 
 
 def test_a_backup_names_every_disk_each_in_its_own_way() -> None:

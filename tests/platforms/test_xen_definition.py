@@ -12,6 +12,7 @@ from twinhull.model.extents import Extent
 from twinhull.model.machine import BootMode, DiskKey, DiskSpec, Firmware, MachineId, MachineSpec, NicSpec
 from twinhull.model.units import GIB, MIB
 from twinhull.platforms.libvirt.domains import read_definition
+from twinhull.platforms.libvirt.replicas import disks_that_go
 from twinhull.platforms.libvirt.xml import parse_xml
 from twinhull.platforms.xen.copied import CopiedDisk
 from twinhull.platforms.xen.definition import check_can_boot, followed_definition, new_definition
@@ -70,6 +71,17 @@ def test_a_machine_of_others_follows_and_keeps_the_rest() -> None:
     assert definition.serial_path is None
     assert "serial" in followed
     assert [nic.network for nic in definition.nics] == ["bridge:other"]
+
+
+def test_a_read_only_disk_of_others_that_a_point_does_not_know_stays() -> None:
+    written = new_definition(SPEC, FOREIGN_PATHS, {})
+    xml = written.replace('<target dev="sdb" bus="scsi" />', '<target dev="sdb" bus="scsi" /><readonly />')
+    before = read_definition(xml)
+    point = replace(SPEC, disks=(DiskSpec(DiskKey("sda"), GIB),))
+    assert disks_that_go(before, point, is_ours=True) == ["sdb"]
+    gone: set[str] = set(disks_that_go(before, point, is_ours=False))
+    followed = read_definition(followed_definition(xml, point, new_disks={}, removed_targets=gone))
+    assert [(disk.target, disk.traits.is_read_only) for disk in followed.disks] == [("sda", False), ("sdb", True)]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ from twinhull.cluster.epochs import FIRST_EPOCH, current_claim, current_epoch, s
 from twinhull.cluster.permission import require_primary
 from twinhull.model.codec import spec_from_json
 from twinhull.model.errors import NotFound, ReplicaDirty, UsageError
-from twinhull.model.machine import MachineSpec, PointId, Role, SiteName, Standing
+from twinhull.model.hardware import DiskTraits
+from twinhull.model.machine import DiskSpec, MachineSpec, PointId, Role, SiteName, Standing
 from twinhull.model.steps import Action, Facts, JsonValue, Step
 from twinhull.model.units import format_duration
 from twinhull.recovery.before_stop import Asked, require_endable
@@ -133,22 +134,40 @@ def _put_back(context: Context, facts: Facts) -> Facts:
 
 def _apply(context: Context, facts: Facts, point: Point) -> dict[str, JsonValue]:
     request = RollbackRequest.of(facts)
-    spec = _spec_here(context, request, point)
+    then = spec_from_json(point.document.spec)
+    spec = _spec_here(context, request, then)
     # The networks are named as this site names them already: each is mapped to itself.
     networks = {nic.network: nic.network for nic in spec.nics}
     epoch = number(facts, "epoch")
-    order = ReplicaOrder(SiteName(request.site), point, epoch, claimed(facts), networks, role=Role.PRIMARY, spec=spec)
+    order = ReplicaOrder(
+        SiteName(request.site),
+        point,
+        epoch,
+        claimed(facts),
+        networks,
+        role=Role.PRIMARY,
+        spec=spec,
+        staying=frozenset(disk.key for disk in spec.disks if then.disk(disk.key) is None),
+    )
     brought = bring_replica(context, order)
     return {**brought.facts(), "reasons": with_reasons(facts, *brought.reasons)}
 
 
-def _spec_here(context: Context, request: RollbackRequest, point: Point) -> MachineSpec:
+def _spec_here(context: Context, request: RollbackRequest, then: MachineSpec) -> MachineSpec:
     """The point's disks in the machine as it is on this site: its name, networks and boot mode stay."""
-    then = spec_from_json(point.document.spec)
     status = find(context.site(request.site), request.machine_id)
     if status is None:
         raise NotFound(f"The machine {request.machine_id} is not on {request.site} any more.")
-    return replace(status.spec, disks=then.disks)
+    return replace(status.spec, disks=_disks_here(then, status.spec))
+
+
+def _disks_here(then: MachineSpec, here: MachineSpec) -> tuple[DiskSpec, ...]:
+    """The point's disks; the points of older versions know neither traits nor read-only disks: what is here stays."""
+    staying = [disk for disk in here.disks if disk.traits.is_read_only and then.disk(disk.key) is None]
+    if any(disk.traits != DiskTraits() for disk in then.disks):
+        return (*then.disks, *staying)
+    traits = {disk.key: disk.traits for disk in here.disks}
+    return (*(replace(disk, traits=traits.get(disk.key, disk.traits)) for disk in then.disks), *staying)
 
 
 def _put_present_again(context: Context, facts: Facts) -> None:

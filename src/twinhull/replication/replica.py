@@ -46,7 +46,8 @@ class ReplicaOrder:
 
     ``role`` is what the standing says from the first change on: a replica, or a primary that is rolled back where it
     is. ``spec`` None is the point's own. ``is_dropping_divergent``: what the side had written after it lost the machine
-    is overwritten without being kept. ``primary`` is the site that the replica follows.
+    is overwritten without being kept. ``staying`` are disks of ``spec`` that the point does not know: their content
+    stays. ``primary`` is the site that the replica follows.
     """
 
     site: SiteName
@@ -60,11 +61,17 @@ class ReplicaOrder:
     is_verifying: bool = False
     is_dropping_divergent: bool = False
     primary: str = ""
+    staying: frozenset[DiskKey] = frozenset()
 
     @property
     def wanted(self) -> MachineSpec:
         """What the machine shall be."""
         return self.spec or spec_from_json(self.point.document.spec)
+
+    @property
+    def brought(self) -> list[DiskKey]:
+        """The disks that get the point's content."""
+        return [disk.key for disk in self.wanted.disks if disk.key not in self.staying]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +150,7 @@ class _Bringing:
             known = self._prepare(known, standing)
         obstacles = self._obstacles()
         with self._watch.phase("apply"):
-            applied = [self._apply(disk.key, known[disk.key]) for disk in self._spec.disks]
+            applied = [self._apply(key, known[key]) for key in self._order.brought]
         read_bytes = sum(item.read_bytes for item in applied)
         if self._order.is_verifying:
             with self._watch.phase("verify"):
@@ -241,7 +248,7 @@ class _Bringing:
 
     def _verify_all(self) -> int:
         try:
-            return sum(self._verify(disk.key) for disk in self._spec.disks)
+            return sum(self._verify(key) for key in self._order.brought)
         except DataError:
             # No point is known to be there any more: the next sync compares in full, and puts it right.
             self._site.write_standing(self._standing(is_dirty=True))

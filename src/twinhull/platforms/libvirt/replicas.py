@@ -74,7 +74,7 @@ def making(place: Place, machine_id: MachineId) -> Iterator[None]:
 
 @contextmanager
 def following_disks(
-    place: Place, definition: Definition, infos: Sequence[ImageInfo], spec: MachineSpec, owner: str
+    place: Place, definition: Definition, infos: Sequence[ImageInfo], spec: MachineSpec, owner: str, *, is_ours: bool
 ) -> Iterator[ReplicaChanges]:
     """Make a stopped machine's images what the spec wants; the machine is defined anew within the context.
 
@@ -91,7 +91,7 @@ def following_disks(
     sizes = exact_sizes(place.host, here, seen)
     grown = [disk for disk in spec.disks if 0 < sizes.get(disk.key, 0) < disk.size_bytes]
     new = [disk for disk in spec.disks if not 0 < sizes.get(disk.key, 0) <= disk.size_bytes]
-    removed = [image.key for image in definition.disks if spec.disk(image.key) is None]
+    removed = disks_that_go(definition, spec, is_ours=is_ours)
     for disk in grown:
         _grow(place, definition, disk)
     replaced = {disk.key for disk in new}
@@ -113,6 +113,18 @@ def following_disks(
         raise
     left_over = [image for image in doomed if image.key not in replaced]
     _remove_images(place, [image.path for image in left_over if _is_ours(place, spec.machine_id, image)])
+
+
+def disks_that_go(definition: Definition, spec: MachineSpec, *, is_ours: bool) -> list[DiskKey]:
+    """Those that the spec does not have; ``is_ours`` tells whether we made the machine.
+
+    An owner's read-only disk stays: the points of older versions do not know it.
+    """
+    return [
+        image.key
+        for image in definition.disks
+        if spec.disk(image.key) is None and (is_ours or not image.traits.is_read_only)
+    ]
 
 
 def _grow(place: Place, definition: Definition, disk: DiskSpec) -> None:

@@ -110,7 +110,9 @@ class QemuReplicas:
         is_another_board = definition.is_ours and not has_board_of(definition, spec, self._architectures())
         if is_another_board:
             said.append("The replica is defined anew: its machine has another firmware, chipset or controller now.")
-        with following_disks(self._place, definition, infos, spec, self._owner()) as changes:
+        with following_disks(
+            self._place, definition, infos, spec, self._owner(), is_ours=definition.is_ours
+        ) as changes:
             if is_another_board:
                 followed = self._anew(
                     replace(request, spec=replace(spec, name=definition.name)), definition.domain_type

@@ -19,6 +19,8 @@ def follow(machine: SimulatedMachine, request: ReplicaRequest) -> ReplicaChanges
     grown = [
         disk for disk in spec.disks if _fits(machine, disk) and machine.disks[disk.key].size_bytes < disk.size_bytes
     ]
+    staying = [] if machine.is_ours else _read_only_beside(machine, spec)
+    spec = replace(spec, disks=(*spec.disks, *staying))
     removed = [key for key in machine.disks if spec.disk(key) is None]
     for key in removed:
         _drop(machine, key)
@@ -55,6 +57,10 @@ def _plug(machine: SimulatedMachine, spec: MachineSpec, networks: Mapping[str, s
         for nic in spec.nics
         if nic.mac in machine.unplugged
     )
+
+
+def _read_only_beside(machine: SimulatedMachine, spec: MachineSpec) -> list[DiskSpec]:
+    return [disk for disk in machine.spec.disks if disk.traits.is_read_only and spec.disk(disk.key) is None]
 
 
 def _fits(machine: SimulatedMachine, disk: DiskSpec) -> bool:

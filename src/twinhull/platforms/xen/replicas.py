@@ -95,7 +95,7 @@ class XenReplicas:
         """A machine that we made: its definition is made anew from the spec."""
         spec = _followed_spec(machine, request)
         written = self._written(replace(spec, name=machine.definition.name), request)
-        with following_disks(self._place, machine.definition, machine.infos, spec, _OURS) as changes:
+        with following_disks(self._place, machine.definition, machine.infos, spec, _OURS, is_ours=True) as changes:
             if spec != made:
                 self._sidecars.write(spec)
             define(self._place, written, spec.name)
@@ -107,7 +107,7 @@ class XenReplicas:
         targets = {image.key: image.target for image in machine.definition.disks}
         free = [target_of(index, machine.definition.boot_mode) for index in range(26)]
         free = [name for name in free if name not in targets.values()]
-        with following_disks(self._place, machine.definition, machine.infos, spec, _OURS) as changes:
+        with following_disks(self._place, machine.definition, machine.infos, spec, _OURS, is_ours=False) as changes:
             new_disks = {
                 targets.get(key) or (key if key in free else free.pop(0)): self._place.image(spec.machine_id, key)
                 for key in changes.new_disks
