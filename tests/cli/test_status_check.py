@@ -10,6 +10,8 @@ import pytest
 
 from tests.cli.conftest import Shell
 from twinhull.manager.health import Level
+from twinhull.repository import Repository
+from twinhull.repository.errors import StoreError
 
 
 def check(shell: Shell) -> tuple[int, str]:
@@ -95,6 +97,50 @@ def test_a_repository_that_is_away_is_a_warning_and_changes_no_verdict(two_sites
     (tmp_path / "points").rename(tmp_path / "elsewhere")
     code, line = check(two_sites)
     assert (code, line.startswith("WARNING - 1 of 1 machines are protected; repository:")) == (1, True)
+
+
+NOT_VERIFIED = "; repository: not verified for 8 d 0 h [twinhull repository verify --read-data]"
+WEEK = 7 * 86400
+
+
+def test_a_repository_that_nothing_has_read_for_a_week_is_a_warning(two_sites: Shell) -> None:
+    only_web1(two_sites)
+    two_sites.ok("sync", "web1")
+    two_sites.ports.clock.sleep(WEEK - 60)
+    two_sites.ok("sync", "web1")
+    assert check(two_sites)[0] == 0
+    two_sites.ports.clock.sleep(86400 + 60)
+    two_sites.ok("sync", "web1")
+    assert check(two_sites) == (1, f"WARNING - 1 of 1 machines are protected{NOT_VERIFIED}\n")
+    two_sites.ok("repository", "verify")
+    assert check(two_sites)[0] == 1
+    two_sites.ok("repository", "verify", "--read-data")
+    assert check(two_sites)[0] == 0
+    two_sites.ports.clock.sleep(WEEK + 86400)
+    two_sites.ok("sync", "web1")
+    assert check(two_sites) == (1, f"WARNING - 1 of 1 machines are protected{NOT_VERIFIED}\n")
+
+
+def test_a_verification_that_failed_is_a_warning_until_one_ends_well(
+    two_sites: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_web1(two_sites)
+    two_sites.ok("sync", "web1")
+    two_sites.ok("repository", "verify", "--read-data")
+
+    def fail(*_: object, **__: object) -> None:
+        raise StoreError("The disk | is slow.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Repository, "verify", fail)
+        assert two_sites("repository", "verify", "--read-data").code != 0
+    code, line = check(two_sites)
+    failed = "; repository: the latest verification failed: The disk / is slow."
+    assert (code, failed in line, "[twinhull repository verify --read-data]" in line) == (1, True, True)
+    assert "the latest verification failed" in two_sites.ok("status").out
+    assert two_sites.ok("status", "--json").json["repository_alarms"] != []
+    two_sites.ok("repository", "verify", "--read-data")
+    assert check(two_sites)[0] == 0
 
 
 def test_machine_list_and_machine_show_say_the_same(two_sites: Shell) -> None:

@@ -289,11 +289,11 @@ def test_a_share_of_what_is_stored_is_verified_each_day_and_damage_is_told_until
             heard.wait_for(lambda day=day: _verified(manager, 2 + day))  # type: ignore[misc]
             heard.wait_for(lambda day=day: len(heard.words("damaged")) >= 2 * day)  # type: ignore[misc]
         assert {largest.name in str(facts["reason"]) or "point" in facts for facts in heard.words("damaged")} == {True}
-        assert manager.status().verified.verdict.lost_points  # type: ignore[union-attr]
+        assert manager.status().soundness.verified.verdict.lost_points  # type: ignore[union-attr]
         rewrite(largest, good)
         clock.sleep(86_401)
         heard.wait_for(lambda: _verified(manager, 5))
-        assert manager.status().verified.verdict.is_good  # type: ignore[union-attr]
+        assert manager.status().soundness.verified.verdict.is_good  # type: ignore[union-attr]
 
 
 def test_a_verification_that_another_version_wrote_down_keeps_neither_the_status_nor_serve(
@@ -304,7 +304,7 @@ def test_a_verification_that_another_version_wrote_down_keeps_neither_the_status
         run = manager.dispatcher.carry_out(manager.desk.verify(is_reading=True), Ears())
         told = {name: fact for name, fact in run.result.items() if name != "lost_points"}
         manager.catalog.update_run(run.run_id, lambda noted: replace(noted, result=told))
-        assert manager.status().verified.verdict.is_good  # type: ignore[union-attr]
+        assert manager.status().soundness.verified.verdict.is_good  # type: ignore[union-attr]
     with serving(setup) as (_, heard):
         heard.wait_for(lambda: bool(heard.words("done")))
 

@@ -103,7 +103,8 @@ def document(manager: Manager, found: Status) -> Shape:
         "machines": [shapes.report(report) for report in found.reports],
         "sites": [shapes.site_view(view) for view in found.overview.sites.values()],
         "repository_trouble": found.repository_trouble or None,
-        "verification": shapes.verification(found.verified),
+        "verification": shapes.verification(found.soundness.verified),
+        "repository_alarms": found.repository_alarms(),
         "damaged_points": [{"id": point_id, "reason": reason} for point_id, reason in found.damages.found.items()],
         "unfinished_runs": [
             shapes.run(run, is_at_work=manager.is_at_work(run)) for run in manager.catalog.unfinished_runs()
@@ -130,7 +131,8 @@ def check_line(found: Status) -> str:
     told = [_told(report) for report in ranked if report.verdict.level is not Level.OK]
     well = len(found.reports) - len(told)
     told += [f"{well} of {len(found.reports)} machines are protected"] if found.reports else ["no machine is in a plan"]
-    return f"{found.level.name} - {'; '.join([*told, *found.repository_alarms()])}"
+    told += [alarm.replace("|", "/") for alarm in found.repository_alarms()]
+    return f"{found.level.name} - {'; '.join(told)}"
 
 
 def _told(report: MachineReport) -> str:
@@ -146,7 +148,10 @@ def _repository(manager: Manager, found: Status) -> Iterator[str]:
         yield "  Points are shown as they were last seen. A replica starts without it, too:"
         yield "  twinhull failover MACHINE --unplanned --without-repository"
     elif manager.vault.is_known():
-        yield from _soundness(found.verified, manager.ports.clock.now())
+        yield from _soundness(found.soundness.verified, found.now)
+        if found.soundness.failed:
+            yield "repository: the latest verification failed:"
+            yield f"  twinhull runs show {found.soundness.failed.run_id}"
 
 
 def _soundness(verified: Verified | None, now: datetime) -> Iterator[str]:

@@ -24,11 +24,11 @@ from twinhull.manager.overview import Lookout
 from twinhull.manager.rebuild import Rebuilt, rebuild
 from twinhull.manager.records import RunRecord, RunState
 from twinhull.manager.sites import SitePool, platform
+from twinhull.manager.soundness import Soundness, soundness
 from twinhull.manager.standing_keys import forget_sealed, keys_of, note_sealed, remember_keys
 from twinhull.manager.state import StateDirectory
 from twinhull.manager.status import Gatherer, Status, Watched
 from twinhull.manager.vault import Vault
-from twinhull.manager.verifying import latest_verified
 from twinhull.model.errors import AlreadyExists, MachineBusy, NotFound, SiteError, TwinhullError
 from twinhull.model.machine import MachineId, PointId, SiteName, Standing
 from twinhull.model.ports import Ports
@@ -355,19 +355,20 @@ class Manager:
         working = [run.run_id for run in self.catalog.unfinished_runs() if self.is_at_work(run)]
         watched = Watched(self.ports.clock.now(), frozenset(working))
         overview = self.lookout.look()
-        damages, trouble, verified = Damages(), "", None
+        damages, trouble, sound = Damages(), "", Soundness()
         points: Mapping[MachineId, Sequence[Point]] | None = {}
         try:
             if self.vault.is_known():
                 points = in_time("its store", lambda: self._points(damages), _REPOSITORY_PATIENCE_SECONDS)
-                verified = latest_verified(self.catalog, self.repository.id)
+                sound = soundness(self.catalog, self.repository.id, points.values())
         except TwinhullError as error:
             points, trouble = None, error.message
-        gatherer = Gatherer(self.catalog, overview, points, watched, self.is_at_work, self.ports.clock.now())
+        now = self.ports.clock.now()
+        gatherer = Gatherer(self.catalog, overview, points, watched, self.is_at_work, now)
         names = {
             machine_id: self.names.name(machine_id) for plan in self.catalog.plans() for machine_id in plan.machines
         }
-        return Status(overview, gatherer.reports(names), damages, verified, trouble)
+        return Status(overview, gatherer.reports(names), damages, now, sound, trouble)
 
     def _points(self, damages: Damages) -> dict[MachineId, Sequence[Point]]:
         """The planned machines' points; raises what keeps the repository from being asked."""

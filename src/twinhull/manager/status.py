@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from twinhull.cluster.epochs import current_epoch
@@ -16,8 +16,8 @@ from twinhull.manager.judging import judge
 from twinhull.manager.names import Named
 from twinhull.manager.overview import Overview
 from twinhull.manager.records import LatestPoint, Plan, RunRecord, RunState, SeenMachine
+from twinhull.manager.soundness import Soundness
 from twinhull.manager.state import READING_KINDS
-from twinhull.manager.verifying import Verified
 from twinhull.model.machine import MachineId, PointId, RunId, SiteName
 from twinhull.replication.bases import capture_of, latest_epoch
 from twinhull.repository import Point, latest_point
@@ -166,29 +166,29 @@ def _times_of_runs(runs: Sequence[RunRecord], latest: LatestPoint | None) -> dic
 class Status:
     """What all sites said at one moment, and what it means for each planned machine.
 
-    ``damages`` are the planned machines' points that cannot be read, ``verified`` what the repository's latest
-    verification found. ``repository_trouble`` says why the repository could not be asked, so that points are those last
-    seen; empty where it was.
+    ``damages`` are the planned machines' points that cannot be read, ``soundness`` what verifications of the
+    repository have found. ``repository_trouble`` says why the repository could not be asked, so that points are those
+    last seen; empty where it was.
     """
 
     overview: Overview
     reports: Sequence[MachineReport]
     damages: Damages
-    verified: Verified | None = None
+    now: datetime
+    soundness: Soundness = field(default_factory=Soundness)
     repository_trouble: str = ""
 
     @property
     def level(self) -> Level:
         """What monitoring makes of all of it: the worst; nothing is known while no machine is in a plan."""
         levels = [report.verdict.level for report in self.reports] or [Level.UNKNOWN]
-        is_damaged = self.verified is not None and not self.verified.verdict.is_good
+        is_damaged = self.soundness.is_damaged
         of_repository = Level.CRITICAL if is_damaged else Level.WARNING if self.repository_alarms() else Level.OK
         return Level.worst([*levels, of_repository])
 
     def repository_alarms(self) -> list[str]:
-        """What is not well with the repository."""
+        """What is not well with the repository: damage, or that nothing has looked for damage lately."""
         if self.repository_trouble:
             return [f"repository: {self.repository_trouble}"]
-        told = [] if self.verified is None or self.verified.verdict.is_good else ["repository: DAMAGED"]
         count = len(self.damages.found)
-        return [*told, *([f"repository: {count} points cannot be read"] if count else [])]
+        return [*self.soundness.alarms(self.now), *([f"repository: {count} points cannot be read"] if count else [])]
