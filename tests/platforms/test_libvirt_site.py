@@ -25,7 +25,9 @@ from twinhull.model.units import MIB
 from twinhull.platforms.conformance import Verdict, run_conformance
 from twinhull.platforms.contract import CaptureRequest, Leftover, ReplicaRequest
 from twinhull.platforms.libvirt.domains import ImageFile, read_definition
+from twinhull.platforms.libvirt.holding import AWAIT_SECONDS
 from twinhull.platforms.qemu import canary, sizes
+from twinhull.replication.patience import PATIENCE_SECONDS
 
 __all__ = ["xen"]
 
@@ -115,6 +117,27 @@ def test_what_a_living_capture_has_opened_by_now_is_no_leftover(xen: CountedSite
     with xen.site.capture(CaptureRequest(replica.machine_id, "next", dict(zip((KEY, OTHER), kept, strict=True)))) as on:
         assert [disk.is_tracked for disk in on.disks] == [True, True]
     assert list(xen.site.leftovers(replica.machine_id, kept)) == []
+
+
+def test_only_a_machine_that_is_off_is_waited_for_before_it_is_switched_off(
+    xen: CountedSite, replica: MachineSpec
+) -> None:
+    """The mark of a start is left where libvirtd ended before the machine ran; a failover does not wait for it."""
+    machine_id, place = replica.machine_id, xen.site._place
+    xen.site.write_standing(Standing(machine_id, Role.PRIMARY, 1))
+    for switch_off in (xen.site.kill, lambda machine_id: xen.site.stop(machine_id, 0.0)):
+        xen.site.start(machine_id, 1)
+        mark = Path(place.starting_mark(machine_id))
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        mark.write_text(f"{boot} {int(time.clock_gettime(time.CLOCK_BOOTTIME))}\n")
+        xen.words()
+        switch_off(machine_id)
+        assert xen.site.power(machine_id).is_off
+        assert "twinhull-starting" not in xen.words()
+        mark.unlink()
+        switch_off(machine_id)
+        assert "twinhull-starting" in xen.words()
+    assert AWAIT_SECONDS < PATIENCE_SECONDS
 
 
 def test_two_checks_of_a_site_try_its_canary_one_after_the_other(

@@ -35,7 +35,9 @@ ANSWER_SECONDS = 60.0
 END_SECONDS = 60.0
 """How long the shell may take to end."""
 
-AWAIT_SECONDS = 120
+AWAIT_SECONDS = 40
+"""How long a start is waited for; a failover waits 60 s for a site before it goes on without it."""
+
 START_SECONDS = 300
 """How long the guard's mark counts that it let a machine start; a start that takes longer has failed."""
 

@@ -101,13 +101,18 @@ class XenSite(LibvirtSite):
 
     def stop(self, machine_id: MachineId, grace_seconds: float) -> bool:
         """Ask the guest to shut down, then switch off, also one that is being started."""
-        await_start(self._place, machine_id)
+        self._await_start(machine_id)
         return super().stop(machine_id, grace_seconds)
 
     def kill(self, machine_id: MachineId) -> None:
         """Switch off at once, also one that is being started."""
-        await_start(self._place, machine_id)
+        self._await_start(machine_id)
         super().kill(machine_id)
+
+    def _await_start(self, machine_id: MachineId) -> None:
+        """Libvirt calls a machine off until it runs; the mark of one that runs is a leftover."""
+        if self.power(machine_id).is_off:
+            await_start(self._place, machine_id)
 
     def open_disk(
         self, machine_id: MachineId, key: DiskKey, *, is_writable: bool
