@@ -637,6 +637,30 @@ def test_a_host_without_python_gets_no_guard_and_the_reason(tmp_path: Path, monk
     assert not (tmp_path / "hooks").exists()
 
 
+def test_a_host_without_python_keeps_its_older_guard_and_completes_the_list(
+    guarded: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    ours, programs = guarded / "ours", tmp_path_factory.mktemp("programs")
+    for program in ("sh", "cmp", "grep", "find", "wc", "mkdir", "dirname", "sync"):
+        (programs / program).symlink_to(str(shutil.which(program)))
+    own = _hooks(guarded)[0]
+    older = f"#!/bin/sh\ndirectory='{ours}'\n".encode()
+    _stand(ours, _held("replica"))
+    for place in (own, own.with_name("twinhull-guard")):
+        own.unlink(missing_ok=True)
+        place.write_bytes(older)
+        place.chmod(0o755)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PATH", str(programs))
+            assert not _install(guarded, str(ours))
+            with pytest.raises(SiteError, match="has no Python"):
+                _install(guarded, "/another")
+        assert [hook.read_bytes() for hook in _hooks(guarded)] == [older]
+        assert Path(guard.protected_path(str(guarded / "hooks"), str(ours)), UUID).exists()
+        assert not _install(guarded, str(ours))
+        assert [hook.read_bytes() for hook in _hooks(guarded)] == [_script(guarded)]
+
+
 def test_nothing_opens_the_disks_of_a_machine_that_the_guard_let_start(tmp_path: Path) -> None:
     """libvirt still calls it off: Xen builds it. Once it runs, or is off again, nothing keeps them."""
     (tmp_path / "run").mkdir()

@@ -72,22 +72,33 @@ def install(host: Host, hooks_directory: str, driver: str, directory: str) -> bo
     noted on the host before the guard is there, and stays true until :func:`libvirt_was_told`: whoever is killed in
     between leaves a guard that nobody asks. The list is complete before the guard reads it.
 
+    A host without Python keeps the directory's guard of an older version, if it has one.
+
     Raises:
-        SiteError: it could not be written, or the host has no Python.
+        SiteError: it could not be written, or the host has neither Python nor an older guard.
     """
     if is_installed(host, hooks_directory, driver, directory):
         return False
-    _require_python(host)
+    own, former = path(hooks_directory, driver, directory), former_path(hooks_directory, driver)
+    is_replaced = has_python(host)
+    if not is_replaced:
+        _require_older(host, own, former, directory)
     protected = protected_path(hooks_directory, directory)
     words = [hooks_directory, driver, _reload_due(driver, directory), directory, protected]
     due = check(host, ["sh", "-c", _MAKE_READY, "twinhull-due", *words])
-    write_file(host, path(hooks_directory, driver, directory), script(directory, protected), mode="0755")
-    check(host, ["sh", "-c", _REMOVE_FORMER, "twinhull-former", former_path(hooks_directory, driver), directory])
+    if is_replaced:
+        write_file(host, own, script(directory, protected), mode="0755")
+        check(host, ["sh", "-c", _REMOVE_FORMER, "twinhull-former", former, directory])
     return due.strip() == b"due"
 
 
-def _require_python(host: Host) -> None:
-    if not host.run(["sh", "-c", _HAS_PYTHON, "twinhull-python"]).is_ok:
+def has_python(host: Host) -> bool:
+    """Whether this version's guard can work there; without it a guard of an older version stays."""
+    return host.run(["sh", "-c", _HAS_PYTHON, "twinhull-python"]).is_ok
+
+
+def _require_older(host: Host, own: str, former: str, directory: str) -> None:
+    if not host.run(["sh", "-c", _HAS_OLDER, "twinhull-older", own, former, directory]).is_ok:
         raise SiteError(
             f"{host.name} has no Python, which Twinhull's guard needs; nothing was changed there.",
             hint="Install it on that host: apt-get install python3",
@@ -125,6 +136,13 @@ def withdraw(host: Host, hooks_directory: str, driver: str, directory: str) -> l
 
 
 _HAS_PYTHON = "python3 -I -S -c 'import fcntl, json, uuid, xml.etree.ElementTree'"
+
+_HAS_OLDER = """
+for guard in "$1" "$2"; do
+  if [ -x "$guard" ] && grep -qsxF -- "directory='$3'" "$guard"; then exit 0; fi
+done
+exit 1
+"""
 
 _IS_INSTALLED = """
 [ ! -e "$4" ] && [ -d "$5" ] && cmp -s - "$1" && ! grep -qsxF -- "directory='$3'" "$2" || exit 1
@@ -181,6 +199,7 @@ echo "$guard $standings $replicas"
 __all__ = [
     "NAME",
     "former_path",
+    "has_python",
     "install",
     "is_installed",
     "libvirt_was_told",

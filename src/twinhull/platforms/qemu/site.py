@@ -37,6 +37,7 @@ DRIVER = "qemu"
 
 _NOT_TRIED = "it is in place, and was not tried"
 _NOT_THERE = "it is not in place yet; 'twinhull site check {site}' puts it there and tries it"
+_OLDER = "the guard is an older one: install python3 and run twinhull site check {site}"
 _NO_HOOKS = "an embedded libvirt asks no hooks: only Twinhull itself keeps a machine with a past epoch from starting"
 _RESTART = "its libvirtd asks no hooks, because it found none when it started: restart it once (machines go on)"
 _APPARMOR_RULES = ("/etc/apparmor.d/local/abstractions/libvirt-qemu", "/etc/apparmor.d/abstractions/libvirt-qemu.d")
@@ -72,8 +73,10 @@ class QemuSite(LibvirtSite):
             return Support(
                 is_supported=is_there, reason=_NOT_TRIED if is_there else _NOT_THERE.format(site=settings.name)
             )
-        is_refused = is_guarded(self._place, self._standings)
-        return Support(is_supported=is_refused, reason="" if is_refused else _RESTART)
+        if not is_guarded(self._place, self._standings):
+            return Support(is_supported=False, reason=_RESTART)
+        is_current = guard.has_python(self._host)
+        return Support(is_supported=True, reason="" if is_current else _OLDER.format(site=self.settings.name))
 
     def capabilities(self) -> Mapping[Capability, Support]:
         """What this site can do; every capability is named."""
