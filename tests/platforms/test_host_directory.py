@@ -18,7 +18,7 @@ from twinhull.model.ports import system_ports
 from twinhull.platforms import host_directory, standings
 from twinhull.platforms.hosts import LocalHost
 from twinhull.platforms.libvirt.connection import LibvirtConnection
-from twinhull.platforms.libvirt.holding import holding
+from twinhull.platforms.libvirt.holding import holding, shared_directory
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.standings import StandingFiles
 
@@ -106,6 +106,17 @@ def test_each_machine_s_qemu_shares_a_directory_of_its_own(directory: Path) -> N
     place = _place(directory)
     with holding(place, MACHINE, "label", shared_with="0:0") as scratch:
         assert scratch == f"{directory}/scratch/libvirt-{MACHINE}", "as AppArmor's profile of the machine is called"
+
+
+def test_a_site_directory_with_a_long_path_still_has_room_for_qemu_s_socket() -> None:
+    for length in range(40, 80):
+        scratch = "/" + "d" * (length - 1) + "/scratch"
+        found = shared_directory(scratch, MACHINE)
+        assert found.startswith(f"{scratch}/libvirt-"), "what removes scratch directories tells shared ones by that"
+        is_named = found.endswith(f"libvirt-{MACHINE}")
+        assert is_named == (length <= 50)
+        if length <= 77:  # as in earlier versions
+            assert len(f"{found}/nbd") <= 107
 
 
 def test_a_lock_of_the_standings_that_another_program_holds_is_said_and_is_no_silence(

@@ -41,6 +41,9 @@ AWAIT_SECONDS = 40
 START_SECONDS = 300
 """How long the guard's mark counts that it let a machine start; a start that takes longer has failed."""
 
+SOCKET_PATH_BYTES = 107
+"""How long a unix socket's path may be (unix(7))."""
+
 _IS_STARTING = f"""
 is_starting() {{
   [ -e "$1" ] && read -r boot since <"$1" && [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] || return 1
@@ -114,6 +117,20 @@ exit 0
 """
 
 
+def shared_directory(scratch: str, machine_id: MachineId) -> str:
+    """Where a machine's QEMU makes its socket ``nbd``: named as libvirt's AppArmor profile, unless that is too long.
+
+    A host that confines QEMU refuses the short name; a socket with the long one could be made by nobody.
+    """
+    named = f"{scratch}/libvirt-{checked_machine_id(machine_id)}"
+    is_short = len(f"{named}/nbd".encode()) <= SOCKET_PATH_BYTES
+    return named if is_short else f"{scratch}/libvirt-{_digest(machine_id)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
 @contextmanager
 def holding(
     place: Place, machine_id: MachineId, label: str, locks: Sequence[tuple[str, str]] = (), *, shared_with: str = ""
@@ -126,10 +143,8 @@ def holding(
     Raises:
         MachineBusy: somebody else holds one of them, or the machine is being started.
     """
-    # Short, because a unix socket's path has 107 bytes at most.
-    ours = f"{machine_id[:8]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
-    name = f"libvirt-{checked_machine_id(machine_id)}" if shared_with else ours
-    scratch = f"{place.scratch}/{name}"
+    ours = f"{machine_id[:8]}-{_digest(label)}"
+    scratch = shared_directory(place.scratch, machine_id) if shared_with else f"{place.scratch}/{ours}"
     arguments = [scratch, machine_id, shared_with, *(word for lock in locks for word in lock)]
     shell = _HOLD.replace("@UNTIL_SILENT@", until_silent()).replace("@IS_STARTING@", _IS_STARTING)
     process = place.host.start(["sh", "-c", shell, "twinhull-hold", *arguments])
