@@ -100,6 +100,7 @@ def test_a_foreign_line_break_makes_no_line_of_its_own() -> None:
 def test_progress_shows_foreign_text_and_does_not_obey_it(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Terminal()
     monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one shows no bars
     with redirect_stderr(stream), progress.watching(Screen()) as ears:
         ears.on_message(f"[red]{HOSTILE}")
         ears.on_step(HOSTILE)

@@ -59,6 +59,16 @@ def test_a_closed_catalog_opens_nothing_again(catalog: Catalog) -> None:
         catalog.add_site(SITE)
 
 
+def test_a_connection_that_a_thread_uses_while_the_catalog_closes_is_closed_when_it_ends(catalog: Catalog) -> None:
+    with catalog._reading.connect() as used:
+        connection = used.connection.driver_connection
+        catalog.close()
+        assert connection is not None
+        connection.execute("SELECT 1").close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+
+
 def test_a_catalog_of_the_first_version_is_brought_to_this_one(tmp_path: Path) -> None:
     first = Catalog(tmp_path / "catalog.db")
     first.add_plan(PLAN)

@@ -37,6 +37,7 @@ class Catalog:
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS})
         sa.event.listen(self._engine, "connect", _on_connect)
         sa.event.listen(self._engine, "begin", _on_begin)
+        sa.event.listen(self._engine, "checkin", self._on_checkin)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         try:
             self._check_version()
@@ -53,6 +54,11 @@ class Catalog:
         """Close every connection, and open none again; safe to repeat."""
         self._is_closed = True
         self._engine.dispose()
+
+    def _on_checkin(self, connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own connection
+        """A thread that used a connection while the catalog was closed gives it back: it is closed then."""
+        if self._is_closed and connection is not None:
+            connection.close()
 
     def _opened(self, engine: sa.Engine) -> sa.Engine:
         """The engine, unless the catalog is closed: it would open connections that no one closes."""
