@@ -314,7 +314,7 @@ def test_a_machine_whose_qemu_hangs_holds_up_no_other_one(
         for _ in range(2):
             started = time.monotonic()
             seen = {status.spec.name: status for status in local_site.machines()}
-            assert time.monotonic() - started < 10
+            assert time.monotonic() - started < 20  # 3 of them for the sizes; without a bound it took 35 to 100
             assert [disk.size_bytes for disk in seen["well"].spec.disks] == [
                 disk.size_bytes for disk in local_site.machine(well.machine_id).spec.disks
             ]
