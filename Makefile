@@ -1,5 +1,5 @@
 # Twinhull. `make demo` plays the main story on two real hypervisors; `make test` sets up and runs every test.
-# Both need a Debian 12 or 13 machine and root, nothing else.
+# Both need a Debian 12 machine (13: see docs/platforms) and root, nothing else.
 
 SHELL := /bin/bash
 VENV := .venv
