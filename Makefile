@@ -1,35 +1,38 @@
-# Twinhull. `make demo` plays the main story on two real hypervisors; `make test` sets up and runs every test.
-# Both need a Debian 12 machine (13: see docs/platforms) and root, nothing else.
+# Twinhull. `make help` lists the targets. They need a Debian 12 machine (13: see docs/platforms) and root, nothing else.
 
 SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-# tests/conftest.py deals the tests out.
+# tests/conftest.py distributes the tests.
 PYTEST := $(PYTHON) -m pytest -q --numprocesses 2 --no-loadscope-reorder
 # Debian's Python sees Debian's libvirt and libnbd modules, which PyPI does not carry.
 SYSTEM_PYTHON := /usr/bin/python3
 LOCK := $(VENV)/bin/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-header
 
-.PHONY: demo test check style bench bench-repository bench-chunks bench-scale setup packages images lock clean
+.PHONY: help demo test check style tests-of bench bench-repository bench-chunks bench-scale setup packages images lock clean
 
-demo: setup
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand --tabs 20
+
+demo: setup ## the main story on a real QEMU and a real Xen, with a table of figures at the end
 	$(PYTHON) -m lab.demo
 
-test: setup style images
+test: setup style images ## set everything up and run every test
 	$(PYTEST) --durations 15 tests
 
-# A minute or two: style, types, import layers, and the tests that need no hypervisor.
-check: style
+check: style ## style, types, import layers, and the tests that need no hypervisor (a few minutes)
 	$(PYTEST) -m "not real" tests
 
-style: $(VENV)/ready
+style: $(VENV)/ready ## format, lint, types and import layers
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-# What an increment costs, on real hypervisors: one line per figure.
-bench: setup
+tests-of: ## the tests that use a file: make tests-of FILE=src/twinhull/blocks/nbd.py
+	@grep -rlE "twinhull\.(\w+\.)*$(basename $(notdir $(FILE)))\b|import .*\b$(basename $(notdir $(FILE)))\b" --include='test_*.py' tests
+
+bench: setup ## what an increment costs on real hypervisors, one line per figure
 	$(PYTHON) -m bench.increment
 
 bench-repository: setup ## the repository against zstd, borg and restic on one input
@@ -41,9 +44,9 @@ bench-chunks: setup ## what each chunk size costs, with a database guest
 bench-scale: $(VENV)/ready ## what does not grow with the disk or the repository
 	$(PYTHON) -m bench.scale
 
-setup: packages $(VENV)/ready
+setup: packages $(VENV)/ready ## install Debian's packages and the virtual environment
 
-# Debian's packages, asked for only where one is missing.
+# Debian's packages; apt runs only if one is missing.
 packages:
 	@lab/install_packages.sh
 
@@ -53,16 +56,15 @@ $(VENV)/ready: requirements-dev.lock pyproject.toml
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
-# Guest images and the Xen host's image, built once and kept in ~/.cache/twinhull-lab.
-images: setup
+images: setup ## build the lab's guests and Xen host, kept in ~/.cache/twinhull-lab
 	$(PYTHON) -m lab.images
 	$(PYTHON) -m lab.xen_host
 
-# What the product needs, and that with what its tests need: the same versions in both.
-lock:
+# Both locks have the same versions: a test compares them.
+lock: ## pin all dependencies anew, for the product and for development
 	$(VENV)/bin/pip install --quiet uv
 	$(LOCK) --extra dev --output-file requirements-dev.lock pyproject.toml
 	$(LOCK) --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
 
-clean:
+clean: ## remove the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

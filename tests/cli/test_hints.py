@@ -7,30 +7,19 @@ options are looked at, for where it ends there only a reader can say.
 
 from __future__ import annotations
 
-import ast
 import re
-import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
 
-import twinhull
-from twinhull.cli.door import Door
-from twinhull.cli.lazy import load
+from tests.cli.parsing import FILLING, commands_of, parse
+from tests.texts import texts
 from twinhull.cli.main import app
 
-SOURCE = Path(twinhull.__file__).parent
-FILLING = "1"
-"""Stands in a placeholder: a name, a number and a path."""
 _QUOTED = re.compile(r"'(twinhull [^'\n]+)'")
 _AT_THE_END = re.compile(r": (twinhull [^\n']+?)(?=\. |\.?$)", re.MULTILINE)
 _EXAMPLE = re.compile(r"^ *(twinhull .+)$", re.MULTILINE)
-_AFTER_A_COMMAND = re.compile(r"\s(?:>>|#|\() ?.*$")
-"""Where its output goes in an example, or what it is for."""
 _IN_A_SENTENCE = re.compile(r"\btwinhull ([a-z0-9][a-z0-9-]*)(?: ([a-z0-9][a-z0-9-]*))?")
 _FOREIGN = {"--force", "--no-hostonly", "--regenerate-all", "--log", "--update-kernel", "--args", "--security-info"}
 """Options of dracut, grubby, xenconsoled and virsh, which a hint tells a guest's or a host's owner to use."""
@@ -39,59 +28,13 @@ _NO_COMMANDS = {"twinhull 1", "twinhull repository", "twinhull 1 salt 1"}
 _OPTION = re.compile(r"(?<![\w'-])--[a-z][a-z-]+")
 
 
-@dataclass(frozen=True)
-class Text:
-    """A text of the product, and where it stands."""
-
-    place: str
-    text: str
-
-
-def _texts() -> Iterator[Text]:
-    for path in sorted(SOURCE.rglob("*.py")):
-        yield from _texts_of(str(path.relative_to(SOURCE)), ast.parse(path.read_text()))
-
-
-def _texts_of(place: str, tree: ast.AST) -> Iterator[Text]:
-    inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.JoinedStr):
-            yield Text(f"{place}:{node.lineno}", "".join(map(_part, node.values)))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner:
-            yield Text(f"{place}:{node.lineno}", node.value)
-
-
-def _part(node: ast.expr) -> str:
-    return str(node.value) if isinstance(node, ast.Constant) else FILLING
-
-
 def whole_commands(text: str) -> set[str]:
     """The commands of a text that can be typed as they stand."""
     found = {command for pattern in (_QUOTED, _AT_THE_END) for command in pattern.findall(text)}
     return found or (set(_EXAMPLE.findall(text)) if text.lstrip().startswith("twinhull ") else set())
 
 
-def parse(line: str) -> Any:  # noqa: ANN401 - click's own classes
-    """Understand the line as the command line would; returns its command, raises what it would."""
-    words = shlex.split(_AFTER_A_COMMAND.sub("", line))[1:]
-    if words[0] == FILLING:  # the command itself is filled in: one of a pair, failover and failback
-        words[0] = "failover"
-    command: Any = get_command(app)
-    context = command.make_context("twinhull", [*words], obj=Door())
-    while hasattr(command, "resolve_command"):
-        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
-        context = command.make_context(name, rest, parent=context)
-    return command
-
-
-def commands_of(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - click's own classes
-    """A command and all those below it, by their words."""
-    yield name, command
-    for word, inner in getattr(command, "commands", {}).items():
-        yield from commands_of(load(word) if not name else inner, f"{name} {word}".strip())
-
-
-TEXTS = list(_texts())
+TEXTS = list(texts())
 ALL = dict(commands_of(get_command(app)))
 WHOLE = sorted({(text.place, command) for text in TEXTS for command in whole_commands(text.text) - _NO_COMMANDS})
 

@@ -1,18 +1,14 @@
-"""Every command line in the documents is one that the product understands; what `make` is told to do is there."""
+"""Every command line in the documents is one that the product understands, and every target of `make` exists."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
-from twinhull.cli.main import app
-
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+from tests.cli.parsing import parse
+from tests.docs.documents import DOCUMENTS, ROOT
 
 
 def _code_lines(document: Path) -> list[str]:
@@ -34,17 +30,18 @@ def test_the_documents_show_commands() -> None:
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_the_command_is_understood(line: str) -> None:
-    words = shlex.split(line)[1:]
-    command = get_command(app)
-    context = command.make_context("twinhull", words, resilient_parsing=False)
-    while hasattr(command, "resolve_command"):
-        remaining = [*context._protected_args, *context.args]
-        name, command, rest = command.resolve_command(context, remaining)
-        assert command is not None, f"'{name}' is no command"
-        context = command.make_context(name, rest, parent=context)
+    parse(line)
 
 
 @pytest.mark.parametrize("line", TARGETS)
 def test_the_make_target_is_there(line: str) -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert line.split()[1] in targets
+
+
+def test_help_lists_every_target() -> None:
+    """``make help`` reads the targets' own lines."""
+    makefile = (ROOT / "Makefile").read_text()
+    phony = set(re.findall(r"^\.PHONY: (.+)$", makefile, flags=re.MULTILINE)[0].split())
+    explained = set(re.findall(r"^([a-z-]+):.*## .+$", makefile, flags=re.MULTILINE))
+    assert phony - {"packages"} == explained

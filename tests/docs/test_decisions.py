@@ -1,4 +1,4 @@
-"""The decision records: each number once, and every mention of one names a record that is there."""
+"""The decision records: each number once, each in the list with its title, and every mention names one that exists."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 _ROOT = Path(__file__).parents[2]
-_RECORDS = sorted((_ROOT / "docs" / "adr").glob("*.md"))
+_FOLDER = _ROOT / "docs" / "adr"
+_RECORDS = sorted(_FOLDER.glob("[0-9]*.md"))
 _MENTION = re.compile(r"\bADR (\d+)")
+_ROW = re.compile(r"^\| \[(\d+)\]\(([^)]+)\) \| (.+) \| (in force.*|superseded by \[\d+\]\(.+\).*) \|$", re.MULTILINE)
 
 
 def number_of(record: Path) -> int:
@@ -27,3 +31,16 @@ def test_every_mention_names_a_record() -> None:
     mentioned = {int(number) for text in texts for number in _MENTION.findall(text.read_text())}
     assert mentioned
     assert mentioned <= {number_of(record) for record in _RECORDS}
+
+
+@pytest.mark.parametrize("record", _RECORDS, ids=lambda record: record.name)
+def test_the_list_has_each_record_with_its_title_and_status(record: Path) -> None:
+    rows = {name: (int(number), title) for number, name, title, _ in _ROW.findall((_FOLDER / "README.md").read_text())}
+    heading = record.read_text().split("\n", 1)[0].removeprefix("# ")
+    number, title = rows[record.name]
+    assert f"{number}. {title}" == heading
+
+
+def test_the_list_has_nothing_else() -> None:
+    rows = [line for line in (_FOLDER / "README.md").read_text().splitlines() if line.startswith("| [")]
+    assert len(rows) == len(_RECORDS)

@@ -26,10 +26,3 @@ def test_it_names_tests() -> None:
 @pytest.mark.parametrize("name", _named_tests())
 def test_a_named_test_is_there(name: str) -> None:
     assert (ROOT / name).is_file()
-
-
-@pytest.mark.parametrize("document", ["SECURITY.md", "README.md", "docs/promises.md", "docs/platforms/qemu.md"])
-def test_links_lead_to_files(document: str) -> None:
-    path = ROOT / document
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
-        assert (path.parent / target).exists(), target
