@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,24 +11,26 @@ from typing import Any
 
 import pytest
 
+from tests.platforms.file_sites import FilePlatform, home_of, manager_at, repository_at, settings_of
 from tests.repository.world import CHEAP, PASSPHRASE, made, opened, ports
 from twinhull.manager.catalog import Catalog
-from twinhull.manager.manager import Manager
-from twinhull.manager.standing_keys import forget_sealed, keys_of, note_sealed, remember_keys
+from twinhull.manager.records import Plan
+from twinhull.manager.standing_keys import forget_contact, keys_of, remember_keys
 from twinhull.manager.state import StateDirectory
 from twinhull.model.errors import DataError, StateError
-from twinhull.model.machine import DiskKey, MachineId, PointId, Role, SiteName, Standing
-from twinhull.model.ports import Ports, system_ports
-from twinhull.model.sealing import FindKeys, StandingKeys, no_keys
+from twinhull.model.machine import DiskKey, MachineId, PlanName, PointId, Role, SiteName, Standing
+from twinhull.model.ports import system_ports
+from twinhull.model.sealing import Form, StandingKeys
 from twinhull.platforms import simulated
-from twinhull.platforms.contract import Site, SiteSettings
+from twinhull.platforms.contract import SiteSettings
 from twinhull.platforms.hosts import LocalHost
-from twinhull.platforms.simulated import SimulatedSite, SimulatedWorld
 from twinhull.platforms.standings import StandingFiles
-from twinhull.repository import MemoryStore, open_store
+from twinhull.repository import MemoryStore
 
 MACHINE = MachineId("11111111-2222-4333-8444-555555555555")
 SITE = SiteName("alpha")
+HOME = home_of(SITE)
+PLAN = Plan(PlanName("p"), (MACHINE,), SITE, SiteName("beta"), 60.0)
 KEY, OLD, OTHER = b"k" * 32, b"o" * 32, b"x" * 32
 HELD = Standing(
     MACHINE,
@@ -44,10 +46,8 @@ HELD = Standing(
 Forgery = Callable[[dict[str, Any]], None]
 
 
-def _files(directory: Path, *keys: bytes, is_strict: bool = True) -> StandingFiles:
-    return StandingFiles(
-        LocalHost(system_ports()), str(directory), keys=lambda: StandingKeys(keys, is_strict=is_strict)
-    )
+def _files(directory: Path, *keys: bytes, least: Form = Form.BOUND, home: str = HOME) -> StandingFiles:
+    return StandingFiles(LocalHost(system_ports()), str(directory), keys=lambda: StandingKeys(keys, home, least))
 
 
 def _forge(files: StandingFiles, forgery: Forgery) -> None:
@@ -112,12 +112,12 @@ def _refused(files: StandingFiles, reason: str) -> None:
 
 def test_a_standing_of_another_repository_s_manager_is_not_ours(tmp_path: Path) -> None:
     _files(tmp_path, OTHER).write(HELD)
-    _refused(_files(tmp_path, KEY, is_strict=False), "its seal is not by a key of this repository")
+    _refused(_files(tmp_path, KEY, least=Form.NONE), "its seal is not by a key of this repository")
 
 
 def test_an_older_version_s_standings_are_taken_over_once(tmp_path: Path) -> None:
     _files(tmp_path).write(HELD)
-    first = _files(tmp_path, KEY, is_strict=False)
+    first = _files(tmp_path, KEY, least=Form.NONE)
     assert first.read(MACHINE) == HELD
     for _ in range(2):
         first.take_over()
@@ -160,12 +160,13 @@ def test_managers_of_one_repository_have_one_key_also_after_a_rotation_and_witho
         remember_keys(states[0], other)
         later = keys_of(states[0], one, SITE)
         assert later.keys[1:] == known.keys, "what a former repository's key sealed is still believed"
-        assert not later.is_strict
-        note_sealed(one, SITE)
-        assert keys_of(states[0], one, SITE).is_strict
-        assert not keys_of(states[0], one, SiteName("another")).is_strict
-        forget_sealed(one, SITE)
-        assert not keys_of(states[0], one, SITE).is_strict
+        assert (later.least, later.home) == (Form.NONE, "")
+        later.settle(HOME, {MACHINE: Form.SEALED})
+        settled = keys_of(states[0], one, SITE)
+        assert (settled.least, settled.home, settled.left) == (Form.BOUND, HOME, {MACHINE: Form.SEALED})
+        assert keys_of(states[0], one, SiteName("another")).least is Form.NONE
+        forget_contact(one, SITE)
+        assert keys_of(states[0], one, SITE) == later
         other.close()
     repository.close()
 
@@ -179,65 +180,18 @@ def test_damaged_keys_are_told_with_what_to_do(tmp_path: Path, content: str) -> 
         keys_of(state, catalog, SITE)
 
 
-def _manager(tmp_path: Path, name: str, repository: Path) -> Manager:
-    said = {"TWINHULL_PASSPHRASE": PASSPHRASE}
-    return Manager(StateDirectory(tmp_path / name), system_ports(), said, repository_url=str(repository))
-
-
-class _FileSite(SimulatedSite):
-    """A site whose standings are files, as on a real host."""
-
-    def __init__(self, directory: Path, settings: SiteSettings, keys: FindKeys) -> None:
-        super().__init__(SimulatedWorld(), settings)
-        self._files = StandingFiles(LocalHost(system_ports()), str(directory), keys=keys)
-
-    def prepare(self) -> None:
-        self._files.take_over()
-
-    def trust(self, *, is_dry_run: bool) -> Sequence[Standing]:
-        return self._files.take_over(is_trusting=True, is_dry_run=is_dry_run)
-
-    def standing(self, machine_id: MachineId) -> Standing | None:
-        return self._files.read(machine_id)
-
-    def write_standing(self, standing: Standing) -> None:
-        self._files.write(standing)
-
-
-class _FilePlatform:
-    name = "simulated"
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def open(
-        self,
-        settings: SiteSettings,
-        ports: Ports,
-        *,
-        keys: FindKeys = no_keys,
-        is_looking: bool = False,
-    ) -> Site:
-        return _FileSite(self._directory, settings, keys)
-
-
-def _repository(path: Path, seed: str) -> Path:
-    made(open_store(str(path)), ports(seed=seed)).close()
-    return path
-
-
 @pytest.fixture
 def file_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SiteSettings:
-    monkeypatch.setattr(simulated, "PLATFORM", _FilePlatform(tmp_path / "host"))
-    return SiteSettings(SITE, "simulated", "simulated:alpha")
+    monkeypatch.setattr(simulated, "PLATFORM", FilePlatform(tmp_path / "hosts"))
+    return settings_of(SITE)
 
 
 @pytest.mark.parametrize("other", ["one", "two"], ids=["one state directory", "two state directories"])
 def test_a_manager_that_holds_a_site_open_believes_what_is_sealed_by_rotated_keys(
     tmp_path: Path, file_site: SiteSettings, other: str
 ) -> None:
-    repository = _repository(tmp_path / "points", "made")
-    with _manager(tmp_path, "one", repository) as serving, _manager(tmp_path, other, repository) as command:
+    repository = repository_at(tmp_path / "points", "made")
+    with manager_at(tmp_path / "one", repository) as serving, manager_at(tmp_path / other, repository) as command:
         for manager in {serving.state.path: serving, command.state.path: command}.values():
             manager.catalog.add_site(file_site)
         assert serving.repository.keys.number == 1
@@ -250,13 +204,13 @@ def test_a_manager_that_holds_a_site_open_believes_what_is_sealed_by_rotated_key
                 its(SITE).write_standing(later)
             newest = keys_of(command.state, command.catalog, SITE).keys
             assert len(newest) == 2
-            raw = json.loads((tmp_path / "host" / "standings" / f"{MACHINE}.json").read_text())
-            assert not StandingKeys(newest[:1], is_strict=True).doubt(raw), "it is sealed by the new key"
+            raw = json.loads((tmp_path / "hosts" / SITE / "standings" / f"{MACHINE}.json").read_text())
+            assert not StandingKeys(newest[:1], HOME).doubt(MACHINE, raw), "it is sealed by the new key"
             assert door(SITE).standing(MACHINE) == later
             last = replace(later, epoch=7, claim="run-3")
             door(SITE).write_standing(last)
-            raw = json.loads((tmp_path / "host" / "standings" / f"{MACHINE}.json").read_text())
-            assert not StandingKeys(newest[:1], is_strict=True).doubt(raw), "it seals by the new key, too"
+            raw = json.loads((tmp_path / "hosts" / SITE / "standings" / f"{MACHINE}.json").read_text())
+            assert not StandingKeys(newest[:1], HOME).doubt(MACHINE, raw), "it seals by the new key, too"
             assert keys_of(serving.state, serving.catalog, SITE).keys == newest
 
 
@@ -264,16 +218,17 @@ def test_a_manager_with_a_copy_of_the_repository_takes_standings_over_when_a_per
     tmp_path: Path, file_site: SiteSettings
 ) -> None:
     with (
-        _manager(tmp_path, "one", _repository(tmp_path / "points", "made")) as first,
-        _manager(tmp_path, "two", _repository(tmp_path / "copy", "copy")) as second,
+        manager_at(tmp_path / "one", repository_at(tmp_path / "points", "made")) as first,
+        manager_at(tmp_path / "two", repository_at(tmp_path / "copy", "copy")) as second,
     ):
         for manager in (first, second):
             assert manager.repository
             manager.catalog.add_site(file_site)
+            manager.catalog.add_plan(PLAN)
         with first.pool.lease() as door:
             door(SITE).write_standing(HELD)
-        (tmp_path / "host" / "standings" / "broken.json").write_text("{")
-        path = tmp_path / "host" / "standings" / f"{MACHINE}.json"
+        (tmp_path / "hosts" / SITE / "standings" / "broken.json").write_text("{")
+        path = tmp_path / "hosts" / SITE / "standings" / f"{MACHINE}.json"
         before = path.read_bytes()
         with second.pool.lease() as door:
             with pytest.raises(DataError, match="its seal is not by a key") as refused:

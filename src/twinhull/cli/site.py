@@ -196,8 +196,9 @@ def trust(
 ) -> None:
     """Believe what a site's host says about its machines, whatever key sealed it.
 
-    For a manager with another repository than the one that sealed the site's standings. They are sealed by this
-    repository's key; a manager that has another key does not believe them any more.
+    For a manager whose repository is not the one that sealed the site's standings. The standings of machines that are
+    in a plan here, or have points in this repository, are sealed by this repository's key; a manager that has another
+    key does not believe them any more. Standings of other machines stay as they are.
     """
     door = door_of(context)
     with door.manager() as manager:

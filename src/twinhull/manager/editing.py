@@ -46,7 +46,15 @@ def edited_machines(
 
 def remember_identity(catalog: Catalog, name: SiteName, identity: SiteIdentity) -> None:
     """Which host the site is, for the day on which its address changes and the old one does not answer."""
-    catalog.set(_key(name), json.dumps({"host": identity.host, "directory": identity.directory}))
+    known = remembered_identity(catalog, name)
+    # A directory whose file system is not mounted is no new one.
+    directory = identity.directory or (known.directory if known else "")
+    catalog.set(_key(name), json.dumps({"host": identity.host, "directory": directory}))
+
+
+def forget_identity(catalog: Catalog, name: SiteName) -> None:
+    """The site of that name is another one from now on."""
+    catalog.set(_key(name), "")
 
 
 def remembered_identity(catalog: Catalog, name: SiteName) -> SiteIdentity | None:

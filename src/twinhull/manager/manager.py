@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from twinhull.manager import clockwatch
 from twinhull.manager.catalog import Catalog
 from twinhull.manager.damages import Damages, point_by_name
-from twinhull.manager.editing import remember_identity, remembered_identity, require_same_host
+from twinhull.manager.editing import forget_identity, remember_identity, remembered_identity, require_same_host
 from twinhull.manager.health import Health
 from twinhull.manager.identities import identities, require_another
 from twinhull.manager.journal import Journal
@@ -25,7 +25,7 @@ from twinhull.manager.rebuild import Rebuilt, rebuild
 from twinhull.manager.records import RunRecord, RunState
 from twinhull.manager.sites import SitePool, platform
 from twinhull.manager.soundness import Soundness, soundness
-from twinhull.manager.standing_keys import forget_sealed, keys_of, note_sealed, remember_keys
+from twinhull.manager.standing_keys import forget_contact, keys_of, remember_keys
 from twinhull.manager.state import StateDirectory
 from twinhull.manager.status import Gatherer, Status, Watched
 from twinhull.manager.vault import Vault
@@ -111,12 +111,7 @@ class Manager:
     @cached_property
     def pool(self) -> SitePool:
         """Sites, opened and shared."""
-
-        def on_prepared(site: SiteName, keys: StandingKeys) -> None:
-            if keys.keys and not keys.is_strict:
-                note_sealed(self.catalog, site)
-
-        return SitePool(self.catalog.site, self.ports, self._keys_of, on_prepared)
+        return SitePool(self.catalog.site, self.ports, self._keys_of)
 
     def _keys_of(self, site: SiteName) -> FindKeys:
         """The keys of the site's standings as they are whenever they are asked for."""
@@ -131,12 +126,26 @@ class Manager:
         return lambda: replace(keys_of(self.state, self.catalog, site), renew=renew)
 
     def trust(self, name: SiteName, *, is_dry_run: bool) -> Sequence[Standing]:
-        """Believe what a site's host says of its machines, as at its first contact; returns what was taken over."""
+        """Believe what a site's host says of our machines, as at its first contact; returns what was taken over.
+
+        Ours are those that are planned here, and those that have points in the repository.
+        """
         remember_keys(self.state, self.repository)
-        with self.pool.lease(is_looking=is_dry_run) as door:
-            taken = door(name).trust(is_dry_run=is_dry_run)
+        ours = {point.machine_id for point in self.repository.points(on_damage=self.damages.note)}
+        ours |= {machine_id for plan in self.catalog.plans() for machine_id in plan.machines}
+        settings, others = self.catalog.site(name), identities(self.catalog, self.pool, name)
+        home = ""
+
+        def keys() -> StandingKeys:
+            return replace(self._keys_of(name)(), home=home, is_own=ours.__contains__)
+
+        with closing(platform(settings.platform).open(settings, self.ports, keys=keys, is_looking=True)) as site:
+            identity = site.identity()
+            require_another(name, identity, others)
+            home = identity.directory
+            taken = site.trust(is_dry_run=is_dry_run)
         if not is_dry_run:
-            note_sealed(self.catalog, name)
+            remember_identity(self.catalog, name, identity)
             self.lookout.look([name])
         return taken
 
@@ -222,7 +231,8 @@ class Manager:
                 f"There is a site '{settings.name}' already.",
                 hint=f"Choose another name, or 'twinhull site remove {settings.name}' first.",
             )
-        forget_sealed(self.catalog, settings.name)
+        forget_contact(self.catalog, settings.name)
+        forget_identity(self.catalog, settings.name)
         keys = self._keys_of(settings.name)
         site = platform(settings.platform).open(settings, self.ports, keys=keys, is_looking=True)
         try:

@@ -14,7 +14,7 @@ from twinhull.model.errors import NotFound, UsageError
 from twinhull.model.machine import SiteName
 from twinhull.model.names import checked_plan_name, checked_site_name
 from twinhull.model.ports import Ports
-from twinhull.model.sealing import FindKeys, StandingKeys, no_keys
+from twinhull.model.sealing import FindKeys, no_keys
 from twinhull.platforms.contract import Platform, Site, SiteSettings
 
 PLATFORMS = {
@@ -67,7 +67,6 @@ def with_known_hosts(uri: str, path: str | None) -> str:
 @dataclass(slots=True)
 class _Shared:
     site: Site
-    keys: FindKeys
     lease_count: int = 0
     is_prepared: bool = False
 
@@ -83,12 +82,10 @@ class SitePool:
         find: Callable[[SiteName], SiteSettings],
         ports: Ports,
         keys: Callable[[SiteName], FindKeys] = lambda _: no_keys,
-        on_prepared: Callable[[SiteName, StandingKeys], None] = lambda _, __: None,
     ) -> None:
-        """``keys`` are those of a site's standings; ``on_prepared`` hears that all that were there are sealed."""
+        """``keys`` are those of a site's standings."""
         self._find = find
         self._keys = keys
-        self._on_prepared = on_prepared
         self._ports = ports
         self._open: dict[SiteName, _Shared] = {}
         self._opening: dict[SiteName, Lock] = {}
@@ -124,7 +121,7 @@ class SitePool:
                 settings = self._find(name)
                 keys = self._keys(name)
                 site = platform(settings.platform).open(settings, self._ports, keys=keys, is_looking=True)
-                shared = _Shared(site, keys)
+                shared = _Shared(site)
             with self._lock:
                 self._open[name] = shared
                 shared.lease_count += 1
@@ -136,10 +133,8 @@ class SitePool:
         try:
             with self._opening[name]:
                 if not shared.is_prepared:
-                    keys = shared.keys()  # those of before: what was taken over was sealed by them at least
                     shared.site.prepare()
                     shared.is_prepared = True
-                    self._on_prepared(name, keys)
         except BaseException:
             self._give_back(name)
             raise

@@ -1,20 +1,40 @@
-"""The keys that seal standings: derived from the repository's, and kept so that they are there without it.
+"""The keys that seal standings, and what is remembered of each site's seals.
 
-``standing-keys`` in the state directory (mode 0600) holds one key a line, in hexadecimal, the newest first. Keys of a
-former repository stay: what they sealed is believed until it is written anew.
+``standing-keys`` in the state directory (mode 0600) holds one key a line, in hexadecimal, the newest first, so that the
+keys are there without the repository. Keys of a former repository stay: what they sealed is believed until it is
+written anew.
+
+The catalog's setting ``sealed-standings:SITE`` is empty before the first contact; then it is JSON: the id of the site's
+directory, and the standings that were left there in an older form, because their machines are not this manager's. An
+older version wrote ``yes``: every standing there had a seal, which named no host.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 from twinhull.manager.catalog import Catalog
+from twinhull.manager.editing import remembered_identity
 from twinhull.manager.state import StateDirectory, write_private
 from twinhull.model.errors import StateError
-from twinhull.model.machine import SiteName
-from twinhull.model.sealing import KEY_BYTES, StandingKeys
+from twinhull.model.machine import MachineId, SiteName
+from twinhull.model.sealing import KEY_BYTES, Form, StandingKeys
 from twinhull.repository import Repository
 
 _MOST_KEYS = 64
 _SETTING = "sealed-standings:{site}"
+_SEALED_BY_AN_OLDER_VERSION = "yes"
+
+
+@dataclass(frozen=True, slots=True)
+class _Contact:
+    """What the first contact with a site left behind."""
+
+    home: str = ""
+    least: Form = Form.NONE
+    left: Mapping[MachineId, Form] = field(default_factory=dict)
 
 
 def remember_keys(state: StateDirectory, repository: Repository) -> None:
@@ -28,18 +48,36 @@ def remember_keys(state: StateDirectory, repository: Repository) -> None:
 
 
 def keys_of(state: StateDirectory, catalog: Catalog, site: SiteName) -> StandingKeys:
-    """What standings of a site are sealed and believed by."""
-    return StandingKeys(_read(state), is_strict=bool(catalog.setting(_SETTING.format(site=site))))
+    """What standings of a site are sealed and believed by; those of planned machines are this manager's own."""
+    contact = _contact(catalog, site)
+    known = remembered_identity(catalog, site)
+    return StandingKeys(
+        _read(state),
+        home=contact.home or (known.directory if known else ""),
+        least=contact.least,
+        left=contact.left,
+        is_own=lambda machine_id: catalog.plan_of(machine_id) is not None,
+        settle=lambda home, left: _settle(catalog, site, home, left),
+    )
 
 
-def note_sealed(catalog: Catalog, site: SiteName) -> None:
-    """All standings that the site had were sealed."""
-    catalog.set(_SETTING.format(site=site), "yes")
+def _settle(catalog: Catalog, site: SiteName, home: str, left: Mapping[MachineId, Form]) -> None:
+    told = {"home": home, "left": {machine_id: int(form) for machine_id, form in left.items()}}
+    catalog.set(_SETTING.format(site=site), json.dumps(told))
 
 
-def forget_sealed(catalog: Catalog, site: SiteName) -> None:
+def forget_contact(catalog: Catalog, site: SiteName) -> None:
     """The site is a new one: what it has is taken over once more."""
     catalog.set(_SETTING.format(site=site), "")
+
+
+def _contact(catalog: Catalog, site: SiteName) -> _Contact:
+    noted = catalog.setting(_SETTING.format(site=site)) or ""
+    if noted in ("", _SEALED_BY_AN_OLDER_VERSION):
+        return _Contact(least=Form.SEALED if noted else Form.NONE)
+    found = json.loads(noted)
+    left = {MachineId(machine_id): Form(form) for machine_id, form in found["left"].items()}
+    return _Contact(found["home"], Form.BOUND if found["home"] else Form.SEALED, left)
 
 
 def _read(state: StateDirectory) -> tuple[bytes, ...]:

@@ -431,12 +431,12 @@ class Site(Inventory, Power, Captures, Replicas, Standings, Housekeeping, Protoc
     def prepare(self) -> None:
         """Make the site's host ready to be worked on; until then nothing is changed there. Safe to repeat.
 
-        Standings that an older version left there without a seal are sealed.
+        Standings of the manager's own machines that an older version left there are sealed for this host.
         """
         ...
 
     def trust(self, *, is_dry_run: bool) -> Sequence[Standing]:
-        """Believe, as at the first contact, what the host says of its machines: seal standings that others sealed.
+        """Believe, as at the first contact, what the host says of our machines: seal standings that others sealed.
 
         Returns those that were sealed, or would be. One that cannot be understood stays as it is. Safe to repeat.
         """

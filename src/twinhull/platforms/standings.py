@@ -7,8 +7,9 @@ compares an epoch with the one it replaces finds it without a JSON parser.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,7 +18,7 @@ from twinhull.model.errors import DataError, MachineBusy, ReplicaDirty, StaleEpo
 from twinhull.model.machine import MachineId, Role, Standing
 from twinhull.model.names import checked_machine_id
 from twinhull.model.processes import Completed
-from twinhull.model.sealing import FIELD, NO_KEYS, FindKeys, StandingKeys, no_keys
+from twinhull.model.sealing import NO_KEYS, FindKeys, Form, StandingKeys, form_of, no_keys
 from twinhull.platforms.hosts import FILES, MAX_FILE_BYTES, RECEIVE, Host, check, parse_files, read_file, require_ok
 
 LOCK_SECONDS = 10
@@ -123,21 +124,30 @@ class StandingFiles:
         found, _ = parse_files(check(self._host, ["sh", "-c", script, "twinhull-list", self.directory]))
         return found
 
-    def take_over(self, *, is_trusting: bool = False, is_dry_run: bool = False) -> Sequence[Standing]:
-        """Seal the standings that an older version wrote here without a seal; safe to repeat.
+    def take_over(self, home: str = "", *, is_trusting: bool = False, is_dry_run: bool = False) -> Sequence[Standing]:
+        """Seal the standings of the manager's own machines that an older version wrote here; safe to repeat.
 
-        ``is_trusting``: those, too, whose seal is by no key of ours. One that cannot be understood stays as it is, and
-        so does one that another run writes meanwhile. Returns those that were sealed, or would be.
+        ``home`` is the directory's id, for a manager that meets it for the first time. ``is_trusting``: also those
+        whose seal is by no key of ours. One that cannot be understood stays as it is, and so does one that another run
+        writes meanwhile. Returns those that were sealed, or would be.
         """
-        keys, taken = self._keys(), []
-        if not keys.keys or (keys.is_strict and not is_trusting):
+        known = self._keys()
+        keys = replace(known, home=known.home or home)
+        if not keys.keys or not (keys.is_due or is_trusting):
             return ()
-        for standing in _due(self._files(), keys, is_trusting=is_trusting):
-            with suppress(StaleEpoch, ReplicaDirty):
-                if not is_dry_run:
-                    self.write(standing)
-                taken.append(standing)
+        due, left = _sorted_out(self._files(), keys, is_trusting=is_trusting)
+        if is_dry_run:
+            return due
+        taken = [standing for standing in due if self._has_sealed(standing, keys)]
+        keys.settle(keys.home, left)
         return taken
+
+    def _has_sealed(self, standing: Standing, keys: StandingKeys) -> bool:
+        try:
+            self._write(standing, keys)
+        except (StaleEpoch, ReplicaDirty):
+            return False  # another run writes it meanwhile, and seals it
+        return True
 
     def write(self, standing: Standing) -> None:
         """Write it durably and as a whole; raises StaleEpoch and ReplicaDirty as :func:`check_may_follow` does.
@@ -145,8 +155,13 @@ class StandingFiles:
         The host compares and writes under one lock: of two writers of one epoch the first has it, and of two epochs
         the higher one stays.
         """
+        keys = self._keys()
+        self._write(standing, keys)
+        keys.was_sealed(standing.machine_id)
+
+    def _write(self, standing: Standing, keys: StandingKeys) -> None:
         path = self.path(standing.machine_id)
-        line = json.dumps(self._keys().sealed(standing_to_json(standing)), sort_keys=True) + "\n"
+        line = json.dumps(keys.sealed(standing_to_json(standing)), sort_keys=True) + "\n"
         facts = (str(standing.epoch), standing.claim, standing.role.value, standing.point_id or "")
         words = (*facts, str(len(line)), "dirty" if standing.is_dirty else "clean", self._listed(standing.machine_id))
         command = ["sh", "-c", _RAISE, "twinhull-raise", path, *words]
@@ -188,13 +203,23 @@ def parse_standings(found: Mapping[str, bytes], keys: StandingKeys) -> list[Stan
     return [_parse_one(path, content, keys) for path, content in found.items() if _is_ours(path)]
 
 
-def _due(found: Mapping[str, bytes], keys: StandingKeys, *, is_trusting: bool) -> Iterator[Standing]:
-    """The standings that are to be sealed: without a seal, or by no key of ours where they are trusted all the same."""
+def _sorted_out(
+    found: Mapping[str, bytes], keys: StandingKeys, *, is_trusting: bool
+) -> tuple[list[Standing], dict[MachineId, Form]]:
+    """The standings that are to be sealed, and the forms of those that are left as they are: other managers' own."""
+    due: list[Standing] = []
+    left: dict[MachineId, Form] = {}
     for path, content in found.items():
-        raw = _raw_of(content)
-        if _is_ours(path) and (FIELD not in raw or (is_trusting and keys.doubt(raw))):
+        if not _is_ours(path):
+            continue
+        raw, machine_id = _raw_of(content), _machine_of(path)
+        doubt, form = keys.doubt(machine_id, raw), form_of(raw)
+        if keys.is_own(machine_id) and (is_trusting if doubt else form is not Form.BOUND):
             with suppress(DataError):
-                yield _parse(content, path, NO_KEYS)
+                due.append(_parse(content, path, NO_KEYS))
+        elif form is not Form.BOUND and not doubt:
+            left[machine_id] = form
+    return due, left
 
 
 def _parse_one(path: str, content: bytes, keys: StandingKeys) -> Standing:
@@ -222,7 +247,7 @@ def _parse(content: bytes, path: str, keys: StandingKeys, site: str = "NAME") ->
         standing = standing_from_json(raw)
     except DataError as error:
         raise _unreadable(path, error.message) from error
-    if doubt := keys.doubt(raw):
+    if doubt := keys.doubt(_machine_of(path), raw):
         raise _unreadable(path, doubt, f"If you trust its host, see what it says: twinhull site trust {site} --dry-run")
     if standing.machine_id != _machine_of(path):
         raise _unreadable(path, f"it is of machine {standing.machine_id}")

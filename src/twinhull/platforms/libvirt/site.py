@@ -93,16 +93,16 @@ class LibvirtSite(ABC):
 
     def prepare(self) -> None:
         """Make our directory there, and put the guard at libvirt's power switch if it asks hooks; safe to repeat."""
-        host_directory.prepare(self._host, self.settings.directory, self._ports.randomness.uuid())
+        home = host_directory.prepare(self._host, self.settings.directory, self._ports.randomness.uuid())
         hooks = self.settings.hooks_directory
         is_asking = not self._connection.is_embedded
         if is_asking and guard.install(self._host, hooks, self._driver, self.settings.directory):
             self._reload()
-        self._standings.take_over()
+        self._standings.take_over(home)
         self._is_prepared = True
 
     def trust(self, *, is_dry_run: bool) -> Sequence[Standing]:
-        """Seal the standings whose seal is not ours, too; returns those that were, or would be, sealed."""
+        """Seal also our machines' standings whose seal is not ours; returns those that were, or would be, sealed."""
         return self._standings.take_over(is_trusting=True, is_dry_run=is_dry_run)
 
     def identity(self) -> SiteIdentity:
