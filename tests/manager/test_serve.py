@@ -25,8 +25,9 @@ from twinhull.manager.state import write_private
 from twinhull.manager.wants import Ears, Want
 from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, SiteError, StateError
 from twinhull.model.machine import PlanName, PowerState, RunId, SiteName
-from twinhull.platforms.contract import SiteSettings
+from twinhull.platforms.contract import Leftover, SiteSettings
 from twinhull.platforms.simulated import Killed, SimulatedSite
+from twinhull.platforms.simulated.world import Held
 from twinhull.repository import KdfCost, Point, Repository
 
 
@@ -606,6 +607,26 @@ def test_what_a_killed_process_left_is_cleaned_unless_somebody_is_at_work(
     with serving(setup) as (_, heard):
         heard.wait_for(lambda: bool(heard.words("clean")))
         assert "was left behind" in str(heard.words("clean")[0]["reason"])
+
+
+def test_one_leftover_that_cannot_be_removed_keeps_no_other_on_the_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = make_setup(tmp_path, monkeypatch, rpo_seconds=1_000_000)
+    here = setup.world.host("here")
+    here.held += [Held("export", name, machine_id(0), -1) for name in ("stuck", "other")]
+    clean = SimulatedSite.clean
+
+    def stuck(site: SimulatedSite, leftover: Leftover) -> None:
+        if leftover.name == "stuck":
+            raise SiteError("the host has no time for that")
+        clean(site, leftover)
+
+    monkeypatch.setattr(SimulatedSite, "clean", stuck)
+    with serving(setup) as (_, heard):
+        heard.wait_for(lambda: [each["reason"] for each in heard.words("clean")] == ["export other was left behind"])
+        told = "export stuck could not be removed: the host has no time for that"
+        assert told in [facts["reason"] for facts in heard.words("site")]
 
 
 def test_an_error_of_our_own_is_told_and_not_tried_again_at_once(

@@ -11,7 +11,7 @@ from twinhull.manager.locks import Lock
 from twinhull.manager.manager import Manager
 from twinhull.manager.overview import SiteView
 from twinhull.model.machine import MachineId, SiteName
-from twinhull.platforms.contract import Leftover
+from twinhull.platforms.contract import Leftover, Site
 from twinhull.recovery.restore import RESTORE
 
 Tell = Callable[[str, dict[str, object]], None]
@@ -53,17 +53,28 @@ class Welcome:
             self._held[site] = stack.pop_all()
 
     def _clean(self, site: SiteName) -> None:
-        """Remove what killed processes left on a site that has just come (back)."""
+        """Remove what killed processes left on a site that has just come (back); of each machine by itself."""
+
+        def report(machine_id: MachineId, error: Exception) -> None:
+            name = self.manager.names.name(machine_id).name
+            self.tell("site", {"site": site, "reason": f"could not be cleaned of what {name} left: {_told(error)}"})
+
         try:
             with self.manager.pool.lease() as door:
-                for leftover in door(site).leftovers(None, ()):
-                    with self._alone(leftover) as is_nobodys:
-                        if is_nobodys:
-                            door(site).clean(leftover)
-                            reason = f"{leftover.kind} {leftover.name} was left behind"
-                            self.tell("clean", {"site": site, "reason": reason})
+                for leftover in door(site).leftovers(None, (), report):
+                    self._clean_one(door(site), leftover)
         except Exception as error:  # noqa: BLE001 - as above
             self.tell("site", {"site": site, "reason": f"could not be cleaned: {_told(error)}"})
+
+    def _clean_one(self, site: Site, leftover: Leftover) -> None:
+        what = f"{leftover.kind} {leftover.name}"
+        try:
+            with self._alone(leftover) as is_nobodys:
+                if is_nobodys:
+                    site.clean(leftover)
+                    self.tell("clean", {"site": site.settings.name, "reason": f"{what} was left behind"})
+        except Exception as error:  # noqa: BLE001 - as above; the next start finds it again
+            self.tell("site", {"site": site.settings.name, "reason": f"{what} could not be removed: {_told(error)}"})
 
     @contextmanager
     def _alone(self, leftover: Leftover) -> Iterator[bool]:

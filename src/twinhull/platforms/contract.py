@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from twinhull.blocks.disk import Disk
+from twinhull.model.errors import SiteError
 from twinhull.model.extents import Extent
 from twinhull.model.lacks import Lack
 from twinhull.model.machine import (
@@ -244,6 +245,15 @@ class Leftover:
     machine_id: MachineId | None = None
 
 
+OnTrouble = Callable[[MachineId, SiteError], None]
+"""Hears of one machine that cannot be looked at; raises, or lets the look go on to the others."""
+
+
+def raising(_: MachineId, error: SiteError) -> None:
+    """Give the whole look up for one machine."""
+    raise error
+
+
 class Inventory(Protocol):
     """Looking at machines."""
 
@@ -400,11 +410,14 @@ class Standings(Protocol):
 class Housekeeping(Protocol):
     """Finding and removing what killed processes left behind."""
 
-    def leftovers(self, machine_id: MachineId | None, kept_trackers: Sequence[str]) -> Sequence[Leftover]:
+    def leftovers(
+        self, machine_id: MachineId | None, kept_trackers: Sequence[str], on_trouble: OnTrouble = raising
+    ) -> Sequence[Leftover]:
         """All that carries our label and belongs to nothing that is alive.
 
         Only of that machine, where one is named. Trackers in ``kept_trackers`` are no leftovers; with
-        ``machine_id`` None trackers are not looked at.
+        ``machine_id`` None trackers are not looked at, and a machine that was never captured is not opened.
+        ``on_trouble`` hears of a machine that cannot be looked at; the others are looked at if it returns.
         """
         ...
 

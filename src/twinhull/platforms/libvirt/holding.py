@@ -103,7 +103,9 @@ cd "$1" 2>/dev/null || exit 0
 for lock in run/$2.lock run/$2.disks; do
   [ -e "$lock" ] || continue
   name=${lock#run/}
-  if flock -n "$lock" true; then echo "idle ${name%.*}"; else echo "busy ${name%.*}"; fi
+  if ! flock -n "$lock" true; then echo "busy ${name%.*}"; continue; fi
+  # The guard makes the lock of the disks of each machine that starts; the other one is made by captures.
+  case $name in *.lock) echo "idle ${name%.*}";; esac
 done
 for mark in run/$2.lock.freeze; do
   if [ -e "$mark" ]; then mark=${mark#run/}; echo "frozen ${mark%.lock.freeze}"; fi
@@ -212,7 +214,7 @@ def await_start(place: Place, machine_id: MachineId) -> None:
 
 @dataclass(slots=True)
 class Traces:
-    """What lies about on a host: machines that somebody works on, or did; their forgotten freezes; directories."""
+    """What lies about on a host: machines that are worked on, those that were once captured, freezes, directories."""
 
     busy: set[MachineId] = field(default_factory=set)
     idle: set[MachineId] = field(default_factory=set)

@@ -18,10 +18,12 @@ from twinhull.platforms.contract import (
     CaptureRequest,
     Captures,
     Leftover,
+    OnTrouble,
     ReplicaChanges,
     ReplicaRequest,
     SiteIdentity,
     SiteSettings,
+    raising,
 )
 from twinhull.platforms.hosts import check, open_host
 from twinhull.platforms.libvirt import finding, power
@@ -52,7 +54,9 @@ class Replicas(Protocol):
 class Leftovers(Protocol):
     """A platform's way of finding what killed processes left."""
 
-    def find(self, machine_id: MachineId | None, kept_trackers: Sequence[str]) -> Sequence[Leftover]:
+    def find(
+        self, machine_id: MachineId | None, kept_trackers: Sequence[str], on_trouble: OnTrouble = raising
+    ) -> Sequence[Leftover]:
         """All of ours that belongs to nobody alive; of one machine, where one is named."""
         ...
 
@@ -196,9 +200,11 @@ class LibvirtSite(ABC):
         """Remove a replica that we made; safe to repeat."""
         self._replicas.remove(machine_id)
 
-    def leftovers(self, machine_id: MachineId | None, kept_trackers: Sequence[str]) -> Sequence[Leftover]:
+    def leftovers(
+        self, machine_id: MachineId | None, kept_trackers: Sequence[str], on_trouble: OnTrouble = raising
+    ) -> Sequence[Leftover]:
         """All of ours that belongs to nobody alive."""
-        return self._leftovers.find(machine_id, kept_trackers)
+        return self._leftovers.find(machine_id, kept_trackers, on_trouble)
 
     def clean(self, leftover: Leftover) -> None:
         """Remove one; safe to repeat."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from twinhull.model.errors import MachineBusy, NotFound
+from twinhull.model.errors import MachineBusy, NotFound, SiteError
 from twinhull.model.machine import MachineId
-from twinhull.platforms.contract import TRACKER, Leftover
+from twinhull.platforms.contract import TRACKER, Leftover, OnTrouble, raising
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.finding import definition_of, find, power
 from twinhull.platforms.libvirt.holding import SCRATCH, Traces, remove_scratch, traces
@@ -36,16 +36,24 @@ class Leftovers:
         self._place = place
         self._trackers = trackers
 
-    def find(self, machine_id: MachineId | None, kept_trackers: Sequence[str]) -> Sequence[Leftover]:
+    def find(
+        self, machine_id: MachineId | None, kept_trackers: Sequence[str], on_trouble: OnTrouble = raising
+    ) -> Sequence[Leftover]:
         """All that carries our label and belongs to nobody alive; of one machine, where one is named."""
         seen = traces(self._place, machine_id)
         asked = sorted(seen.idle) if machine_id is None else [machine_id]
         found = []
         for machine in asked:
             if machine not in seen.busy:
-                found += self._jobs(machine, seen)
-                found += self._trackers_of(machine, kept_trackers) if machine_id else []
+                try:
+                    found += self._of_machine(machine, seen, kept_trackers if machine_id else None)
+                except SiteError as error:
+                    on_trouble(machine, error)
         return [*found, *seen.scratch]
+
+    def _of_machine(self, machine_id: MachineId, seen: Traces, kept: Sequence[str] | None) -> list[Leftover]:
+        jobs = self._jobs(machine_id, seen)
+        return jobs if kept is None else [*jobs, *self._trackers_of(machine_id, kept)]
 
     def jobs(self, machine_id: MachineId) -> list[Leftover]:
         """A machine's stale backup job and forgotten freeze; for whoever holds its lock."""

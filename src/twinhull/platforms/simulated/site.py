@@ -25,11 +25,13 @@ from twinhull.platforms.contract import (
     CaptureRequest,
     DiskDoor,
     Leftover,
+    OnTrouble,
     ReplicaChanges,
     ReplicaRequest,
     SiteIdentity,
     SiteSettings,
     Support,
+    raising,
 )
 from twinhull.platforms.simulated.captures import CAPTURE, capturing, drop_tracker
 from twinhull.platforms.simulated.handles import DiskHandle
@@ -234,7 +236,12 @@ class SimulatedSite:
             self._host.standings.pop(machine_id, None)
             self._host.unreadable.discard(machine_id)
 
-    def leftovers(self, machine_id: MachineId | None, kept_trackers: Sequence[str]) -> Sequence[Leftover]:
+    def leftovers(
+        self,
+        machine_id: MachineId | None,
+        kept_trackers: Sequence[str],
+        on_trouble: OnTrouble = raising,  # noqa: ARG002 - all are looked at, or none
+    ) -> Sequence[Leftover]:
         """What dead processes held, and trackers that nobody counts on."""
         with self._call("leftovers"):
             mine = [held for held in self._host.held if machine_id in (None, held.machine_id)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 
-from twinhull.model.errors import MachineBusy, NotFound
+from twinhull.model.errors import MachineBusy, NotFound, SiteError
 from twinhull.model.machine import MachineId
-from twinhull.platforms.contract import TRACKER, Leftover
+from twinhull.platforms.contract import TRACKER, Leftover, OnTrouble, raising
 from twinhull.platforms.libvirt.domains import ImageFile
 from twinhull.platforms.libvirt.finding import definition_of, find, power
 from twinhull.platforms.libvirt.holding import SCRATCH, holding, remove_scratch, traces
@@ -26,14 +26,19 @@ class Leftovers:
         self._place = place
         self._monitors = monitors
 
-    def find(self, machine_id: MachineId | None, kept_trackers: Sequence[str]) -> Sequence[Leftover]:
+    def find(
+        self, machine_id: MachineId | None, kept_trackers: Sequence[str], on_trouble: OnTrouble = raising
+    ) -> Sequence[Leftover]:
         """All that carries our label and belongs to nobody alive; of one machine, where one is named."""
         seen = traces(self._place, machine_id)
         asked = sorted(seen.idle) if machine_id is None else [machine_id]
         found = []
         for machine in asked:
             if machine not in seen.busy:
-                found += self._of_machine(machine, kept_trackers if machine_id else None)
+                try:
+                    found += self._of_machine(machine, kept_trackers if machine_id else None)
+                except SiteError as error:
+                    on_trouble(machine, error)
         return [*found, *seen.scratch]
 
     def _of_machine(self, machine_id: MachineId, kept: Sequence[str] | None) -> list[Leftover]:
