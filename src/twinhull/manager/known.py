@@ -16,6 +16,7 @@ from twinhull.manager.manager import Manager
 from twinhull.manager.names import Named
 from twinhull.manager.orders import other_site, running_side
 from twinhull.manager.overview import Overview
+from twinhull.manager.patient_reads import PatientReads, StillAsking
 from twinhull.manager.records import Plan, RunRecord
 from twinhull.manager.status import point_times
 from twinhull.model.machine import MachineId, PointId, SiteName
@@ -52,12 +53,15 @@ class Known:
     is_busy: Callable[[MachineId], bool]
     seen_at: Callable[[SiteName], float]
     has_repository: Callable[[], bool]
+    reads: PatientReads
     ages: Mapping[MachineId, Aged] = field(default_factory=dict)
     lores: dict[MachineId, Lore] = field(default_factory=dict)
     troubles: dict[MachineId, Trouble] = field(default_factory=dict)
     typical_seconds: dict[MachineId, float] = field(default_factory=dict)
     ended_at: dict[MachineId, float] = field(default_factory=dict)
     replica_ages: dict[MachineId, Aged] = field(default_factory=dict)
+    unread: set[MachineId] = field(default_factory=set)
+    """Whose points are being read: until then their sides can be corrected, and nothing else is begun."""
 
     def machines(
         self, overview: Overview, unfinished: Mapping[MachineId, RunRecord], now: Reading
@@ -156,8 +160,13 @@ class Known:
         latest, known = self.ages.get(machine_id), self.lores.get(machine_id, Lore())
         if not latest or known.point_id == latest.point_id or not self.has_repository():
             return known
+        self.unread.discard(machine_id)
+        read = lambda: self.manager.repository.points(machine_id, self.manager.damages.note)  # noqa: E731 - one question
         try:
-            points = self.manager.repository.points(machine_id, self.manager.damages.note)
+            points = self.reads.ask(f"points of {machine_id}", read)
+        except StillAsking:
+            self.unread.add(machine_id)
+            return known
         except (RepositoryMissing, StoreError):
             return known  # it went away just now: the sides are corrected by what was known, and it is asked again
         known = Lore(

@@ -226,25 +226,37 @@ class Desk:
 
         return Want("restore", machine, make, lambda run: run.kind == "restore" and same_request(run, make(run.run_id)))
 
-    def reconcile(self, machine: Named) -> Want:
+    def reconcile(self, machine: Named, *, is_repository_hanging: bool = False) -> Want:
         """Fence a side that came back with a stale epoch, and stop the machine where it must not run.
 
-        What the standings alone say is put right while the repository is away, too.
+        What the standings alone say is put right while the repository is away, too. One that hangs is not asked, and
+        no run that may need it is finished first.
         """
 
         def make(run_id: RunId) -> Request:
-            is_without = False
-            try:
-                plan, situation, _ = self.look(machine)
-            except (RepositoryMissing, StoreError):
-                plan, situation, _ = self.look(machine, is_without_repository=True)
-                is_without = bool(corrections(situation))
-                if not is_without:
-                    raise
+            plan, situation, is_without = self._wrong_sides(machine, is_repository_hanging=is_repository_hanging)
             sites = tuple(side.site for side in situation.sides if side.is_reachable)
             return ReconcileRequest(run_id, machine.machine_id, sites or (plan.source, plan.target), is_without)
 
-        return Want("reconcile", machine, make, is_without_repository=True)
+        return Want("reconcile", machine, make, is_without_repository=True, is_ahead=is_repository_hanging)
+
+    def _wrong_sides(self, machine: Named, *, is_repository_hanging: bool) -> tuple[Plan, Situation, bool]:
+        """The machine's situation, and whether its standings alone say what is to be corrected.
+
+        Raises what keeps the repository from being asked, if the standings alone say nothing.
+        """
+        reason: TwinhullError = StoreError(
+            "The repository hangs.", hint="Is its disk, or the server behind it, hanging?"
+        )
+        if not is_repository_hanging:
+            try:
+                return (*self.look(machine)[:2], False)
+            except (RepositoryMissing, StoreError) as error:
+                reason = error
+        plan, situation, _ = self.look(machine, is_without_repository=True)
+        if not corrections(situation):
+            raise reason
+        return plan, situation, True
 
     def plan_of(self, machine: Named) -> Plan:
         """The machine's plan; raises NotFound."""

@@ -19,16 +19,18 @@ from threading import Event, Thread
 from twinhull.manager import clockwatch, failures
 from twinhull.manager.alerts import Alerts
 from twinhull.manager.clockwatch import Reading
-from twinhull.manager.facts import Limits, Snapshot
+from twinhull.manager.facts import Limits, RepositoryFacts, Snapshot
 from twinhull.manager.headlines import headline
 from twinhull.manager.known import Known
 from twinhull.manager.locks import Lock
 from twinhull.manager.manager import Manager
 from twinhull.manager.names import REPOSITORY
 from twinhull.manager.orders import SyncOptions
+from twinhull.manager.patient_reads import PatientReads, StillAsking
 from twinhull.manager.planner import Act, Decision, decide
 from twinhull.manager.records import LatestPoint, RunRecord
 from twinhull.manager.tending import Tending
+from twinhull.manager.vault import require_there
 from twinhull.manager.verifying import DAILY_SHARE, VERIFY, Verdict
 from twinhull.manager.wants import Ears
 from twinhull.manager.watching import SiteWatch
@@ -68,6 +70,7 @@ class Server:
     _told_damages: set[PointId] = field(default_factory=set)
     _threads: dict[MachineId, Thread] = field(default_factory=dict)
     _stale_sites: set[SiteName] = field(default_factory=set)
+    _reads: PatientReads = field(default_factory=PatientReads)
     _has_repository: bool = False
     _look_at: float = 0.0
     _jumped_at: float | None = None
@@ -79,7 +82,7 @@ class Server:
         self.stop = manager.stopping
         self._welcome = Welcome(manager, self.tell, lambda: self._known.ages)
         self._watch = SiteWatch(manager.catalog, manager.lookout, manager.ports.clock, self.look_seconds, self._welcome)
-        self._known = Known(manager, self._is_busy, self._watch.seen_at, lambda: self._has_repository)
+        self._known = Known(manager, self._is_busy, self._watch.seen_at, lambda: self._has_repository, self._reads)
         self._tending = Tending(manager, self._known)
         self._alerts = Alerts(self._known, self.tell, manager.is_at_work)
 
@@ -123,14 +126,17 @@ class Server:
         clock = self.manager.ports.clock
         if not self._has_repository and clock.monotonic() >= self._look_at:
             try:
-                self._learn_points()
+                self._reads.ask("all points", self._learn_points)
             except (RepositoryMissing, StoreError) as error:
-                self._look_at = clock.monotonic() + _LOOK_FOR_REPOSITORY_SECONDS
-                waiting = "Only what the sites' standings say is put right until it is there."
-                self._tell_trouble(f"{error.message} {waiting}")
+                is_pending = isinstance(error, StillAsking)
+                self._look_at = clock.monotonic() + (0 if is_pending else _LOOK_FOR_REPOSITORY_SECONDS)
+                self._tell_away(error)
             else:
                 self._has_repository = True
         return self._has_repository
+
+    def _tell_away(self, error: TwinhullError) -> None:
+        self._tell_trouble(f"{error.message} Only what the sites' standings say is put right until it is there.")
 
     def _learn_points(self) -> None:
         """What other processes, or an earlier catalog, have made: the repository knows best."""
@@ -146,13 +152,13 @@ class Server:
         now = before
         try:
             now = self._mind_the_clock(before)
-            self._cycle(now)
+            has_repository = self._cycle(now)
         except TwinhullError as error:
             self._tell_trouble(f"{error.message} Nothing new begins until that is over.")
         except Exception as error:  # noqa: BLE001 - memory that runs out included: the other machines need the loop
             self._tell_unforeseen(error)
         else:
-            self._trouble = "" if self._has_repository else self._trouble
+            self._trouble = "" if has_repository else self._trouble
         return now
 
     def _tell_unforeseen(self, error: Exception) -> None:
@@ -167,8 +173,11 @@ class Server:
             self.tell("trouble", {"reason": trouble})
         self._trouble = trouble
 
-    def _cycle(self, now: Reading) -> None:
-        """One look at everything, and what follows from it."""
+    def _cycle(self, now: Reading) -> bool:
+        """One look at everything, and what follows from it; whether the repository answered.
+
+        A repository that is away, or hangs, keeps no side from being corrected.
+        """
         is_there = self._find_repository()
         overview = self._watch.glance(wanted=self._take_stale)
         left = [run for run in self.manager.catalog.unfinished_runs() if not self.manager.is_at_work(run)]
@@ -179,14 +188,24 @@ class Server:
             if {facts.source, facts.target} <= self._watch.facts().keys()
         )
         self._alerts.note(overview, self._watch.facts(), now)
-        repository = self._tending.facts(unfinished.get(REPOSITORY.machine_id), now) if is_there else None
+        repository = self._repository_facts(unfinished.get(REPOSITORY.machine_id), now) if is_there else None
+        unread = set(self._known.unread) if repository else {facts.machine.machine_id for facts in machines}
         self._tell_damages()
         for decision in decide(Snapshot(machines, self._watch.facts(), repository), self.limits):
-            if not is_there and decision.act is not Act.RECONCILE:
+            if decision.machine.machine_id in unread and decision.act is not Act.RECONCILE:
                 continue
             self._tell_decision(decision)
             if decision.act is not Act.WAIT:
                 self._begin(decision, unfinished.get(decision.machine.machine_id))
+        return repository is not None
+
+    def _repository_facts(self, unfinished: RunRecord | None, now: Reading) -> RepositoryFacts | None:
+        """None if the repository went away, or hangs."""
+        try:
+            return self._tending.facts(unfinished, now)
+        except (RepositoryMissing, StoreError) as error:
+            self._tell_away(error)
+            return None
 
     def _take_stale(self, site: SiteName) -> bool:
         """Whether a run has changed the site since it was looked at."""
@@ -280,7 +299,8 @@ class Server:
         if decision.act is Act.RESUME and unfinished:
             return dispatcher.resume(unfinished, Ears(), is_waiting=False)
         if decision.act is Act.RECONCILE:
-            return dispatcher.carry_out(desk.reconcile(decision.machine), Ears(), is_waiting=False)
+            want = desk.reconcile(decision.machine, is_repository_hanging=self._is_repository_hanging())
+            return dispatcher.carry_out(want, Ears(), is_waiting=False)
         if decision.act is Act.COLLECT:
             return dispatcher.carry_out(desk.collect(), Ears(), is_waiting=False)
         if decision.act is Act.VERIFY:
@@ -288,6 +308,16 @@ class Server:
             return dispatcher.carry_out(want, Ears(), is_waiting=False)
         options = SyncOptions(compare_reason=decision.compare_reason, is_capture_only=decision.is_capture_only)
         return dispatcher.carry_out(desk.sync(decision.machine, options), Ears(), is_waiting=False)
+
+    def _is_repository_hanging(self) -> bool:
+        """Whether it does not answer a small question soon; one that is away says so at once."""
+        try:
+            self._reads.ask("config", lambda: require_there(self.manager.repository))
+        except StillAsking:
+            return True
+        except TwinhullError:
+            return False
+        return False
 
     def _mind_the_clock(self, before: Reading) -> Reading:
         now = clockwatch.read(self.manager.ports.clock)

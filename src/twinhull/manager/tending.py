@@ -45,6 +45,7 @@ class Tending:
     _collected: _Since = field(default_factory=_Since)
     _verified: _Since = field(default_factory=_Since)
     _seen_verification: str | None = None
+    _is_count_due: bool = False
 
     def facts(self, unfinished: RunRecord | None, now: Reading) -> RepositoryFacts:
         """All that the planner needs; ``unfinished`` is a run of the repository that nobody works on."""
@@ -81,4 +82,7 @@ class Tending:
         if self._collected.is_news(collected, now):
             waiting = collected.result.get("waiting_bytes") if collected else 0
             self.waiting_bytes = waiting if isinstance(waiting, int) else 0
-            self.removed_count = len(repository.removed_points())
+            self._is_count_due = True
+        if self._is_count_due:
+            self.removed_count = len(self.known.reads.ask("removed points", repository.removed_points))
+            self._is_count_due = False

@@ -35,6 +35,7 @@ class Want:
 
     ``is_same`` says whether an unfinished run that was finished first has done what is wanted.
     ``is_without_repository``: it begins where the repository is away, too; its request says whether that is asked.
+    ``is_ahead``: it does not wait for what was left unfinished on the machine.
     """
 
     kind: str
@@ -42,11 +43,12 @@ class Want:
     make: Callable[[RunId], Request]
     is_same: Callable[[RunRecord], bool] = lambda _: False
     is_without_repository: bool = False
+    is_ahead: bool = False
 
 
 def unfinished_before(catalog: Catalog, want: Want) -> list[RunRecord]:
     """The unfinished runs that are gone on with before what is wanted, the earliest first; none if it only reads."""
-    if want.kind in READING_KINDS:
+    if want.is_ahead or want.kind in READING_KINDS:
         return []
     return [run for run in catalog.unfinished_runs(want.machine.machine_id) if run.kind not in READING_KINDS]
 
