@@ -29,7 +29,7 @@ from twinhull.repository import (
     Writer,
     open_store,
 )
-from twinhull.repository.tree import Shape
+from twinhull.repository.format.tree import Shape
 
 GIB = 1 << 30
 TIB = 1 << 40

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from twinhull.actions.context import Context, OpenSites
+from twinhull.actions.points_by_name import resolve_point
+from twinhull.actions.requests import FailoverRequest, Request, SyncRequest
 from twinhull.cluster.epochs import current_epoch
-from twinhull.manager.vault import nothing_stored
+from twinhull.manager.repository.vault import nothing_stored
 from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec, NicSpec, Role, SiteName
 from twinhull.model.perform import Journal, perform
 from twinhull.model.steps import Action, JsonValue
 from twinhull.model.units import KIB, MIB
 from twinhull.platforms.contract import SiteSettings
 from twinhull.platforms.simulated import Killed, SimulatedMachine, SimulatedPlatform, SimulatedWorld
-from twinhull.recovery.points_by_name import resolve_point
 from twinhull.replication.bases import CAPTURE
-from twinhull.replication.context import Context, OpenSites
-from twinhull.replication.requests import FailoverRequest, Request, SyncRequest
 from twinhull.replication.standing import look
 from twinhull.replication.sync import SYNC
 from twinhull.repository import KdfCost, MemoryStore, ObjectInfo, Point, Repository, Store

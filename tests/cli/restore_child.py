@@ -10,11 +10,11 @@ import signal
 import sys
 from dataclasses import replace
 
+from twinhull.actions.context import Context
 from twinhull.cli.main import call
 from twinhull.model.steps import Action, Facts, Step
 from twinhull.recovery import actions
-from twinhull.recovery.restore import RESTORE
-from twinhull.replication.context import Context
+from twinhull.recovery.restore.action import RESTORE
 
 
 def die(*_: object) -> None:

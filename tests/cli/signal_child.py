@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager
 
 from tests.manager.world import PASSPHRASE, machine_id, spec
 from twinhull.cli.main import call, main
+from twinhull.hosts.host import LocalHost, check
 from twinhull.model.ports import Ports, system_ports
 from twinhull.platforms import simulated
 from twinhull.platforms.contract import Capture, CaptureRequest, Site, SiteSettings
-from twinhull.platforms.hosts import LocalHost, check
 from twinhull.platforms.simulated import SimulatedSite, SimulatedWorld
 
 

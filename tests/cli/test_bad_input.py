@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.cli.conftest import DB, WEB, Answer, Shell, spec
-from twinhull.manager.locks import Lock
-from twinhull.manager.records import RunState
+from twinhull.manager.catalog.locks import Lock
+from twinhull.manager.catalog.records import RunState
 from twinhull.model.machine import MachineId
 
 

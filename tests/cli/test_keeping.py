@@ -9,8 +9,8 @@ import pytest
 
 from tests.cli.conftest import WEB, Answer, Shell
 from twinhull.cli.door import Door
-from twinhull.manager.locks import Lock
-from twinhull.manager.state import StateDirectory
+from twinhull.manager.catalog.locks import Lock
+from twinhull.manager.catalog.state import StateDirectory
 from twinhull.model.machine import PointId
 from twinhull.platforms.simulated import Killed
 from twinhull.repository import Repository, RetentionRules, StoreError

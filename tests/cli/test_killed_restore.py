@@ -13,10 +13,10 @@ import pytest
 
 from tests.cli import restore_child
 from tests.manager.world import PASSPHRASE, Setup, make_setup
-from twinhull.manager.orders import SyncOptions
-from twinhull.manager.wants import Ears
+from twinhull.manager.runs.orders import SyncOptions
+from twinhull.manager.runs.wants import Ears
 from twinhull.model.units import MIB
-from twinhull.recovery.restore import RESTORE
+from twinhull.recovery.restore.action import RESTORE
 
 ROOT = Path(__file__).parents[2]
 PLACES = [(step.name, when) for step in RESTORE.steps for when in ("before", "after")] + [("write", "amid")]

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import twinhull.cli
 from tests.cli.conftest import WEB, Shell, spec
-from twinhull.cli import progress, screen
-from twinhull.cli.plain import plain
-from twinhull.cli.screen import SCHEMA_VERSION, Screen
+from twinhull.cli.screen import progress, screen
+from twinhull.cli.screen.plain import plain
+from twinhull.cli.screen.screen import SCHEMA_VERSION, Screen
 from twinhull.model.errors import SiteError
 from twinhull.model.progress import Progress
 
@@ -145,7 +145,7 @@ def test_only_the_screen_writes_to_the_terminal() -> None:
     """Beside it the progress bars, whose console is rich's; both make foreign text plain."""
     writers = {"print", "echo", "secho", "input", "Console", "stdout.write", "stderr.write"}
     found = set()
-    for path in Path(*twinhull.cli.__path__).glob("*.py"):
+    for path in Path(*twinhull.cli.__path__).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import WEB, Shell, spec
-from twinhull.manager.state import write_private
+from twinhull.manager.catalog.state import write_private
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 
 from tests.cli.conftest import WEB, Shell
 from twinhull.cli.door import Door
-from twinhull.manager.catalog import Catalog
-from twinhull.manager.locks import Lock
-from twinhull.manager.records import RunRecord, RunState
-from twinhull.manager.state import StateDirectory
+from twinhull.manager.catalog.catalog import Catalog
+from twinhull.manager.catalog.locks import Lock
+from twinhull.manager.catalog.records import RunRecord, RunState
+from twinhull.manager.catalog.state import StateDirectory
 
 
 def numbers(shell: Shell, machine: str) -> list[int]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.conftest import DB, WEB, Shell
-from twinhull.manager.previews import Preview, Previewer
-from twinhull.manager.wants import Want
+from twinhull.manager.runs.previews import Preview, Previewer
+from twinhull.manager.runs.wants import Want
 from twinhull.model.errors import (
     DataError,
     NotFound,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Shell
-from twinhull.manager.health import Level
+from twinhull.manager.health.health import Level
 from twinhull.repository import Repository
 from twinhull.repository.errors import StoreError
 

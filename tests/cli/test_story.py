@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tests.cli.conftest import DB, WEB, Shell
 from tests.inspection.test_hostile_child import OtherProgram
 from twinhull.model.units import MIB
-from twinhull.repository.envelope import ObjectKind
+from twinhull.repository.format.envelope import ObjectKind
 
 if TYPE_CHECKING:
     import pytest

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.cli.conftest import WEB, Shell
-from twinhull.manager.locks import Lock
-from twinhull.manager.state import StateDirectory
+from twinhull.manager.catalog.locks import Lock
+from twinhull.manager.catalog.state import StateDirectory
 from twinhull.model.machine import Role
 
 

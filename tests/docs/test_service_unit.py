@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 
 from tests.cli.parsing import parse
 from tests.docs.documents import ROOT
-from twinhull.cli.serve import serve
-from twinhull.manager.state import _ROOT_DIRECTORY, STATE_VARIABLE, default_directory
+from twinhull.cli.commands.serve import serve
+from twinhull.manager.catalog.state import _ROOT_DIRECTORY, STATE_VARIABLE, default_directory
 from twinhull.model.errors import AlreadyServing, StateTooNew, UsageError
 from twinhull.model.units import parse_duration
 

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from twinhull.manager import walk
-from twinhull.manager.catalog import Catalog
-from twinhull.manager.journal import Journal
-from twinhull.manager.locks import Lock
-from twinhull.manager.records import RunRecord, RunState
-from twinhull.manager.runs import Engine
-from twinhull.manager.state import StateDirectory
-from twinhull.manager.walk import Leash
+from twinhull.manager.catalog.catalog import Catalog
+from twinhull.manager.catalog.locks import Lock
+from twinhull.manager.catalog.records import RunRecord, RunState
+from twinhull.manager.catalog.state import StateDirectory
+from twinhull.manager.runs import walk
+from twinhull.manager.runs.journal import Journal
+from twinhull.manager.runs.runs import Engine
+from twinhull.manager.runs.walk import Leash
 from twinhull.model.errors import SiteError, TwinhullError
 from twinhull.model.machine import MachineId, RunId
 from twinhull.model.ports import SystemClock, system_ports

@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from twinhull.cluster.situation import Side, Situation
-from twinhull.manager.evidence import Evidence, PointTime
-from twinhull.manager.names import Named
-from twinhull.manager.records import LatestPoint, Plan, RunRecord, RunState, SeenMachine
+from twinhull.manager.catalog.records import LatestPoint, Plan, RunRecord, RunState, SeenMachine
+from twinhull.manager.health.evidence import Evidence, PointTime
+from twinhull.manager.sites.names import Named
 from twinhull.model.machine import (
     MachineId,
     MachineSpec,

@@ -10,8 +10,8 @@ from threading import Thread
 
 import pytest
 
-from twinhull.manager.catalog import Catalog
-from twinhull.manager.records import WEEK_SECONDS, Plan, RunRecord, RunState, StepRecord, StepState
+from twinhull.manager.catalog.catalog import Catalog
+from twinhull.manager.catalog.records import WEEK_SECONDS, Plan, RunRecord, RunState, StepRecord, StepState
 from twinhull.model.errors import NotFound, StateError, UsageError
 from twinhull.model.machine import MachineId, PlanName, RunId, SiteName
 from twinhull.platforms.contract import SiteSettings

@@ -10,13 +10,13 @@ import pytest
 
 from tests.manager.test_serve import serving
 from tests.manager.world import Setup, machine_id, make_setup
+from twinhull.manager.catalog.records import RunRecord, RunState
 from twinhull.manager.manager import Manager
-from twinhull.manager.orders import FailoverOptions, SyncOptions
-from twinhull.manager.records import RunRecord, RunState
-from twinhull.manager.wants import Ears, Want
+from twinhull.manager.runs.orders import FailoverOptions, SyncOptions
+from twinhull.manager.runs.wants import Ears, Want
 from twinhull.model.errors import SafetyError
 from twinhull.repository import RepositoryDamaged, RetentionRules
-from twinhull.repository.point_names import object_name
+from twinhull.repository.format.point_names import object_name
 
 MACHINE = machine_id(0)
 RPO_SECONDS = 1_000

@@ -17,18 +17,18 @@ from typing import Any
 import pytest
 
 from tests.manager.world import THERE, Setup, machine_id, make_setup
-from twinhull.manager import runs
-from twinhull.manager.locks import Lock, is_free
+from twinhull.manager.catalog.locks import Lock, is_free
+from twinhull.manager.catalog.records import RunRecord, RunState
 from twinhull.manager.manager import Manager
-from twinhull.manager.names import REPOSITORY
-from twinhull.manager.orders import FailoverOptions, RestoreTarget, SyncOptions
-from twinhull.manager.records import RunRecord, RunState
-from twinhull.manager.wants import Ears, Want
+from twinhull.manager.runs import runs
+from twinhull.manager.runs.orders import FailoverOptions, RestoreTarget, SyncOptions
+from twinhull.manager.runs.wants import Ears, Want
+from twinhull.manager.sites.names import REPOSITORY
 from twinhull.model.errors import MachineBusy, NotFound, RunCancelled, RunUnfinished
 from twinhull.model.machine import MachineId, Role, RunId
 from twinhull.model.ports import Ports, SystemClock, SystemProcesses, SystemRandomness
 from twinhull.repository import Point, Repository, RetentionRules
-from twinhull.repository.catalog import Catalog as PointCatalog
+from twinhull.repository.points.catalog import Catalog as PointCatalog
 
 MACHINE = machine_id(0)
 

@@ -17,9 +17,9 @@ import pytest
 
 from tests.manager import engine_child
 from tests.manager.engine_child import MACHINE, RUN, STEPS
-from twinhull.manager import walk
-from twinhull.manager.catalog import Catalog
-from twinhull.manager.records import RunRecord, RunState, StepRecord, StepState
+from twinhull.manager.catalog.catalog import Catalog
+from twinhull.manager.catalog.records import RunRecord, RunState, StepRecord, StepState
+from twinhull.manager.runs import walk
 
 _ROOT = Path(__file__).parents[2]
 NO_RETURN = STEPS.index("switch")

@@ -27,10 +27,10 @@ from tests.manager.evidence import (
 )
 from twinhull.cluster.epochs import corrections, current_epoch
 from twinhull.cluster.situation import Side
-from twinhull.manager.evidence import Evidence
-from twinhull.manager.health import Health, Level
-from twinhull.manager.judging import judge
-from twinhull.manager.records import RunRecord, RunState
+from twinhull.manager.catalog.records import RunRecord, RunState
+from twinhull.manager.health.evidence import Evidence
+from twinhull.manager.health.health import Health, Level
+from twinhull.manager.health.judging import judge
 from twinhull.model.lacks import Consequence, Lack, lacks_to_json
 from twinhull.model.machine import PointId, PowerState, Role, Standing
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.manager.world import Setup, machine_id, make_setup
+from twinhull.manager.catalog.records import RunRecord
 from twinhull.manager.manager import Manager
-from twinhull.manager.orders import SyncOptions
-from twinhull.manager.records import RunRecord
-from twinhull.manager.wants import Ears, Want
+from twinhull.manager.runs.orders import SyncOptions
+from twinhull.manager.runs.wants import Ears, Want
 
 WENT_BACK = "The store went back"
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.manager.world import HERE, THERE, make_setup
 from tests.platforms.libvirt_fixtures import CountedSite, xen  # noqa: F401 - a fixture
-from twinhull.manager.editing import require_same_host
-from twinhull.manager.identities import require_another
+from twinhull.manager.sites.editing import require_same_host
+from twinhull.manager.sites.identities import require_another
 from twinhull.model.errors import AlreadyExists, SafetyError
 from twinhull.model.machine import SiteName
 from twinhull.model.ports import system_ports

@@ -12,7 +12,7 @@ from tests.inspection.test_hostile_child import ASKED, OtherProgram
 from tests.manager.world import machine_id, spec
 from twinhull.inspection import Finding
 from twinhull.inspection.naming import surroundings
-from twinhull.manager.inside import inspect_machine
+from twinhull.manager.health.inside import inspect_machine
 from twinhull.model.errors import DataError
 from twinhull.model.machine import DiskKey, DiskSpec, SiteName
 from twinhull.model.ports import Ports, SystemClock, SystemRandomness, system_ports

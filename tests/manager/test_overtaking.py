@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.manager.world import HERE, THERE, Setup, machine_id, make_setup, second_manager
+from twinhull.manager.catalog.records import RunState
 from twinhull.manager.manager import Manager
-from twinhull.manager.orders import FailoverOptions, SyncOptions
-from twinhull.manager.records import RunState
-from twinhull.manager.wants import Ears, Want
+from twinhull.manager.runs.orders import FailoverOptions, SyncOptions
+from twinhull.manager.runs.wants import Ears, Want
 from twinhull.model.errors import RunUnfinished, SiteFull, StaleEpoch
 from twinhull.model.machine import PowerState, Role, SiteName
 from twinhull.platforms.simulated import SimulatedSite
@@ -133,7 +133,7 @@ def test_a_look_that_fails_holds_up_no_run(setup: Setup, monkeypatch: pytest.Mon
     def odd(*_: object) -> None:
         raise ValueError("an odd answer")
 
-    monkeypatch.setattr("twinhull.manager.dispatch.look_before_going_on", odd)
+    monkeypatch.setattr("twinhull.manager.runs.dispatch.look_before_going_on", odd)
     with setup.manager() as manager:
         run = manager.dispatcher.resume(manager.catalog.run(left), Ears())
         assert run.state is RunState.DONE
@@ -159,6 +159,6 @@ def test_a_stale_side_that_cannot_be_fenced_is_not_started_either(
 
 def test_a_run_that_has_not_looked_yet_looks_once(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     left = kill(setup, "look", sync)
-    monkeypatch.setattr("twinhull.manager.dispatch.look_before_going_on", lambda *_: pytest.fail("a second look"))
+    monkeypatch.setattr("twinhull.manager.runs.dispatch.look_before_going_on", lambda *_: pytest.fail("a second look"))
     with setup.manager() as manager:
         assert manager.dispatcher.resume(manager.catalog.run(left), Ears()).state is RunState.DONE

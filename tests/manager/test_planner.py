@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from twinhull.manager.ages import Aged, observe
+from twinhull.manager.catalog.records import LatestPoint
 from twinhull.manager.clockwatch import Reading, jump_seconds, tell
-from twinhull.manager.facts import Limits, MachineFacts, RepositoryFacts, SiteFacts, Snapshot
-from twinhull.manager.names import REPOSITORY, Named
-from twinhull.manager.planner import Act, backoff_seconds, decide, due_seconds
-from twinhull.manager.records import LatestPoint
+from twinhull.manager.health.ages import Aged, observe
+from twinhull.manager.serve.facts import Limits, MachineFacts, RepositoryFacts, SiteFacts, Snapshot
+from twinhull.manager.serve.planner import Act, backoff_seconds, decide, due_seconds
+from twinhull.manager.sites.names import REPOSITORY, Named
 from twinhull.model.machine import MachineId, PointId, SiteName
 
 DAY_SECONDS = 86_400.0

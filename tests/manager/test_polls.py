@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.manager.world import HERE, THERE, Setup, machine_id, make_setup
-from twinhull.manager.health import Health, Level
+from twinhull.manager.health.health import Health, Level
 from twinhull.manager.manager import Manager
-from twinhull.manager.orders import FailoverOptions, SyncOptions
-from twinhull.manager.overview import Lookout, Overview
-from twinhull.manager.wants import Ears, Want
+from twinhull.manager.runs.orders import FailoverOptions, SyncOptions
+from twinhull.manager.runs.wants import Ears, Want
+from twinhull.manager.sites.overview import Lookout, Overview
 from twinhull.model.errors import RunUnfinished
 from twinhull.model.machine import Role, SiteName
 from twinhull.platforms.simulated import Killed

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.manager.world import HERE, THERE, Setup, machine_id, make_setup
+from twinhull.manager.catalog.records import RunRecord, RunState
 from twinhull.manager.manager import Manager
-from twinhull.manager.orders import FailoverOptions, RestoreTarget, SyncOptions
-from twinhull.manager.records import RunRecord, RunState
-from twinhull.manager.wants import Ears, Want
+from twinhull.manager.runs.orders import FailoverOptions, RestoreTarget, SyncOptions
+from twinhull.manager.runs.wants import Ears, Want
 from twinhull.model.errors import RunUnfinished, TwinhullError
 from twinhull.model.machine import MachineId, Role, SiteName
 

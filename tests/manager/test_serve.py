@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 
 from tests.manager.world import HERE, PASSPHRASE, THERE, Setup, machine_id, make_setup, spec
-from twinhull.manager import serve as serve_module
-from twinhull.manager.catalog import Catalog
-from twinhull.manager.facts import Limits, Snapshot
-from twinhull.manager.health import Health
-from twinhull.manager.locks import Lock
+from twinhull.manager.catalog.catalog import Catalog
+from twinhull.manager.catalog.locks import Lock
+from twinhull.manager.catalog.records import Plan, RunRecord, RunState
+from twinhull.manager.catalog.state import write_private
+from twinhull.manager.health.health import Health
 from twinhull.manager.manager import Manager
-from twinhull.manager.names import REPOSITORY
-from twinhull.manager.orders import Desk, FailoverOptions, SyncOptions
-from twinhull.manager.planner import Decision, decide
-from twinhull.manager.records import Plan, RunRecord, RunState
-from twinhull.manager.serve import Server
-from twinhull.manager.state import write_private
-from twinhull.manager.wants import Ears, Want
+from twinhull.manager.runs.orders import Desk, FailoverOptions, SyncOptions
+from twinhull.manager.runs.wants import Ears, Want
+from twinhull.manager.serve import serve as serve_module
+from twinhull.manager.serve.facts import Limits, Snapshot
+from twinhull.manager.serve.planner import Decision, decide
+from twinhull.manager.serve.serve import Server
+from twinhull.manager.sites.names import REPOSITORY
 from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, SiteError, StateError
 from twinhull.model.machine import PlanName, PowerState, RunId, SiteName
 from twinhull.platforms.contract import Leftover, SiteSettings

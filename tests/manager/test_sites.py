@@ -7,7 +7,8 @@ from threading import Event, Thread
 import pytest
 
 from tests.manager.world import HERE, THERE, make_setup
-from twinhull.manager import overview, sites
+from twinhull.manager.sites import overview
+from twinhull.manager.sites import pool as sites
 from twinhull.model.errors import SiteUnreachable
 from twinhull.model.machine import MachineStatus
 from twinhull.platforms.simulated import SimulatedSite

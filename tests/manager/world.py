@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from twinhull.manager.catalog.records import Plan
+from twinhull.manager.catalog.state import StateDirectory
 from twinhull.manager.manager import Manager
-from twinhull.manager.records import Plan
-from twinhull.manager.state import StateDirectory
 from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec, NicSpec, PlanName, SiteName
 from twinhull.model.ports import Ports, SystemProcesses, SystemRandomness
 from twinhull.model.units import MIB

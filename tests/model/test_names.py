@@ -138,9 +138,9 @@ def test_what_is_no_list_of_lacks_is_an_error(raw: object) -> None:
         lacks_from_json(raw)
 
 
-FOREIGN_ROOMS = ("platforms", "repository", "model")
+FOREIGN_ROOMS = ("hosts", "platforms", "repository", "model")
 """The rooms that read what others wrote."""
-OWN_WORDS = {"platforms/simulated", "platforms/conformance_checks.py", "platforms/scratch.py"}
+OWN_WORDS = {"platforms/simulated", "platforms/conformance/checks.py", "platforms/conformance/scratch.py"}
 """Not foreign: a site in memory, and the conformance kit's own machine."""
 
 
@@ -156,8 +156,8 @@ def test_only_the_checked_constructors_make_names_of_foreign_data() -> None:
 
 ALLOWED = {
     "platforms/qemu/canary.py": "an id of our own making",
-    "repository/ids.py": "a point's id, put together from a checked machine id and a number",
-    "repository/collection_state.py": "sealed by the repository's key",
+    "repository/format/ids.py": "a point's id, put together from a checked machine id and a number",
+    "repository/format/collection_state.py": "sealed by the repository's key",
 }
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from twinhull.hosts.host import LocalHost
 from twinhull.model.ports import Completed
-from twinhull.platforms.hosts import LocalHost
 
 
 class CutOff(LocalHost):

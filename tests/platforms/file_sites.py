@@ -7,15 +7,15 @@ from pathlib import Path
 from uuid import NAMESPACE_DNS, uuid5
 
 from tests.repository.world import PASSPHRASE, made, ports
+from twinhull.hosts.host import LocalHost
+from twinhull.manager.catalog.state import StateDirectory
 from twinhull.manager.manager import Manager
-from twinhull.manager.state import StateDirectory
 from twinhull.model.machine import MachineId, SiteName, Standing
 from twinhull.model.ports import Ports, system_ports
 from twinhull.model.sealing import FindKeys, no_keys
 from twinhull.platforms.contract import Site, SiteIdentity, SiteSettings
-from twinhull.platforms.hosts import LocalHost
+from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.simulated import SimulatedSite, SimulatedWorld
-from twinhull.platforms.standings import StandingFiles
 from twinhull.repository import open_store
 
 

@@ -17,7 +17,7 @@ import pytest
 from twinhull.model.machine import MachineSpec, SiteName
 from twinhull.model.ports import Completed, Ports, Process, Processes, system_ports
 from twinhull.platforms.contract import SiteSettings
-from twinhull.platforms.libvirt.writing import begin_domain
+from twinhull.platforms.libvirt.definition.writing import begin_domain
 from twinhull.platforms.xen import definition
 from twinhull.platforms.xen.site import XenSite
 

@@ -4,7 +4,7 @@ import pytest
 
 from twinhull.model.errors import SiteError
 from twinhull.model.machine import SiteName
-from twinhull.platforms.conformance import Verdict, run_conformance
+from twinhull.platforms.conformance.kit import Verdict, run_conformance
 from twinhull.platforms.contract import SiteSettings
 from twinhull.platforms.simulated import SimulatedMachine, SimulatedPlatform, SimulatedSite, SimulatedWorld
 from twinhull.platforms.simulated.handles import CaptureHandle

@@ -13,9 +13,9 @@ from tests.platforms.libvirt_fixtures import CountedSite, xen
 from twinhull.model.errors import NotFound, SiteError
 from twinhull.model.machine import DiskKey, MachineId
 from twinhull.platforms.contract import CaptureRequest
-from twinhull.platforms.libvirt.domains import read_definition
+from twinhull.platforms.libvirt.definition.domains import read_definition
+from twinhull.platforms.libvirt.definition.xml import MAX_XML_DEPTH, BadDefinition, parse_xml
 from twinhull.platforms.libvirt.place import Place
-from twinhull.platforms.libvirt.xml import MAX_XML_DEPTH, BadDefinition, parse_xml
 
 __all__ = ["xen"]
 

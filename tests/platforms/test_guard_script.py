@@ -14,16 +14,16 @@ from xml.sax.saxutils import quoteattr
 
 import pytest
 
+from twinhull.hosts.host import LocalHost
 from twinhull.model.errors import MachineBusy, SiteError, UsageError
 from twinhull.model.machine import MachineId, Role, Standing
 from twinhull.model.ports import system_ports
-from twinhull.platforms import guard
-from twinhull.platforms.guard import script
-from twinhull.platforms.hosts import LocalHost
+from twinhull.platforms.guard import guard
+from twinhull.platforms.guard.guard import script
+from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.libvirt.connection import LibvirtConnection
 from twinhull.platforms.libvirt.holding import AWAIT_SECONDS, await_start, holding
 from twinhull.platforms.libvirt.place import Place
-from twinhull.platforms.standings import StandingFiles
 
 UUID = "11111111-2222-3333-4444-55555555aaaa"
 QEMU = f"<domain type='qemu'>\n<name>web</name>\n<uuid>{UUID.upper()}</uuid>\n<os><type>hvm</type></os></domain>"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from twinhull.hosts.host import LocalHost
 from twinhull.model.errors import SiteUnreachable
 from twinhull.model.machine import MachineId
 from twinhull.model.ports import system_ports
-from twinhull.platforms.hosts import LocalHost
 from twinhull.platforms.libvirt import holding
 from twinhull.platforms.libvirt.connection import LibvirtConnection
 from twinhull.platforms.libvirt.place import Place

@@ -12,15 +12,16 @@ from uuid import uuid4
 
 import pytest
 
+from twinhull.hosts import host_directory
+from twinhull.hosts.host import LocalHost
 from twinhull.model.errors import MachineBusy, SiteError
 from twinhull.model.machine import MachineId, Role, Standing
 from twinhull.model.ports import system_ports
-from twinhull.platforms import host_directory, standings
-from twinhull.platforms.hosts import LocalHost
+from twinhull.platforms.guard import standings
+from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.libvirt.connection import LibvirtConnection
 from twinhull.platforms.libvirt.holding import holding, shared_directory
 from twinhull.platforms.libvirt.place import Place
-from twinhull.platforms.standings import StandingFiles
 
 HOST = LocalHost(system_ports())
 MACHINE = MachineId("11111111-2222-4333-8444-555555555555")

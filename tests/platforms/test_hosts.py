@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.platforms.cut_off import CutOff
+from twinhull.hosts.host import LocalHost, check, open_host, read_file, write_file
+from twinhull.hosts.private_directory import PREFIX, private_directory
+from twinhull.hosts.ssh import SshHost
 from twinhull.model.errors import SiteError, SiteUnreachable
 from twinhull.model.ports import Completed, Process, system_ports
-from twinhull.platforms.hosts import LocalHost, check, open_host, read_file, write_file
-from twinhull.platforms.private_directory import PREFIX, private_directory
-from twinhull.platforms.ssh import SshHost
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_threads_share_one_connection_and_nothing_is_left_of_it(temporary: Path)
 
 _OWNER = """
 import sys
-from twinhull.platforms.private_directory import private_directory
+from twinhull.hosts.private_directory import private_directory
 with private_directory() as path:
     print(path, flush=True)
     sys.stdin.readline()

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from twinhull.hosts.host import LocalHost
 from twinhull.model.errors import MachineBusy, SiteUnreachable
 from twinhull.model.machine import DiskKey
 from twinhull.model.ports import Completed, system_ports
 from twinhull.model.units import MIB
-from twinhull.platforms.hosts import LocalHost
-from twinhull.platforms.libvirt.domains import ImageFile
+from twinhull.platforms.libvirt.definition.domains import ImageFile
 from twinhull.platforms.libvirt.images import create, look_into
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from twinhull.blocks import heartbeat
+from twinhull.hosts.host import LocalHost
 from twinhull.model.machine import MachineId
 from twinhull.model.ports import system_ports
-from twinhull.platforms.hosts import LocalHost
 from twinhull.platforms.libvirt.connection import LibvirtConnection
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.qemu import keeper

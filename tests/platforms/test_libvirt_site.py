@@ -18,16 +18,16 @@ import libvirt
 import pytest
 
 from tests.platforms.libvirt_fixtures import CountedSite, xen
+from twinhull.actions.patience import PATIENCE_SECONDS
 from twinhull.model.errors import DataError, MachineBusy, NotFound, SiteError
 from twinhull.model.machine import Consistency, DiskKey, DiskSpec, MachineId, MachineSpec, NicSpec, Role, Standing
 from twinhull.model.ports import system_ports
 from twinhull.model.units import MIB
-from twinhull.platforms.conformance import Verdict, run_conformance
+from twinhull.platforms.conformance.kit import Verdict, run_conformance
 from twinhull.platforms.contract import CaptureRequest, Leftover, ReplicaRequest
-from twinhull.platforms.libvirt.domains import ImageFile, read_definition
+from twinhull.platforms.libvirt.definition.domains import ImageFile, read_definition
 from twinhull.platforms.libvirt.holding import AWAIT_SECONDS
 from twinhull.platforms.qemu import canary, sizes
-from twinhull.replication.patience import PATIENCE_SECONDS
 
 __all__ = ["xen"]
 

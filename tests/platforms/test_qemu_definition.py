@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twinhull.model.errors import SiteError
 from twinhull.model.machine import BootMode, DiskKey, DiskSpec, Firmware, MachineId, MachineSpec, NicSpec, PowerState
 from twinhull.model.units import GIB, MIB
-from twinhull.platforms.libvirt.domains import power_of, read_definition
+from twinhull.platforms.libvirt.definition.domains import power_of, read_definition
 from twinhull.platforms.libvirt.opened import TrackerAnswer
 from twinhull.platforms.libvirt.replicas import disks_that_go
 from twinhull.platforms.qemu.definition import followed_definition, new_definition

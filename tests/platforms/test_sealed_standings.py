@@ -13,18 +13,18 @@ import pytest
 
 from tests.platforms.file_sites import FilePlatform, home_of, manager_at, repository_at, settings_of
 from tests.repository.world import CHEAP, PASSPHRASE, made, opened, ports
-from twinhull.manager.catalog import Catalog
-from twinhull.manager.records import Plan
-from twinhull.manager.standing_keys import forget_contact, keys_of, remember_keys
-from twinhull.manager.state import StateDirectory
+from twinhull.hosts.host import LocalHost
+from twinhull.manager.catalog.catalog import Catalog
+from twinhull.manager.catalog.records import Plan
+from twinhull.manager.catalog.state import StateDirectory
+from twinhull.manager.sites.standing_keys import forget_contact, keys_of, remember_keys
 from twinhull.model.errors import DataError, StateError
 from twinhull.model.machine import DiskKey, MachineId, PlanName, PointId, Role, SiteName, Standing
 from twinhull.model.ports import system_ports
 from twinhull.model.sealing import Form, StandingKeys
 from twinhull.platforms import simulated
 from twinhull.platforms.contract import SiteSettings
-from twinhull.platforms.hosts import LocalHost
-from twinhull.platforms.standings import StandingFiles
+from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.repository import MemoryStore
 
 MACHINE = MachineId("11111111-2222-4333-8444-555555555555")

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 
 from tests.platforms.file_sites import FilePlatform, home_of, manager_at, repository_at, settings_of
-from twinhull.manager.editing import remember_identity, remembered_identity
+from twinhull.hosts.host import LocalHost
+from twinhull.manager.catalog.records import Plan
 from twinhull.manager.manager import Manager
-from twinhull.manager.records import Plan
-from twinhull.manager.standing_keys import remember_keys
+from twinhull.manager.sites.editing import remember_identity, remembered_identity
+from twinhull.manager.sites.standing_keys import remember_keys
 from twinhull.model.errors import DataError
 from twinhull.model.machine import MachineId, PlanName, PointId, Role, SiteName, Standing
 from twinhull.model.ports import system_ports
 from twinhull.model.sealing import Form, StandingKeys
 from twinhull.platforms import simulated
 from twinhull.platforms.contract import SiteIdentity
-from twinhull.platforms.hosts import LocalHost
-from twinhull.platforms.standings import StandingFiles
+from twinhull.platforms.guard.standings import StandingFiles
 
 OURS = MachineId("11111111-2222-4333-8444-555555555555")
 THEIRS = MachineId("22222222-2222-4333-8444-555555555555")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from twinhull.platforms.libvirt.slots import read_slots
-from twinhull.platforms.libvirt.xml import parse_xml
+from twinhull.platforms.libvirt.definition.slots import read_slots
+from twinhull.platforms.libvirt.definition.xml import parse_xml
 
 XML = """
 <domain><devices>

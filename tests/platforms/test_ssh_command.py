@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from twinhull.platforms.ssh_command import SshTarget, control_command, ssh_command, ssh_environment
+from twinhull.hosts.ssh_command import SshTarget, control_command, ssh_command, ssh_environment
 
 HOSTILE = """
 Host *

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.platforms.cut_off import CutOff
+from twinhull.hosts.host import MAX_FILE_BYTES, LocalHost
 from twinhull.model.codec import standing_to_json
 from twinhull.model.errors import DataError, ReplicaDirty, SiteError, StaleEpoch
 from twinhull.model.machine import DiskKey, MachineId, PointId, Role, Standing
 from twinhull.model.ports import system_ports
-from twinhull.platforms.hosts import MAX_FILE_BYTES, LocalHost
-from twinhull.platforms.standings import StandingFiles, check_may_follow
+from twinhull.platforms.guard.standings import StandingFiles, check_may_follow
 
 MACHINE = MachineId("11111111-2222-4333-8444-555555555555")
 POINT, LATER = PointId(f"{MACHINE}/00000001"), PointId(f"{MACHINE}/00000002")
@@ -174,8 +174,8 @@ from twinhull.model.codec import standing_to_json
 from twinhull.model.errors import StaleEpoch
 from twinhull.model.machine import MachineId, Role, Standing
 from twinhull.model.ports import system_ports
-from twinhull.platforms.hosts import MAX_FILE_BYTES, LocalHost
-from twinhull.platforms.standings import StandingFiles
+from twinhull.hosts.host import MAX_FILE_BYTES, LocalHost
+from twinhull.platforms.guard.standings import StandingFiles
 files = StandingFiles(LocalHost(system_ports()), sys.argv[1])
 sys.stdin.readline()
 for number in range(1, 30):
@@ -199,8 +199,8 @@ from twinhull.model.codec import standing_to_json
 from twinhull.model.errors import StaleEpoch
 from twinhull.model.machine import MachineId, Role, Standing
 from twinhull.model.ports import system_ports
-from twinhull.platforms.hosts import MAX_FILE_BYTES, LocalHost
-from twinhull.platforms.standings import StandingFiles
+from twinhull.hosts.host import MAX_FILE_BYTES, LocalHost
+from twinhull.platforms.guard.standings import StandingFiles
 files = StandingFiles(LocalHost(system_ports()), sys.argv[1])
 sys.stdin.readline()
 for number in range(int(sys.argv[2]), 80, 2):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from twinhull.hosts.host import LocalHost
 from twinhull.model.machine import DiskKey
 from twinhull.model.names import checked_tracker
 from twinhull.model.ports import system_ports
-from twinhull.platforms.hosts import LocalHost
-from twinhull.platforms.libvirt.domains import ImageFile
+from twinhull.platforms.libvirt.definition.domains import ImageFile
 from twinhull.platforms.libvirt.images import ImageInfo, look_into
 from twinhull.platforms.libvirt.tracking import (
     add_trackers,

@@ -14,10 +14,10 @@ from twinhull.model.hardware import DiskTraits, Hardware
 from twinhull.model.lacks import Consequence
 from twinhull.model.machine import DiskKey, Firmware, MachineSpec
 from twinhull.model.units import GIB
-from twinhull.platforms.libvirt.domains import read_definition
-from twinhull.platforms.libvirt.vocabulary import MAX_LACKS, REMOVABLE, Verdict, lacks_of, look_up
-from twinhull.platforms.libvirt.words import WORDS
-from twinhull.platforms.libvirt.xml import parse_xml
+from twinhull.platforms.libvirt.definition.domains import read_definition
+from twinhull.platforms.libvirt.definition.vocabulary import MAX_LACKS, REMOVABLE, Verdict, lacks_of, look_up
+from twinhull.platforms.libvirt.definition.words import WORDS
+from twinhull.platforms.libvirt.definition.xml import parse_xml
 from twinhull.platforms.qemu import definition as qemu
 from twinhull.platforms.qemu import keeping as qemu_keeping
 from twinhull.platforms.xen import definition as xen

@@ -14,7 +14,7 @@ from twinhull.model.extents import Extent, intersection
 from twinhull.model.machine import DiskKey, MachineId
 from twinhull.model.units import GIB, KIB, MIB
 from twinhull.platforms.contract import CaptureRequest
-from twinhull.platforms.libvirt.domains import read_definition
+from twinhull.platforms.libvirt.definition.domains import read_definition
 from twinhull.platforms.libvirt.images import ImageInfo
 from twinhull.platforms.xen import copied, running
 from twinhull.platforms.xen.copied import CopiedDisk

@@ -11,9 +11,9 @@ from twinhull.model.errors import DataError, NotSupportedHere, SiteError
 from twinhull.model.extents import Extent
 from twinhull.model.machine import BootMode, DiskKey, DiskSpec, Firmware, MachineId, MachineSpec, NicSpec
 from twinhull.model.units import GIB, MIB
-from twinhull.platforms.libvirt.domains import read_definition
+from twinhull.platforms.libvirt.definition.domains import read_definition
+from twinhull.platforms.libvirt.definition.xml import parse_xml
 from twinhull.platforms.libvirt.replicas import disks_that_go
-from twinhull.platforms.libvirt.xml import parse_xml
 from twinhull.platforms.xen.copied import CopiedDisk
 from twinhull.platforms.xen.definition import check_can_boot, followed_definition, new_definition
 from twinhull.platforms.xen.keeping import lacks

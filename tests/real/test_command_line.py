@@ -19,8 +19,8 @@ import pytest
 from lab.guests import TinyClient, forward
 from lab.qemu_host import QemuHost
 from tests.real.conftest import Guest, MakeGuest
-from twinhull.manager.catalog import Catalog
-from twinhull.manager.state import StateDirectory
+from twinhull.manager.catalog.catalog import Catalog
+from twinhull.manager.catalog.state import StateDirectory
 from twinhull.model.units import MIB
 
 pytestmark = pytest.mark.real

@@ -14,7 +14,7 @@ from tests.platforms.test_vocabulary import home
 from tests.real.conftest import MakeGuest, settings_of
 from tests.real.disks import checksum, copy
 from twinhull.inspection.naming import keeps_slots, surroundings
-from twinhull.manager.inside import inspect_machine
+from twinhull.manager.health.inside import inspect_machine
 from twinhull.model.errors import AlreadyExists, NotFound, NotSupportedHere, SiteError, StillRunning
 from twinhull.model.extents import total_bytes
 from twinhull.model.hardware import DiskTraits, Hardware

@@ -30,13 +30,13 @@ from twinhull.model.errors import (
 from twinhull.model.machine import MachineId, PointId, PowerState, Role, SiteName, Standing
 from twinhull.model.ports import system_ports
 from twinhull.model.units import MIB
-from twinhull.platforms import guard
-from twinhull.platforms.conformance import Verdict, run_conformance
+from twinhull.platforms.conformance.kit import Verdict, run_conformance
 from twinhull.platforms.contract import Capability, CaptureRequest, SiteSettings
+from twinhull.platforms.guard import guard
+from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.qemu import sizes
 from twinhull.platforms.qemu.canary import canary_id
 from twinhull.platforms.qemu.site import QemuPlatform, QemuSite
-from twinhull.platforms.standings import StandingFiles
 
 pytestmark = pytest.mark.real
 
@@ -53,7 +53,7 @@ def test_an_embedded_site_passes_the_conformance_kit_and_says_that_it_has_no_gua
         "import sys\n"
         "from twinhull.model.machine import SiteName\n"
         "from twinhull.model.ports import system_ports\n"
-        "from twinhull.platforms.conformance import Verdict, run_conformance\n"
+        "from twinhull.platforms.conformance.kit import Verdict, run_conformance\n"
         "from twinhull.platforms.contract import Capability, SiteSettings\n"
         "from twinhull.platforms.qemu.site import QemuPlatform\n"
         "settings = SiteSettings(SiteName('e'), 'qemu', f'qemu:///embed?root={sys.argv[1]}',\n"

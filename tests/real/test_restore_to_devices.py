@@ -14,10 +14,10 @@ import pytest
 from tests.recovery.scenarios import synced
 from tests.recovery.test_restore_to_files import PORTS, restore
 from tests.story import DISK_BYTES, WEB, Story
+from twinhull.actions.requests import RestoreRequest
 from twinhull.model.errors import AlreadyExists, MachineBusy, TargetTooSmall, UsageError
 from twinhull.model.perform import Journal, perform
-from twinhull.recovery.restore import RESTORE
-from twinhull.replication.requests import RestoreRequest
+from twinhull.recovery.restore.action import RESTORE
 
 pytestmark = pytest.mark.real
 

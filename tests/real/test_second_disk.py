@@ -25,6 +25,8 @@ from lab.qemu_host import QemuHost
 from lab.xen_host import XenHost
 from tests.real.conftest import settings_of
 from tests.real.xen_fixtures import NETWORKS, XEN_BOOT_SECONDS, xen_settings
+from twinhull.actions.context import Context, OpenSites
+from twinhull.actions.requests import FailoverRequest, Request, SyncRequest
 from twinhull.model.errors import SiteError
 from twinhull.model.lacks import Consequence, lacks_from_json
 from twinhull.model.machine import BootMode, MachineId, SiteName
@@ -36,8 +38,6 @@ from twinhull.platforms.contract import Site
 from twinhull.platforms.qemu.site import QemuPlatform
 from twinhull.platforms.xen.site import XenPlatform
 from twinhull.recovery.actions import ACTIONS
-from twinhull.replication.context import Context, OpenSites
-from twinhull.replication.requests import FailoverRequest, Request, SyncRequest
 from twinhull.repository import DirectoryStore, KdfCost, Repository
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]

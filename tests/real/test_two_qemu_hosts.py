@@ -11,6 +11,8 @@ import pytest
 from lab.guests import TinyClient, forward
 from lab.qemu_host import QemuHost
 from tests.real.conftest import Guest, MakeGuest, settings_of
+from twinhull.actions.context import Context, OpenSites
+from twinhull.actions.requests import FailoverRequest, ReconcileRequest, Request, RollbackRequest, SyncRequest
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.model.perform import Journal, perform
 from twinhull.model.ports import system_ports
@@ -19,8 +21,6 @@ from twinhull.model.units import MIB
 from twinhull.platforms.contract import Site
 from twinhull.platforms.qemu.site import QemuPlatform
 from twinhull.recovery.actions import ACTIONS
-from twinhull.replication.context import Context, OpenSites
-from twinhull.replication.requests import FailoverRequest, ReconcileRequest, Request, RollbackRequest, SyncRequest
 from twinhull.repository import DirectoryStore, KdfCost, Repository
 
 pytestmark = pytest.mark.real

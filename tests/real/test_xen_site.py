@@ -12,7 +12,7 @@ from tests.real.xen_fixtures import KEY, MakeXenGuest, xen_settings
 from twinhull.model.errors import HostKeyChanged, LoginRefused, NotFound, NotSupportedHere, SiteUnreachable, StaleEpoch
 from twinhull.model.machine import BootMode, MachineId, PowerState, Role
 from twinhull.model.ports import system_ports
-from twinhull.platforms.conformance import Verdict, run_conformance
+from twinhull.platforms.conformance.kit import Verdict, run_conformance
 from twinhull.platforms.contract import Capability, ReplicaRequest, SiteSettings
 from twinhull.platforms.xen.site import XenPlatform, XenSite
 

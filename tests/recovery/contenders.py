@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from tests.story import Story
+from twinhull.actions.context import Context, OpenSites
+from twinhull.actions.requests import Request
 from twinhull.model.errors import SiteUnreachable, TwinhullError
 from twinhull.model.machine import SiteName
 from twinhull.model.perform import Journal, perform
 from twinhull.model.steps import Action
 from twinhull.platforms.contract import Site
-from twinhull.replication.context import Context, OpenSites
-from twinhull.replication.requests import Request
 
 PATIENCE_SECONDS = 60.0
 UNTIL_ITS_END = 1_000_000

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.story import DISK_BYTES, WEB, A, B, Story, check_as_found, check_epochs, check_promises, named
+from twinhull.actions.context import Context
+from twinhull.actions.requests import Request, RestoreRequest, RollbackRequest
 from twinhull.model.machine import MachineId, PointId, PowerState, Role, SiteName
 from twinhull.model.steps import Action, JsonValue
 from twinhull.model.units import KIB
-from twinhull.recovery.failover import FAILBACK, FAILOVER
-from twinhull.recovery.restore import RESTORE
+from twinhull.recovery.failover.action import FAILBACK, FAILOVER
+from twinhull.recovery.restore.action import RESTORE
 from twinhull.recovery.rollback import ROLLBACK
-from twinhull.replication.context import Context
-from twinhull.replication.requests import Request, RestoreRequest, RollbackRequest
 from twinhull.replication.sync import SYNC
 
 Facts = dict[str, JsonValue]

@@ -9,6 +9,8 @@ import pytest
 
 from tests.recovery.scenarios import failed_over, is_on, synced
 from tests.story import WEB, A, B, Story, check_as_found, check_epochs, check_promises
+from twinhull.actions.context import Context
+from twinhull.actions.requests import Request, RollbackRequest
 from twinhull.model.errors import SiteError
 from twinhull.model.hardware import Hardware
 from twinhull.model.lacks import Consequence, Lack
@@ -17,10 +19,8 @@ from twinhull.model.perform import Journal
 from twinhull.model.steps import Action
 from twinhull.platforms.simulated.machines import SimulatedMachine
 from twinhull.recovery.before_stop import AFTER_THE_SYNC, BEFORE_ANYTHING, NEEDS_NO_QUESTION
-from twinhull.recovery.failover import FAILBACK, FAILOVER
+from twinhull.recovery.failover.action import FAILBACK, FAILOVER
 from twinhull.recovery.rollback import ROLLBACK
-from twinhull.replication.context import Context
-from twinhull.replication.requests import Request, RollbackRequest
 
 Fault = Callable[[SimulatedMachine], None]
 

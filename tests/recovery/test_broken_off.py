@@ -9,18 +9,18 @@ import pytest
 
 from tests.recovery.scenarios import is_on, synced
 from tests.story import WEB, A, B, Story, check_promises
-from twinhull.manager.records import RunState
-from twinhull.manager.walk import Leash, Recorded, Walk
+from twinhull.actions.context import Context
+from twinhull.actions.requests import Request, RollbackRequest
+from twinhull.manager.catalog.records import RunState
+from twinhull.manager.runs.walk import Leash, Recorded, Walk
 from twinhull.model.errors import NotSupportedHere, ReplicaDirty, SiteFull, SiteUnreachable, StaleEpoch
 from twinhull.model.machine import PowerState, Role, RunId
 from twinhull.model.perform import Journal, perform
 from twinhull.model.progress import Progress
 from twinhull.model.steps import Facts
 from twinhull.platforms.simulated import SimulatedSite
-from twinhull.recovery.failover import FAILBACK, FAILOVER
+from twinhull.recovery.failover.action import FAILBACK, FAILOVER
 from twinhull.recovery.rollback import ROLLBACK
-from twinhull.replication.context import Context
-from twinhull.replication.requests import Request, RollbackRequest
 from twinhull.replication.sync import SYNC
 
 

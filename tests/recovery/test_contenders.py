@@ -9,11 +9,11 @@ import pytest
 from tests.recovery.contenders import UNTIL_ITS_END, Manager, Segment, contend
 from tests.recovery.scenarios import is_on, synced
 from tests.story import WEB, A, B, Story, check_as_found, check_epochs, check_points
+from twinhull.actions.requests import ReconcileRequest
 from twinhull.cluster.epochs import corrections
 from twinhull.model.machine import Role, SiteName
-from twinhull.recovery.failover import FAILOVER
+from twinhull.recovery.failover.action import FAILOVER
 from twinhull.recovery.reconcile import RECONCILE
-from twinhull.replication.requests import ReconcileRequest
 from twinhull.replication.standing import look
 from twinhull.replication.sync import SYNC
 

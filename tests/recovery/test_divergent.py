@@ -13,12 +13,12 @@ import pytest
 
 from tests.recovery.scenarios import failed_over, failover, split, sync_back, synced
 from tests.story import WEB, A, B, Story, check_promises, named
+from twinhull.actions.requests import FailoverRequest, ReconcileRequest, SyncRequest
 from twinhull.model.errors import NotSupportedHere, SiteError
 from twinhull.model.machine import DiskKey, PointId, PowerState, Role
-from twinhull.recovery.failover import FAILOVER
+from twinhull.recovery.failover.action import FAILOVER
 from twinhull.recovery.reconcile import RECONCILE
 from twinhull.replication.divergent import keep_divergent
-from twinhull.replication.requests import FailoverRequest, ReconcileRequest, SyncRequest
 from twinhull.replication.sync import SYNC
 from twinhull.repository import Point, RetentionRules, decide_retention
 

@@ -10,11 +10,11 @@ import pytest
 
 from tests.recovery.scenarios import SCENARIOS, Scenario, check_end, is_on, runs_from_its_point
 from tests.story import WEB, A, B, check_as_found, check_epochs, check_promises
+from twinhull.actions.context import Context
 from twinhull.model.errors import SiteUnreachable, TwinhullError
 from twinhull.model.machine import Role, SiteName
 from twinhull.model.perform import Journal
 from twinhull.model.steps import Action, Facts, Step
-from twinhull.replication.context import Context
 
 Do = Callable[[Context, Facts], Facts]
 

@@ -9,11 +9,11 @@ import pytest
 
 from tests.recovery.scenarios import is_on, synced
 from tests.story import WEB, A, B, Story, check_as_found, check_epochs, check_promises
+from twinhull.actions import patience
 from twinhull.model.errors import SiteError, StillRunning
 from twinhull.model.machine import Role
 from twinhull.platforms.simulated import SimulatedSite
-from twinhull.recovery.failover import FAILOVER
-from twinhull.replication import patience
+from twinhull.recovery.failover.action import FAILOVER
 
 
 @pytest.fixture

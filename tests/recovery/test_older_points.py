@@ -9,11 +9,11 @@ import pytest
 
 from tests.recovery.scenarios import failed_over, synced
 from tests.story import WEB, A, B, Story, check_as_found, check_epochs, check_promises
+from twinhull.actions.requests import RollbackRequest
 from twinhull.model.hardware import DiskTraits
 from twinhull.model.machine import DiskKey, SiteName
-from twinhull.recovery.failover import FAILBACK
+from twinhull.recovery.failover.action import FAILBACK
 from twinhull.recovery.rollback import ROLLBACK
-from twinhull.replication.requests import RollbackRequest
 from twinhull.replication.sync import SYNC
 
 READ_ONLY, SEEN = DiskTraits(is_read_only=True), DiskTraits(serial="OS-1", wwn="5000c50015ea71aa", boot_order=1)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twinhull.actions.points_by_name import is_point_name, resolve_point, split_point
+from twinhull.actions.points_by_time import is_time, parse_time
+from twinhull.actions.telling import called, lost, told
 from twinhull.model.errors import NotFound, UsageError
 from twinhull.model.machine import Consistency, MachineId, SiteName
-from twinhull.recovery.points_by_name import is_point_name, resolve_point, split_point
-from twinhull.recovery.points_by_time import is_time, parse_time
-from twinhull.recovery.telling import called, lost, told
 from twinhull.repository import Point, PointDocument
 
 MACHINE = MachineId("11111111-1111-4111-8111-111111111111")

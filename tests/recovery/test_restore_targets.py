@@ -14,11 +14,11 @@ import pytest
 from tests.recovery.scenarios import synced
 from tests.recovery.test_restore_to_files import PORTS, restore
 from tests.story import WEB, Story
+from twinhull.actions.requests import RestoreRequest
 from twinhull.model.errors import AlreadyExists, SiteError, SiteFull, UsageError
 from twinhull.model.perform import Journal, perform
 from twinhull.model.progress import Progress
-from twinhull.recovery.restore import RESTORE
-from twinhull.replication.requests import RestoreRequest
+from twinhull.recovery.restore.action import RESTORE
 
 FORMATS = ("raw", "qcow2", "vmdk", "vhdx")
 
@@ -149,7 +149,7 @@ def test_what_the_file_system_refuses_is_told_with_the_name_that_was_asked_for(
 
     path = tmp_path / "disk.raw"
     with monkeypatch.context() as patched:
-        patched.setattr("twinhull.recovery.restore_file.apply_disk", full)
+        patched.setattr("twinhull.recovery.restore.to_file.apply_disk", full)
         with pytest.raises(SiteFull, match=str(path)) as refused:
             restore(story, to_path=str(path))
     assert "inner.sock" not in f"{refused.value}"

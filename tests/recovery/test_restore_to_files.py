@@ -12,6 +12,7 @@ import pytest
 
 from tests.recovery.scenarios import synced
 from tests.story import DISK_BYTES, WEB, Story
+from twinhull.actions.requests import RestoreRequest
 from twinhull.blocks import nbd
 from twinhull.blocks.nbd import NbdAddress, NbdDisk
 from twinhull.blocks.servers import Image, serving
@@ -19,9 +20,8 @@ from twinhull.model.errors import AlreadyExists, TargetTooSmall, UsageError
 from twinhull.model.perform import Journal, perform
 from twinhull.model.ports import Ports, Process, SystemClock, SystemProcesses, SystemRandomness
 from twinhull.model.steps import JsonValue
-from twinhull.recovery.restore import RESTORE
-from twinhull.recovery.restore_nbd import nbd_address
-from twinhull.replication.requests import RestoreRequest
+from twinhull.recovery.restore.action import RESTORE
+from twinhull.recovery.restore.to_nbd import nbd_address
 
 PORTS = Ports(SystemClock(), SystemRandomness(), SystemProcesses())
 

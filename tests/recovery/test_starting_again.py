@@ -10,7 +10,7 @@ from twinhull.model.errors import SiteError, StaleEpoch
 from twinhull.model.machine import MachineId, PowerState
 from twinhull.model.perform import Journal
 from twinhull.platforms.simulated import SimulatedSite
-from twinhull.recovery.failover import FAILOVER
+from twinhull.recovery.failover.action import FAILOVER
 from twinhull.replication.applying import verify_disk
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.recovery.scenarios import failed_over, is_on, runs_from_its_point, synced
 from tests.story import MAC, WEB, A, B, Story, check_as_found, check_epochs, check_promises, named
+from twinhull.actions.requests import FailoverRequest, ReconcileRequest, RestoreRequest, RollbackRequest
 from twinhull.model.errors import (
     AlreadyExists,
     NotFound,
@@ -20,11 +21,10 @@ from twinhull.model.machine import DiskKey, PointId, PowerState, Role
 from twinhull.model.perform import Journal
 from twinhull.platforms.simulated import SimulatedSite
 from twinhull.recovery.actions import ACTIONS
-from twinhull.recovery.failover import FAILBACK, FAILOVER
-from twinhull.recovery.plans import plan_failover, plan_restore, plan_rollback, plan_sync
+from twinhull.recovery.failover.action import FAILBACK, FAILOVER
+from twinhull.recovery.previews import plan_failover, plan_restore, plan_rollback, plan_sync
 from twinhull.recovery.reconcile import RECONCILE
 from twinhull.recovery.rollback import ROLLBACK
-from twinhull.replication.requests import FailoverRequest, ReconcileRequest, RestoreRequest, RollbackRequest
 from twinhull.replication.standing import look
 
 

@@ -11,7 +11,7 @@ from tests.story import WEB, A, B, Story, check_promises
 from twinhull.model.errors import DataError, SiteError
 from twinhull.model.machine import Role, Standing
 from twinhull.platforms.simulated import SimulatedSite
-from twinhull.recovery.failover import FAILOVER
+from twinhull.recovery.failover.action import FAILOVER
 
 
 def runs(_: Story) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twinhull.actions.requests import ReconcileRequest, RollbackRequest, SyncRequest
 from twinhull.blocks.memory import MemoryDisk
 from twinhull.model.codec import spec_from_json, spec_to_json, standing_from_json, standing_to_json
 from twinhull.model.errors import DataError, UsageError
@@ -41,7 +42,6 @@ from twinhull.replication.bases import (
 )
 from twinhull.replication.known import Known, what_is_known
 from twinhull.replication.places import chunk_states, clipped, spans, union
-from twinhull.replication.requests import ReconcileRequest, RollbackRequest, SyncRequest
 from twinhull.repository import ChunkId, DiskRoot, Point, PointDisk, PointDocument
 
 WEB = MachineId("6f5a3f0e-0000-4000-8000-000000000001")

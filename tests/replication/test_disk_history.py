@@ -18,11 +18,11 @@ import pytest
 
 from tests.platforms.libvirt_fixtures import CountedSite, xen
 from tests.story import Story
+from twinhull.actions.context import Context, OpenSites
 from twinhull.model.machine import DiskKey, MachineId, SiteName
 from twinhull.model.units import MIB
 from twinhull.platforms.contract import Site
 from twinhull.replication.capture import Captured, CaptureOrder, capture_machine
-from twinhull.replication.context import Context, OpenSites
 
 __all__ = ["xen"]
 

@@ -19,7 +19,7 @@ import pytest
 from twinhull.model.errors import NotFound, SafetyError
 from twinhull.model.machine import MachineId, PointId
 from twinhull.repository import ChunkLost, MemoryStore, Point, Repository, copy_points
-from twinhull.repository.writer import SESSION_LIMIT_SECONDS
+from twinhull.repository.writing.writer import SESSION_LIMIT_SECONDS
 
 from .misbehaving import SlowStore
 from .world import CHUNK, DATABASE, WEB, TurnedClock, content_of, document, made, noise, opened, ports, write_disk

@@ -30,7 +30,7 @@ from twinhull.repository import (
     open_store,
     parse_point_id,
 )
-from twinhull.repository.writer import SESSION_LIMIT_SECONDS
+from twinhull.repository.writing.writer import SESSION_LIMIT_SECONDS
 
 from .world import (
     CHEAP,

@@ -17,18 +17,18 @@ from twinhull.repository import (
     RepositoryDamaged,
     StoreFull,
     WriterOverdue,
-    compaction,
-    packs,
     repair,
 )
-from twinhull.repository.collection_state import GRACE_SECONDS, latest_state
-from twinhull.repository.documents import Documents
-from twinhull.repository.envelope import ObjectKind, seal
-from twinhull.repository.ids import PackId
-from twinhull.repository.lanes import Lanes
-from twinhull.repository.marking import Marks, mark_disks
+from twinhull.repository.format import packs
+from twinhull.repository.format.collection_state import GRACE_SECONDS, latest_state
+from twinhull.repository.format.documents import Documents
+from twinhull.repository.format.envelope import ObjectKind, seal
+from twinhull.repository.format.ids import PackId
+from twinhull.repository.format.tree import Shape
+from twinhull.repository.reading.lanes import Lanes
 from twinhull.repository.store.contract import MAX_READ_BYTES
-from twinhull.repository.tree import Shape
+from twinhull.repository.upkeep import compaction
+from twinhull.repository.upkeep.marking import Marks, mark_disks
 
 from .misbehaving import FailingStore
 from .world import (

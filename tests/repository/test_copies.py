@@ -10,16 +10,8 @@ from pathlib import Path
 import pytest
 
 from twinhull.model.progress import Progress
-from twinhull.repository import (
-    CopyVerdict,
-    MemoryStore,
-    ReadOnlyStore,
-    Repository,
-    Store,
-    copy_points,
-    open_store,
-    packs,
-)
+from twinhull.repository import CopyVerdict, MemoryStore, ReadOnlyStore, Repository, Store, copy_points, open_store
+from twinhull.repository.format import packs
 
 from . import copies
 from .copies import OTHER, TWO, filled

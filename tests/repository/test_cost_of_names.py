@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from twinhull.repository import MemoryStore
-from twinhull.repository.envelope import ObjectKind, seal
+from twinhull.repository.format.envelope import ObjectKind, seal
 from twinhull.repository.store.contract import MAX_READ_BYTES
 
 from .misbehaving import FailingStore

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from twinhull.model.errors import TwinhullError
 from twinhull.repository import MemoryStore, Repository, RepositoryDamaged, RepositoryError
-from twinhull.repository.compression import PLAIN, ZSTD, decode, encode
-from twinhull.repository.index_table import IndexTable
-from twinhull.repository.points import decode_point
-from twinhull.repository.tree import decode_node
+from twinhull.repository.format.compression import PLAIN, ZSTD, decode, encode
+from twinhull.repository.format.index_table import IndexTable
+from twinhull.repository.format.points import decode_point
+from twinhull.repository.format.tree import decode_node
 
 from .world import CHEAP, CHUNK, DATABASE, PASSPHRASE, capture, content_of, made, opened, ports
 

@@ -25,8 +25,8 @@ from twinhull.repository import (
     copy_points,
     repair,
 )
-from twinhull.repository.envelope import HEADER, ObjectKind
-from twinhull.repository.high_water import gone_back
+from twinhull.repository.format.envelope import HEADER, ObjectKind
+from twinhull.repository.points.high_water import gone_back
 from twinhull.repository.store.directory import PARTIAL_PREFIX
 
 from .world import CHEAP, CHUNK, DATABASE, PASSPHRASE, WEB, TurnedClock, capture, content_of, made, noise, opened, ports

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twinhull.repository import MemoryStore, RepositoryDamaged, index_table
-from twinhull.repository import index as index_module
-from twinhull.repository.ids import ChunkId, ChunkKind, PackId
-from twinhull.repository.index import MAX_UNMERGED_TABLES, Index
-from twinhull.repository.index_table import MAX_HELD_BYTES, MAX_TABLE_ENTRIES, IndexTable, Place, encode_table
-from twinhull.repository.keys import Keys
-from twinhull.repository.lanes import Lanes
-from twinhull.repository.packs import Entry, PackInfo
+from twinhull.repository import MemoryStore, RepositoryDamaged
+from twinhull.repository.format import index_table
+from twinhull.repository.format.ids import ChunkId, ChunkKind, PackId
+from twinhull.repository.format.index_table import MAX_HELD_BYTES, MAX_TABLE_ENTRIES, IndexTable, Place, encode_table
+from twinhull.repository.format.keyring import Keys
+from twinhull.repository.format.packs import Entry, PackInfo
+from twinhull.repository.reading import index as index_module
+from twinhull.repository.reading.index import MAX_UNMERGED_TABLES, Index
+from twinhull.repository.reading.lanes import Lanes
 
 from .world import CHUNK, capture, content_of, made, noise, opened, ports
 

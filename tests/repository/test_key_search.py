@@ -10,10 +10,10 @@ import pytest
 
 from twinhull.model.errors import UsageError
 from twinhull.repository import KdfCost, MemoryStore, Repository, WrongPassphrase, check_new_passphrase
-from twinhull.repository import key_search as searching
-from twinhull.repository.key_search import MAX_PARSED, MAX_TOLD, MAX_WORK
-from twinhull.repository.passphrases import MIN_PASSPHRASE_LENGTH, stretch
-from twinhull.repository.wrapping import shared_salt
+from twinhull.repository.keys import key_search as searching
+from twinhull.repository.keys.key_search import MAX_PARSED, MAX_TOLD, MAX_WORK
+from twinhull.repository.keys.passphrases import MIN_PASSPHRASE_LENGTH, stretch
+from twinhull.repository.keys.wrapping import shared_salt
 
 from .world import CHEAP, PASSPHRASE, made, noise, opened, ports
 
@@ -84,7 +84,7 @@ def test_forged_keys_cost_no_more_than_a_bound_and_shut_nobody_out(
 def test_among_any_number_of_objects_the_right_one_is_found_by_its_name(
     stretched: _Stretched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twinhull.repository.key_objects.stretch", stretched)
+    monkeypatch.setattr("twinhull.repository.keys.key_objects.stretch", stretched)
     store = MemoryStore()
     Repository.create(store, PASSPHRASE, ports=ports(seed="made"))
     (name,) = (name for name in store.objects if name.startswith("key-"))
@@ -132,7 +132,7 @@ def test_a_passphrase_opens_in_every_form(given: str, typed: str) -> None:
 
 @pytest.mark.parametrize("given", FORMS[:5])
 def test_a_repository_of_1_0_opens_whatever_form_it_was_made_with(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twinhull.repository.key_objects.new_form", lambda passphrase: passphrase)
+    monkeypatch.setattr("twinhull.repository.keys.key_objects.new_form", lambda passphrase: passphrase)
     store = MemoryStore()
     Repository.create(store, given, cost=CHEAP, ports=ports(seed="made"))
     monkeypatch.undo()

@@ -9,7 +9,7 @@ import pytest
 
 from twinhull.model.errors import UsageError
 from twinhull.repository import KeysRotated, MemoryStore, Repository, RepositoryDamaged, WrongPassphrase
-from twinhull.repository.keys import Keys
+from twinhull.repository.format.keyring import Keys
 
 from .misbehaving import CrashedError, FailingStore, Fault, crash_after, crash_before
 from .world import (

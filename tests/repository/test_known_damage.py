@@ -21,8 +21,8 @@ from twinhull.repository import (
     copy_points,
     repair,
 )
-from twinhull.repository.documents import Documents
-from twinhull.repository.trust import Damage
+from twinhull.repository.format.documents import Documents
+from twinhull.repository.writing.trust import Damage
 
 from .damage import DAMAGES, LEARNING, do_damage, flipped, packs_of
 from .world import (

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from twinhull.repository import RepositoryDamaged
-from twinhull.repository.compression import encode
-from twinhull.repository.ids import ChunkKind, PackId
-from twinhull.repository.keys import Keys
-from twinhull.repository.packs import PackBuilder, chunk_in, open_payload, read_footer
+from twinhull.repository.format.compression import encode
+from twinhull.repository.format.ids import ChunkKind, PackId
+from twinhull.repository.format.keyring import Keys
+from twinhull.repository.format.packs import PackBuilder, chunk_in, open_payload, read_footer
 from twinhull.repository.store.memory import MemoryStore
 
 from .world import CHUNK, made, noise

@@ -21,10 +21,10 @@ from twinhull.repository import (
     RepositoryVersionTooNew,
     WriterOverdue,
     WrongPassphrase,
-    packs,
 )
-from twinhull.repository.ids import ChunkKind
-from twinhull.repository.writer import SESSION_LIMIT_SECONDS
+from twinhull.repository.format import packs
+from twinhull.repository.format.ids import ChunkKind
+from twinhull.repository.writing.writer import SESSION_LIMIT_SECONDS
 
 from .world import (
     CHUNK,

@@ -10,8 +10,10 @@ import pytest
 
 from twinhull.model.errors import UsageError
 from twinhull.model.units import KIB
-from twinhull.repository import ChunkLost, MemoryStore, Point, Repository, StoreError, packs, readahead
-from twinhull.repository.readahead import MAX_PIECES_AHEAD, ReadAheadDisk
+from twinhull.repository import ChunkLost, MemoryStore, Point, Repository, StoreError
+from twinhull.repository.format import packs
+from twinhull.repository.reading import readahead
+from twinhull.repository.reading.readahead import MAX_PIECES_AHEAD, ReadAheadDisk
 
 from .world import CHUNK, capture, made, noise, opened
 

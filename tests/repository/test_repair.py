@@ -26,14 +26,14 @@ from twinhull.repository import (
     copy_points,
     diagnose,
     open_store,
-    packs,
     repair,
 )
-from twinhull.repository.collection_state import latest_state
-from twinhull.repository.documents import Documents
-from twinhull.repository.ids import ChunkKind
-from twinhull.repository.index_table import Place, payload_of
-from twinhull.repository.packs import pack_name
+from twinhull.repository.format import packs
+from twinhull.repository.format.collection_state import latest_state
+from twinhull.repository.format.documents import Documents
+from twinhull.repository.format.ids import ChunkKind
+from twinhull.repository.format.index_table import Place, payload_of
+from twinhull.repository.format.packs import pack_name
 
 from . import copies
 from .copies import ONE, OTHER, TWO, filled

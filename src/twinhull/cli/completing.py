@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from twinhull.model.errors import TwinhullError
 
 if TYPE_CHECKING:
-    from twinhull.manager.catalog import Catalog
+    from twinhull.manager.catalog.catalog import Catalog
 
 
 def machines(incomplete: str) -> list[str]:
@@ -45,8 +45,8 @@ def runs(incomplete: str) -> list[str]:
 
 
 def _begun(incomplete: str, words: Callable[[Catalog], Iterable[str]]) -> list[str]:
-    from twinhull.manager.catalog import Catalog  # noqa: PLC0415 - loaded for a completion only
-    from twinhull.manager.state import default_directory  # noqa: PLC0415 - as above
+    from twinhull.manager.catalog.catalog import Catalog  # noqa: PLC0415 - loaded for a completion only
+    from twinhull.manager.catalog.state import default_directory  # noqa: PLC0415 - as above
 
     path = default_directory(os.environ) / "catalog.db"
     if not path.exists():

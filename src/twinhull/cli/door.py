@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twinhull.cli.screen import Screen, is_terminal
+from twinhull.cli.screen.screen import Screen, is_terminal
 from twinhull.model.errors import Declined
 from twinhull.model.ports import Ports, system_ports
 
@@ -34,8 +34,8 @@ class Door:
     @contextmanager
     def manager(self, *, origin: str = "command line") -> Iterator[Manager]:
         """As a context: the manager on the state directory."""
+        from twinhull.manager.catalog.state import StateDirectory, default_directory  # noqa: PLC0415 - as above
         from twinhull.manager.manager import Manager  # noqa: PLC0415 - help and completion do without
-        from twinhull.manager.state import StateDirectory, default_directory  # noqa: PLC0415 - as above
 
         state = StateDirectory((self.state or default_directory(self.environment)).absolute())
         if not state.path.exists():

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "site": ("site", "Connect virtualization environments, and see what they can do."),
     "machine": ("machine", "Look at the machines of all sites."),
-    "repository": ("repository", "Where restore points are kept."),
+    "repository": ("repository.repository", "Where restore points are kept."),
     "store": ("store", "Is this place safe for a repository?"),
-    "plan": ("plan", "Which machines go from where to where, and how often."),
+    "plan": ("plan.plan", "Which machines go from where to where, and how often."),
     "sync": ("sync", "Capture a machine, and bring its replica to that point."),
     "status": ("status", "Where each machine runs, and how far its replica lags."),
-    "points": ("points", "Restore points: list, compare, verify, hold, remove."),
+    "points": ("points.points", "Restore points: list, compare, verify, hold, remove."),
     "failover": ("failover", "Start the replica in place of its machine."),
     "failback": ("failover", "Bring a machine home, sending only what differs."),
     "rollback": ("rollback", "Put a machine back to an earlier point, where it is."),
@@ -29,7 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "runs": ("runs", "What was done, step by step, with times and reasons."),
     "catalog": ("catalog", "What the manager remembers: read it back from the sites."),
 }
-"""Each command: the module of this package that has it as ``app``, and what it is for."""
+"""Each command: the module of ``commands`` that has it as ``app``, and what it is for."""
 
 
 class LazyGroup(TyperGroup):
@@ -52,7 +52,7 @@ class LazyGroup(TyperGroup):
 def load(name: str) -> Any:  # noqa: ANN401 - typer's own command classes
     """The command of that name, whole."""
     module, text = COMMANDS[name]
-    app: typer.Typer = import_module(f"twinhull.cli.{module}").APPS[name]
+    app: typer.Typer = import_module(f"twinhull.cli.commands.{module}").APPS[name]
     command = get_command(app)
     command.name = name
     command.short_help = text

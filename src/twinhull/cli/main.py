@@ -15,7 +15,7 @@ from twinhull import __version__
 from twinhull.cli.door import Door, door_of
 from twinhull.cli.lazy import LazyGroup
 from twinhull.cli.options import PassphraseFileOption, RepositoryOption, StateOption, examples
-from twinhull.cli.screen import Screen, Told, leave, reader_left
+from twinhull.cli.screen.screen import Screen, Told, leave, reader_left
 from twinhull.cli.stopping import interrupt_on_stop
 from twinhull.model.errors import TwinhullError, UsageError
 from twinhull.model.ports import system_ports

@@ -11,42 +11,42 @@ from threading import Event
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from twinhull.actions.patience import in_time
+from twinhull.actions.points_by_name import split_point
 from twinhull.manager import clockwatch
-from twinhull.manager.catalog import Catalog
-from twinhull.manager.damages import Damages, point_by_name
-from twinhull.manager.editing import forget_identity, remember_identity, remembered_identity, require_same_host
-from twinhull.manager.health import Health
-from twinhull.manager.identities import identities, require_another
-from twinhull.manager.journal import Journal
-from twinhull.manager.locks import is_free
-from twinhull.manager.names import Named, Names
-from twinhull.manager.overview import Lookout
-from twinhull.manager.rebuild import Rebuilt, rebuild
-from twinhull.manager.records import RunRecord, RunState
-from twinhull.manager.sites import SitePool, platform
-from twinhull.manager.soundness import Soundness, soundness
-from twinhull.manager.standing_keys import forget_contact, keys_of, remember_keys
-from twinhull.manager.state import StateDirectory
-from twinhull.manager.status import Gatherer, Status, Watched
-from twinhull.manager.vault import Vault
+from twinhull.manager.catalog.catalog import Catalog
+from twinhull.manager.catalog.locks import is_free
+from twinhull.manager.catalog.records import RunRecord, RunState
+from twinhull.manager.catalog.state import StateDirectory
+from twinhull.manager.health.health import Health
+from twinhull.manager.health.status import Gatherer, Status, Watched
+from twinhull.manager.repository.damages import Damages, point_by_name
+from twinhull.manager.repository.soundness import Soundness, soundness
+from twinhull.manager.repository.vault import Vault
+from twinhull.manager.runs.journal import Journal
+from twinhull.manager.sites.editing import forget_identity, remember_identity, remembered_identity, require_same_host
+from twinhull.manager.sites.identities import identities, require_another
+from twinhull.manager.sites.names import Named, Names
+from twinhull.manager.sites.overview import Lookout
+from twinhull.manager.sites.pool import SitePool, platform
+from twinhull.manager.sites.rebuild import Rebuilt, rebuild
+from twinhull.manager.sites.standing_keys import forget_contact, keys_of, remember_keys
 from twinhull.model.errors import AlreadyExists, MachineBusy, NotFound, SiteError, TwinhullError
 from twinhull.model.machine import MachineId, PointId, SiteName, Standing
 from twinhull.model.ports import Ports
 from twinhull.model.sealing import FindKeys, StandingKeys
 from twinhull.platforms.contract import Site, SiteIdentity, SiteSettings
-from twinhull.recovery.points_by_name import split_point
-from twinhull.replication.patience import in_time
 from twinhull.repository import Point, Repository
 
 if TYPE_CHECKING:
-    from twinhull.manager.checking import SiteCheck
-    from twinhull.manager.dispatch import Dispatcher
-    from twinhull.manager.inspecting import Inspected
-    from twinhull.manager.orders import Desk
-    from twinhull.manager.previews import Previewer
-    from twinhull.manager.pruning import Pruner
-    from twinhull.manager.records import Plan
-    from twinhull.manager.unprotecting import TakenOff
+    from twinhull.manager.catalog.records import Plan
+    from twinhull.manager.health.inspecting import Inspected
+    from twinhull.manager.runs.dispatch import Dispatcher
+    from twinhull.manager.runs.orders import Desk
+    from twinhull.manager.runs.previews import Previewer
+    from twinhull.manager.runs.pruning import Pruner
+    from twinhull.manager.sites.checking import SiteCheck
+    from twinhull.manager.sites.unprotecting import TakenOff
 
 
 _REPOSITORY_PATIENCE_SECONDS = 20.0
@@ -172,7 +172,7 @@ class Manager:
     @cached_property
     def desk(self) -> Desk:
         """Builds requests."""
-        from twinhull.manager.orders import Desk  # noqa: PLC0415 - see dispatcher
+        from twinhull.manager.runs.orders import Desk  # noqa: PLC0415 - see dispatcher
 
         return Desk(self.catalog, self.lookout, lambda: self.repository, self.ports.clock, self.damages)
 
@@ -180,11 +180,11 @@ class Manager:
     def dispatcher(self) -> Dispatcher:
         """Carries runs out."""
         # The engine takes a third of a second to load, and most commands run nothing.
-        from twinhull.manager.collecting import COLLECT  # noqa: PLC0415
-        from twinhull.manager.dispatch import Dispatcher  # noqa: PLC0415
-        from twinhull.manager.removing import PRUNE, REMOVE  # noqa: PLC0415
-        from twinhull.manager.runs import Engine  # noqa: PLC0415
-        from twinhull.manager.verifying import VERIFY  # noqa: PLC0415
+        from twinhull.manager.repository.collecting import COLLECT  # noqa: PLC0415
+        from twinhull.manager.repository.verifying import VERIFY  # noqa: PLC0415
+        from twinhull.manager.runs.dispatch import Dispatcher  # noqa: PLC0415
+        from twinhull.manager.runs.removing import PRUNE, REMOVE  # noqa: PLC0415
+        from twinhull.manager.runs.runs import Engine  # noqa: PLC0415
         from twinhull.recovery.actions import ACTIONS  # noqa: PLC0415
 
         actions = {**ACTIONS, **{each.kind: each for each in (COLLECT, PRUNE, REMOVE, VERIFY)}}
@@ -204,14 +204,14 @@ class Manager:
     @cached_property
     def previewer(self) -> Previewer:
         """What a run would do."""
-        from twinhull.manager.previews import Previewer  # noqa: PLC0415 - see dispatcher
+        from twinhull.manager.runs.previews import Previewer  # noqa: PLC0415 - see dispatcher
 
         return Previewer(self.desk, self.pool, self.ports.clock, lambda: self.repository, self.is_at_work)
 
     @cached_property
     def pruner(self) -> Pruner:
         """Retention by hand."""
-        from twinhull.manager.pruning import Pruner  # noqa: PLC0415 - loaded for this alone
+        from twinhull.manager.runs.pruning import Pruner  # noqa: PLC0415 - loaded for this alone
 
         began = clockwatch.read(self.ports.clock)
         return Pruner(
@@ -288,7 +288,7 @@ class Manager:
 
     def _take_off(self, site: Site) -> list[str]:
         """Take the trackers off all machines of a site; returns what was left."""
-        from twinhull.manager.unprotecting import Unprotector  # noqa: PLC0415 - loaded for this alone
+        from twinhull.manager.sites.unprotecting import Unprotector  # noqa: PLC0415 - loaded for this alone
 
         unprotector = Unprotector(self.state, self.pool)
         seen = [Named(status.spec.machine_id, status.spec.name) for status in site.machines()]
@@ -302,7 +302,7 @@ class Manager:
 
     def unprotect(self, named: Named, *, is_removing_replica: bool = False, is_dry: bool = False) -> TakenOff:
         """Take a machine out of its plan, and off it what we left on all sites; raises MachineBusy."""
-        from twinhull.manager.unprotecting import Unprotector  # noqa: PLC0415 - loaded for this alone
+        from twinhull.manager.sites.unprotecting import Unprotector  # noqa: PLC0415 - loaded for this alone
 
         sites = [site.name for site in self.catalog.sites()]
         unprotector = Unprotector(self.state, self.pool, is_dry=is_dry, leave_plan=self.catalog.leave_plan)
@@ -310,7 +310,7 @@ class Manager:
 
     def remove_plan(self, plan: Plan) -> TakenOff:
         """Forget a plan, and take the trackers off its machines."""
-        from twinhull.manager.unprotecting import TakenOff  # noqa: PLC0415 - loaded for this alone
+        from twinhull.manager.sites.unprotecting import TakenOff  # noqa: PLC0415 - loaded for this alone
 
         self.catalog.remove_plan(plan.name)
         found = TakenOff()
@@ -332,7 +332,7 @@ class Manager:
 
     def check_site(self, name: SiteName, *, is_looking_only: bool) -> SiteCheck:
         """Try what the site can do."""
-        from twinhull.manager.checking import check_site  # noqa: PLC0415 - the kit is loaded for this alone
+        from twinhull.manager.sites.checking import check_site  # noqa: PLC0415 - the kit is loaded for this alone
 
         with self.pool.lease(is_looking=is_looking_only) as door:
             others = identities(self.catalog, self.pool, name)
@@ -340,7 +340,7 @@ class Manager:
 
     def inspect(self, named: Named, *, is_looking_inside: bool = False) -> Inspected:
         """The machine on all sites, and what may keep it from booting on the other one."""
-        from twinhull.manager.inspecting import Inspector  # noqa: PLC0415 - loaded for this alone
+        from twinhull.manager.health.inspecting import Inspector  # noqa: PLC0415 - loaded for this alone
 
         inspector = Inspector(
             self.catalog,

@@ -1,7 +1,7 @@
 """What a platform must bring: small capabilities, each of which a site may or may not have, and why not.
 
 No word of one platform stands here. A site is opened by its platform (``Platform.open``) and used as one ``Site``; the
-conformance kit (:mod:`twinhull.platforms.conformance`) runs against any of them, a user's own site included.
+conformance kit (:mod:`twinhull.platforms.conformance.kit`) runs against any of them, a user's own site included.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What happens on the day: failover, failback, rollback, restore, and putting right what a dead site missed.
 
-Each is an :class:`~twinhull.model.steps.Action` over :class:`~twinhull.replication.context.Context`, found by its word
+Each is an :class:`~twinhull.model.steps.Action` over :class:`~twinhull.actions.context.Context`, found by its word
 in :data:`twinhull.recovery.actions.ACTIONS` (``sync`` included), and started with the facts of its request, a
-dataclass of :mod:`twinhull.replication.requests` whose fields are the request facts:
+dataclass of :mod:`twinhull.actions.requests` whose fields are the request facts:
 
 ===============  ====================  ==============================================================================
 word             request               what it does
@@ -24,7 +24,7 @@ Of ``rollback``: ``present_point_id`` (what was there before, None where it was 
 site), ``reasons``. Of ``reconcile``: ``corrections`` (list of sentences), ``reasons``.
 
 What a run would do, as lines for a question or ``--dry-run``: ``plan_sync``, ``plan_failover``, ``plan_rollback`` and
-``plan_restore`` of :mod:`twinhull.recovery.plans`, from a :class:`twinhull.cluster.situation.Situation`
+``plan_restore`` of :mod:`twinhull.recovery.previews`, from a :class:`twinhull.cluster.situation.Situation`
 (:func:`twinhull.replication.standing.look`).
-``twinhull.recovery.points_by_name.resolve_point`` understands ``N``, ``N-2``, ``12`` and whole ids.
+``twinhull.actions.points_by_name.resolve_point`` understands ``N``, ``N-2``, ``12`` and whole ids.
 """

@@ -6,10 +6,10 @@ runs. It is safe to do at any time and as often as one likes; whoever watches do
 
 from __future__ import annotations
 
+from twinhull.actions.context import Context
+from twinhull.actions.requests import ReconcileRequest
 from twinhull.cluster.epochs import current_epoch
 from twinhull.model.steps import Action, Facts, Step
-from twinhull.replication.context import Context
-from twinhull.replication.requests import ReconcileRequest
 from twinhull.replication.standing import correct, look
 from twinhull.replication.sync import with_reasons
 

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from twinhull.actions.context import Context
+from twinhull.actions.requests import RollbackRequest
 from twinhull.cluster.epochs import FIRST_EPOCH, current_claim, current_epoch, spoiled
 from twinhull.cluster.permission import require_primary
 from twinhull.model.codec import spec_from_json
@@ -28,13 +30,11 @@ from twinhull.model.machine import DiskSpec, MachineSpec, PointId, Role, SiteNam
 from twinhull.model.steps import Action, Facts, JsonValue, Step
 from twinhull.model.units import format_duration
 from twinhull.recovery.before_stop import Asked, require_endable
+from twinhull.recovery.failover.target import arm, armed_standing
 from twinhull.recovery.starting import require_startable, seconds_since, start_and_wait
-from twinhull.recovery.target import arm, armed_standing
 from twinhull.replication.bases import capture_of
 from twinhull.replication.capture import CaptureOrder, capture_machine
-from twinhull.replication.context import Context
 from twinhull.replication.replica import ReplicaOrder, bring_replica, find
-from twinhull.replication.requests import RollbackRequest
 from twinhull.replication.standing import look_and_correct
 from twinhull.replication.sync import claimed, number, require_answer, with_reasons
 from twinhull.repository import Point

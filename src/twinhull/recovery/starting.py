@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from twinhull.actions.cleaning import clean_leftovers
+from twinhull.actions.context import Context
 from twinhull.model.errors import SiteError
 from twinhull.model.machine import MachineId, PowerState
 from twinhull.model.steps import Facts
 from twinhull.platforms.contract import Site
 from twinhull.replication.bases import choose_base
-from twinhull.replication.cleaning import clean_leftovers
-from twinhull.replication.context import Context
 
 REMEDY = "Make it there, or name another network: 'twinhull plan network PLAN HERE=THERE'"
 """What to do about an obstacle (:meth:`twinhull.platforms.contract.Power.obstacles`)."""

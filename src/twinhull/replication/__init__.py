@@ -1,7 +1,7 @@
 """Capture (site to restore point) and replica (restore point to the other site): what happens every few minutes.
 
 The one action here is ``sync``: :data:`twinhull.replication.sync.SYNC` (an :class:`~twinhull.model.steps.Action` over
-:class:`~twinhull.replication.context.Context`), started with ``SyncRequest(...).facts()``.
+:class:`~twinhull.actions.context.Context`), started with ``SyncRequest(...).facts()``.
 
 Request facts of ``sync`` (those with a default may be absent):
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 
+from twinhull.actions.context import Context
 from twinhull.blocks.workers import Handles, Stream, in_order
 from twinhull.model.errors import DataError, TargetTooSmall
 from twinhull.model.extents import Extent, pieces
 from twinhull.model.progress import Progress
 from twinhull.platforms.contract import DiskDoor
 from twinhull.replication.compare import Difference, compare
-from twinhull.replication.context import Context
 from twinhull.replication.known import Known
 from twinhull.replication.places import clipped, piece_bytes, union, windows
 from twinhull.repository import DiskRoot, Repository

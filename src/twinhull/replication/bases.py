@@ -20,7 +20,7 @@ from datetime import datetime
 from twinhull.model.machine import DiskKey, Role, SiteName, Standing
 from twinhull.model.units import format_duration
 from twinhull.repository import DiskRoot, Point, PointDisk, current_points, latest_point
-from twinhull.repository.retention import MAX_CREDITED_GAP_SECONDS
+from twinhull.repository.points.retention import MAX_CREDITED_GAP_SECONDS
 
 TRACKER = "id"
 CAPTURE = "capture"

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from twinhull.actions.cleaning import clean_leftovers
+from twinhull.actions.context import Context, Stopwatch
 from twinhull.cluster.epochs import FIRST_EPOCH
 from twinhull.model.codec import spec_to_json
 from twinhull.model.errors import (
@@ -43,8 +45,6 @@ from twinhull.replication.bases import (
     choose_base,
     followed_seconds,
 )
-from twinhull.replication.cleaning import clean_leftovers
-from twinhull.replication.context import Context, Stopwatch
 from twinhull.replication.reading import DiskRead, NotWhole, read_disk
 from twinhull.replication.remarks import after_reading, before_reading, drift
 from twinhull.replication.unwritten import probes

@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from twinhull.actions.context import Context
 from twinhull.model.errors import TwinhullError
 from twinhull.model.machine import MachineId, PointId, Role, SiteName, Standing
 from twinhull.replication.bases import capture_of, is_of
 from twinhull.replication.capture import CaptureOrder, capture_divergent
-from twinhull.replication.context import Context
 from twinhull.repository import Point
 
 _LABEL = "divergent"

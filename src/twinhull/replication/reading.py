@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+from twinhull.actions.context import Context
 from twinhull.blocks.disk import Disk
 from twinhull.blocks.workers import Handles, Stream, in_order
 from twinhull.model.errors import DataError
@@ -25,7 +26,6 @@ from twinhull.model.progress import Progress
 from twinhull.platforms.contract import CapturedDisk
 from twinhull.replication.bases import COMPARED, TRACKED
 from twinhull.replication.compare import Compared, Difference, compare
-from twinhull.replication.context import Context
 from twinhull.replication.places import WINDOW_BYTES, Places, chunk_states, piece_bytes, spans, union, windows
 from twinhull.replication.unwritten import is_cut
 from twinhull.repository import ChunkLost, DiskRoot, Writer

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from twinhull.actions.cleaning import clean_leftovers
+from twinhull.actions.context import Context, Stopwatch
 from twinhull.model.codec import spec_from_json
 from twinhull.model.errors import AlreadyExists, DataError, NotFound, StaleEpoch, StillRunning
 from twinhull.model.lacks import Lack, lacks_to_json
@@ -33,8 +35,6 @@ from twinhull.model.steps import JsonValue
 from twinhull.platforms.contract import ReplicaRequest, Site
 from twinhull.replication.applying import Applied, apply_disk, places_between, verify_disk
 from twinhull.replication.bases import capture_of
-from twinhull.replication.cleaning import clean_leftovers
-from twinhull.replication.context import Context, Stopwatch
 from twinhull.replication.divergent import is_unkept, keep_divergent, told
 from twinhull.replication.known import Known, believed, what_is_known
 from twinhull.repository import ChunkLost, DiskRoot, Point

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from twinhull.actions.context import Context
+from twinhull.actions.patience import in_time
 from twinhull.cluster.epochs import Deed, corrections
 from twinhull.cluster.situation import Side, Situation
 from twinhull.model.errors import DataError, HostKeyChanged, LoginRefused, SiteUnreachable
 from twinhull.model.machine import MachineId, MachineStatus, Role, SiteName, Standing
 from twinhull.platforms.contract import Site
 from twinhull.replication.bases import latest_epoch
-from twinhull.replication.context import Context
-from twinhull.replication.patience import in_time
 from twinhull.replication.replica import find
 
 SILENCE = (SiteUnreachable, HostKeyChanged, LoginRefused)

@@ -16,6 +16,8 @@ Repeating *capture* captures again: the point that a killed process published st
 
 from __future__ import annotations
 
+from twinhull.actions.context import Context
+from twinhull.actions.requests import SyncRequest
 from twinhull.cluster.epochs import FIRST_EPOCH, current_claim, current_epoch
 from twinhull.cluster.permission import require_primary
 from twinhull.cluster.situation import Situation
@@ -23,9 +25,7 @@ from twinhull.model.errors import NotFound, SiteUnreachable, UsageError
 from twinhull.model.machine import BootMode, PointId, Role, SiteName, Standing
 from twinhull.model.steps import Action, Facts, JsonValue, Step
 from twinhull.replication.capture import CaptureOrder, capture_machine
-from twinhull.replication.context import Context
 from twinhull.replication.replica import ReplicaOrder, bring_replica
-from twinhull.replication.requests import SyncRequest
 from twinhull.replication.standing import look_and_correct
 
 

@@ -38,12 +38,6 @@ The doors of this room (import them from here; the modules below are its own bus
 All of it may be used from several threads, one ``DiskWriter`` by one thread.
 """
 
-from twinhull.repository.collect import CollectReport
-from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, is_repository
-from twinhull.repository.copying import CopyVerdict, copy_points
-from twinhull.repository.diagnosis import Diagnosis, MissingPieces, diagnose
-from twinhull.repository.disk import PointDiskReader
-from twinhull.repository.disk_writer import DiskWriter
 from twinhull.repository.errors import (
     ChunkLost,
     KeysRotated,
@@ -58,19 +52,22 @@ from twinhull.repository.errors import (
     WriterOverdue,
     WrongPassphrase,
 )
-from twinhull.repository.export import DiskExport, export_disk
-from twinhull.repository.healing import DiskHealer, Healer, RepositoryHealer
-from twinhull.repository.ids import ChunkId, parse_point_id
-from twinhull.repository.passphrases import KdfCost, check_new_passphrase
-from twinhull.repository.points import DiskRoot, Point, PointDisk, PointDocument, current_points, latest_point
-from twinhull.repository.readahead import ReadAheadDisk
-from twinhull.repository.reader import Reader
-from twinhull.repository.removals import Removal
-from twinhull.repository.repair import RepairReport, repair
+from twinhull.repository.format.ids import ChunkId, parse_point_id
+from twinhull.repository.format.points import DiskRoot, Point, PointDisk, PointDocument, current_points, latest_point
+from twinhull.repository.format.removals import Removal
+from twinhull.repository.keys.config import DEFAULT_CHUNK_SIZE_BYTES, is_repository
+from twinhull.repository.keys.passphrases import KdfCost, check_new_passphrase
+from twinhull.repository.points.retention import RetentionRules, Verdict
+from twinhull.repository.points.retention import decide as decide_retention
+from twinhull.repository.reading.disk import PointDiskReader
+from twinhull.repository.reading.readahead import ReadAheadDisk
+from twinhull.repository.reading.reader import Reader
 from twinhull.repository.repository import DEFAULT_LEVEL, Repository
-from twinhull.repository.retention import RetentionRules, Verdict
-from twinhull.repository.retention import decide as decide_retention
-from twinhull.repository.stats import WriterStats
+from twinhull.repository.rescue.copying import CopyVerdict, copy_points
+from twinhull.repository.rescue.diagnosis import Diagnosis, MissingPieces, diagnose
+from twinhull.repository.rescue.healing import DiskHealer, Healer, RepositoryHealer
+from twinhull.repository.rescue.repair import RepairReport, repair
+from twinhull.repository.serving.export import DiskExport, export_disk
 from twinhull.repository.store.cached import CachedStore
 from twinhull.repository.store.check import StoreFinding, check_store
 from twinhull.repository.store.contract import ObjectInfo, Store
@@ -78,8 +75,11 @@ from twinhull.repository.store.directory import DirectoryStore
 from twinhull.repository.store.locate import open_store
 from twinhull.repository.store.memory import MemoryStore
 from twinhull.repository.store.wrappers import AppendOnlyStore, LimitedStore, ReadOnlyStore
-from twinhull.repository.verify import Finding, VerifyReport
-from twinhull.repository.writer import Writer
+from twinhull.repository.upkeep.collect import CollectReport
+from twinhull.repository.upkeep.verify import Finding, VerifyReport
+from twinhull.repository.writing.disk_writer import DiskWriter
+from twinhull.repository.writing.stats import WriterStats
+from twinhull.repository.writing.writer import Writer
 
 __all__ = [
     "DEFAULT_CHUNK_SIZE_BYTES",

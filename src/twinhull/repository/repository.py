@@ -12,30 +12,30 @@ from twinhull.model.machine import MachineId, PointId
 from twinhull.model.ports import Ports, system_ports
 from twinhull.model.progress import OnProgress, nobody_listens
 from twinhull.model.secrecy import keep_memory_private
-from twinhull.repository.catalog import Catalog, OnDamage
-from twinhull.repository.chunks import Chunks
-from twinhull.repository.collect import Collector, CollectReport
-from twinhull.repository.collection_state import GRACE_SECONDS
-from twinhull.repository.config import DEFAULT_CHUNK_SIZE_BYTES, Config, create_config, open_config
-from twinhull.repository.deletion import Deleter
-from twinhull.repository.high_water import high_water
-from twinhull.repository.holds import Holds
-from twinhull.repository.ids import ChunkId, ChunkKind, PackId
-from twinhull.repository.index import Index
-from twinhull.repository.key_objects import KeyObjects
-from twinhull.repository.keys import Keys
-from twinhull.repository.passphrases import KdfCost, new_recovery_key
-from twinhull.repository.points import DiskRoot, Point
-from twinhull.repository.reader import Reader
-from twinhull.repository.removals import Removal
-from twinhull.repository.renewal import FindPassphrase, Renewal, not_kept
-from twinhull.repository.retention import RetentionRules, Verdict, decide
-from twinhull.repository.stopping import Check, never
+from twinhull.repository.format.collection_state import GRACE_SECONDS
+from twinhull.repository.format.ids import ChunkId, ChunkKind, PackId
+from twinhull.repository.format.keyring import Keys
+from twinhull.repository.format.points import DiskRoot, Point
+from twinhull.repository.format.removals import Removal
+from twinhull.repository.keys.config import DEFAULT_CHUNK_SIZE_BYTES, Config, create_config, open_config
+from twinhull.repository.keys.key_objects import KeyObjects
+from twinhull.repository.keys.passphrases import KdfCost, new_recovery_key
+from twinhull.repository.keys.renewal import FindPassphrase, Renewal, not_kept
+from twinhull.repository.points.catalog import Catalog, OnDamage
+from twinhull.repository.points.high_water import high_water
+from twinhull.repository.points.holds import Holds
+from twinhull.repository.points.retention import RetentionRules, Verdict, decide
+from twinhull.repository.reading.chunks import Chunks
+from twinhull.repository.reading.index import Index
+from twinhull.repository.reading.reader import Reader
 from twinhull.repository.store.cached import CachedStore
 from twinhull.repository.store.contract import Store
-from twinhull.repository.trust import Damage, Trust
-from twinhull.repository.verify import Verifier, VerifyReport
-from twinhull.repository.writer import Writer, WriterContext
+from twinhull.repository.upkeep.collect import Collector, CollectReport
+from twinhull.repository.upkeep.deletion import Deleter
+from twinhull.repository.upkeep.stopping import Check, never
+from twinhull.repository.upkeep.verify import Verifier, VerifyReport
+from twinhull.repository.writing.trust import Damage, Trust
+from twinhull.repository.writing.writer import Writer, WriterContext
 
 DEFAULT_LEVEL = 1
 """zstd's level: the fastest; the next ones cost more time than they spare room (see docs/adr)."""

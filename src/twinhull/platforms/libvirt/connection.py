@@ -1,6 +1,6 @@
 """A libvirt connection that stays usable: local, embedded or through ssh, with libvirt's errors told as ours.
 
-Through ssh, libvirt's own socket is forwarded by our :class:`~twinhull.platforms.hosts.Host`, so that host keys are
+Through ssh, libvirt's own socket is forwarded by our :class:`~twinhull.hosts.host.Host`, so that host keys are
 verified once, in one place, and everything else is the same code as for a local connection.
 """
 
@@ -13,10 +13,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import libvirt
 
+from twinhull.hosts.host import Host
+from twinhull.hosts.ssh_command import ssh_target
 from twinhull.model.errors import LoginRefused, NotFound, SiteError, SiteInUse, SiteUnreachable
 from twinhull.model.ports import Clock
-from twinhull.platforms.hosts import Host
-from twinhull.platforms.ssh_command import ssh_target
 
 KEEPALIVE_SECONDS = 5
 KEEPALIVE_COUNT = 6

@@ -10,9 +10,9 @@ from twinhull.model.errors import NotFound, SiteUnreachable, StillRunning
 from twinhull.model.machine import MachineId, MachineSpec, MachineStatus, PowerState
 from twinhull.model.names import checked_machine_id
 from twinhull.platforms.libvirt.connection import told
-from twinhull.platforms.libvirt.domains import Definition, power_of, read_definition
+from twinhull.platforms.libvirt.definition.domains import Definition, power_of, read_definition
+from twinhull.platforms.libvirt.definition.xml import BadDefinition
 from twinhull.platforms.libvirt.place import Place
-from twinhull.platforms.libvirt.xml import BadDefinition
 
 RETURN_SECONDS = 15.0
 """How long the end of a capture waits for a libvirtd that went away; what it cannot end then is a leftover."""

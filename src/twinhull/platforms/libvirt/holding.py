@@ -19,12 +19,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from twinhull.blocks.heartbeat import beating, until_silent
+from twinhull.hosts.host import check, first_word
 from twinhull.model.errors import MachineBusy, SiteError, SiteFull, SiteUnreachable
 from twinhull.model.machine import MachineId
 from twinhull.model.names import checked_machine_id, checked_word
 from twinhull.model.ports import Process
 from twinhull.platforms.contract import Leftover
-from twinhull.platforms.hosts import check, first_word
 from twinhull.platforms.libvirt.place import Place
 
 SCRATCH = "scratch directory"

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from twinhull.hosts.host import Host, check, require_ok
 from twinhull.model.errors import MachineBusy, SiteError
 from twinhull.model.machine import DiskKey
-from twinhull.platforms.hosts import Host, check, require_ok
-from twinhull.platforms.libvirt.domains import Definition, ImageFile
+from twinhull.platforms.libvirt.definition.domains import Definition, ImageFile
 
 PREFIX = "twinhull-"
 

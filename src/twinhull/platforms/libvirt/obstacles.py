@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import libvirt
 
+from twinhull.hosts.host import check
 from twinhull.model.machine import MachineId
 from twinhull.model.names import checked_interface
-from twinhull.platforms.hosts import check
 from twinhull.platforms.libvirt.connection import as_site_error
+from twinhull.platforms.libvirt.definition.xml import parse_xml
 from twinhull.platforms.libvirt.finding import find, stored_xml
 from twinhull.platforms.libvirt.place import Place
-from twinhull.platforms.libvirt.xml import parse_xml
 
 _NAMED_BY = {"bridge": ("bridge", "bridge"), "direct": ("dev", "interface")}
 """By a card's kind: the attribute that names what it is plugged into, and what that is."""

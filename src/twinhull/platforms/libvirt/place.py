@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twinhull.hosts.host import Host
 from twinhull.model.machine import DiskKey, MachineId
 from twinhull.model.names import checked_disk_key, checked_machine_id
 from twinhull.model.ports import Clock
 from twinhull.model.sealing import FindKeys, no_keys
-from twinhull.platforms.hosts import Host
 from twinhull.platforms.libvirt.connection import LibvirtConnection
 
 

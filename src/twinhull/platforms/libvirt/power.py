@@ -11,10 +11,10 @@ import libvirt_qemu
 
 from twinhull.model.errors import StaleEpoch
 from twinhull.model.machine import MachineId
+from twinhull.platforms.guard.standings import StandingFiles, check_may_start
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.finding import find, power
 from twinhull.platforms.libvirt.place import Place
-from twinhull.platforms.standings import StandingFiles, check_may_start
 
 POLL_SECONDS = 0.2
 

@@ -10,18 +10,18 @@ import libvirt
 
 from twinhull.blocks.nbd import NbdAddress, NbdDisk
 from twinhull.blocks.servers import Image, serving
+from twinhull.hosts.host import check
 from twinhull.model.errors import AlreadyExists, MachineBusy, NotFound, NotSupportedHere, SiteUnreachable, TwinhullError
 from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec
 from twinhull.platforms.contract import ReplicaChanges
-from twinhull.platforms.hosts import check
+from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.libvirt.connection import told
-from twinhull.platforms.libvirt.domains import Definition, ImageFile
+from twinhull.platforms.libvirt.definition.domains import Definition, ImageFile
 from twinhull.platforms.libvirt.finding import definition_of, find, require_off
 from twinhull.platforms.libvirt.holding import holding
 from twinhull.platforms.libvirt.images import ImageInfo, create, exact_sizes, grow
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.libvirt.when_off import can_open
-from twinhull.platforms.standings import StandingFiles
 
 
 def define(place: Place, xml: str, name: str) -> None:

@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from twinhull.blocks.nbd import NbdDisk
+from twinhull.hosts import host_directory
+from twinhull.hosts.host import check, open_host
 from twinhull.model.lacks import Lack
 from twinhull.model.machine import DiskKey, DiskSpec, MachineId, PowerState, Standing
 from twinhull.model.ports import Ports
 from twinhull.model.sealing import FindKeys
-from twinhull.platforms import guard, host_directory
 from twinhull.platforms.contract import (
     Capture,
     CaptureRequest,
@@ -25,14 +26,14 @@ from twinhull.platforms.contract import (
     SiteSettings,
     raising,
 )
-from twinhull.platforms.hosts import check, open_host
+from twinhull.platforms.guard import guard
+from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.libvirt import finding, power
 from twinhull.platforms.libvirt.connection import LibvirtConnection, told
+from twinhull.platforms.libvirt.definition.xml import parse_xml
 from twinhull.platforms.libvirt.obstacles import obstacles
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.libvirt.when_off import obstacles_when_off
-from twinhull.platforms.libvirt.xml import parse_xml
-from twinhull.platforms.standings import StandingFiles
 
 
 class Replicas(Protocol):

@@ -13,7 +13,7 @@ from twinhull.blocks.nbd import NbdAddress
 from twinhull.blocks.servers import Image, serving
 from twinhull.model.machine import Consistency, MachineSpec
 from twinhull.platforms.contract import CaptureRequest, CaptureWindow
-from twinhull.platforms.libvirt.domains import ImageFile
+from twinhull.platforms.libvirt.definition.domains import ImageFile
 from twinhull.platforms.libvirt.finding import find, has_saved_memory
 from twinhull.platforms.libvirt.opened import OpenedCapture, OpenedDisk, TrackerAnswer
 from twinhull.platforms.libvirt.place import Place

@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
+from twinhull.hosts.host import Host, check
 from twinhull.model.machine import DiskKey
-from twinhull.platforms.hosts import Host, check
-from twinhull.platforms.libvirt.domains import ImageFile
+from twinhull.platforms.libvirt.definition.domains import ImageFile
 from twinhull.platforms.libvirt.images import PREFIX, ImageInfo, look_into
 from twinhull.platforms.libvirt.opened import CANNOT_TRACK, NO_TRACKER_YET, TrackerAnswer
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from twinhull.model.errors import NotSupportedHere
 from twinhull.model.machine import DiskSpec, MachineId
 from twinhull.platforms.libvirt.connection import told
-from twinhull.platforms.libvirt.domains import Definition, ImageFile
+from twinhull.platforms.libvirt.definition.domains import Definition, ImageFile
 from twinhull.platforms.libvirt.finding import definition_of, find
 from twinhull.platforms.libvirt.images import ImageInfo, look_into
 from twinhull.platforms.libvirt.place import Place

@@ -18,10 +18,10 @@ import libvirt
 
 from twinhull.model.errors import MachineBusy
 from twinhull.model.machine import MachineId, Role, Standing
+from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.qemu.keeper import keeping
-from twinhull.platforms.standings import StandingFiles
 
 OTHER_CHECK_SECONDS = 30.0
 """How long another check of the site may hold the canary; it takes about a second."""

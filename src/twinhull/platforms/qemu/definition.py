@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 
 from twinhull.model.hardware import Hardware
 from twinhull.model.machine import DiskKey, Firmware, MachineSpec
-from twinhull.platforms.libvirt.domains import AGENT_CHANNEL, NAMESPACE, Definition
-from twinhull.platforms.libvirt.writing import (
+from twinhull.platforms.libvirt.definition.domains import AGENT_CHANNEL, NAMESPACE, Definition
+from twinhull.platforms.libvirt.definition.writing import (
     add_behaviour,
     add_clock,
     add_text,
@@ -17,7 +17,7 @@ from twinhull.platforms.libvirt.writing import (
     follow_size,
     remove_disks,
 )
-from twinhull.platforms.libvirt.xml import parse_xml
+from twinhull.platforms.libvirt.definition.xml import parse_xml
 from twinhull.platforms.qemu.devices import boot_places, disk_element, follow_disk, follow_nic, nic_element
 from twinhull.platforms.qemu.keeping import SCSI_CONTROLLERS, timers_of, topology_of, watchdog_of
 

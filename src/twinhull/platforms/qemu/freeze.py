@@ -12,7 +12,7 @@ import libvirt_qemu
 
 from twinhull.model.errors import SiteError
 from twinhull.model.machine import Consistency, PowerState
-from twinhull.platforms.libvirt.domains import Definition
+from twinhull.platforms.libvirt.definition.domains import Definition
 from twinhull.platforms.qemu.keeper import Keeper
 
 FREEZE_SECONDS = 8

@@ -11,13 +11,13 @@ import libvirt_qemu
 
 from twinhull.model.errors import NotFound, SiteError
 from twinhull.model.machine import DiskKey, MachineId, MachineStatus, PowerState, Standing
+from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.libvirt.connection import told
-from twinhull.platforms.libvirt.domains import Definition
+from twinhull.platforms.libvirt.definition.domains import Definition
+from twinhull.platforms.libvirt.definition.xml import BadDefinition
 from twinhull.platforms.libvirt.finding import definition_of, find, power, unreadable
 from twinhull.platforms.libvirt.place import Place
-from twinhull.platforms.libvirt.xml import BadDefinition
 from twinhull.platforms.qemu.sizes import SizeDesk, Sizes
-from twinhull.platforms.standings import StandingFiles
 
 AGENT_PING_SECONDS = 2
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from twinhull.blocks.heartbeat import beating, next_line
+from twinhull.hosts.host import check, first_word
 from twinhull.model.errors import MachineBusy, SiteError
 from twinhull.model.machine import MachineId
 from twinhull.model.processes import Process, read_line
-from twinhull.platforms.hosts import check, first_word
 from twinhull.platforms.libvirt.place import Place
 
 THAW_SECONDS = 20

@@ -11,8 +11,10 @@ from twinhull.model.errors import NotFound, NotSupportedHere
 from twinhull.model.lacks import Lack
 from twinhull.model.machine import BootMode, MachineId
 from twinhull.platforms.contract import ReplicaChanges, ReplicaRequest
+from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.libvirt.connection import qemu_identity, told
-from twinhull.platforms.libvirt.domains import read_definition
+from twinhull.platforms.libvirt.definition.domains import read_definition
+from twinhull.platforms.libvirt.definition.xml import parse_xml
 from twinhull.platforms.libvirt.finding import (
     definition_of,
     find,
@@ -24,10 +26,8 @@ from twinhull.platforms.libvirt.finding import (
 from twinhull.platforms.libvirt.images import look_into
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.libvirt.replicas import create_disks, define, follow_name, following_disks, forget, making
-from twinhull.platforms.libvirt.xml import parse_xml
 from twinhull.platforms.qemu.definition import followed_definition, has_board_of, new_definition
 from twinhull.platforms.qemu.keeping import lacks
-from twinhull.platforms.standings import StandingFiles
 
 _UNDEFINE = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 
 import libvirt
 
+from twinhull.hosts.host import check
 from twinhull.model.errors import SiteFull, TwinhullError
 from twinhull.model.machine import MachineSpec
 from twinhull.model.names import canonical_machine_id
 from twinhull.model.units import GIB, format_bytes
-from twinhull.platforms.hosts import check
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.finding import find_again
 from twinhull.platforms.libvirt.place import Place

@@ -16,7 +16,7 @@ from twinhull.model.ports import Clock
 from twinhull.model.units import KIB
 from twinhull.platforms.contract import CaptureRequest, CaptureWindow
 from twinhull.platforms.libvirt.connection import as_site_error, told
-from twinhull.platforms.libvirt.domains import Definition, ImageFile
+from twinhull.platforms.libvirt.definition.domains import Definition, ImageFile
 from twinhull.platforms.libvirt.finding import definition_of, find, find_again, power
 from twinhull.platforms.libvirt.images import ImageInfo, look_into
 from twinhull.platforms.libvirt.opened import CANNOT_TRACK, OpenedCapture, OpenedDisk, TrackerAnswer

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from twinhull.hosts.host import check
 from twinhull.model.errors import NotSupportedHere, SiteError
 from twinhull.model.machine import MachineId
-from twinhull.platforms.hosts import check
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.finding import definition_of, find
 from twinhull.platforms.libvirt.place import Place

@@ -14,16 +14,16 @@ from twinhull.model.errors import UsageError
 from twinhull.model.machine import DiskKey, MachineId, MachineStatus
 from twinhull.model.ports import Ports
 from twinhull.model.sealing import FindKeys, no_keys
-from twinhull.platforms import guard
 from twinhull.platforms.contract import (
     Capability,
     SiteSettings,
     Support,
 )
+from twinhull.platforms.guard import guard
 from twinhull.platforms.libvirt.connection import told
+from twinhull.platforms.libvirt.definition.xml import parse_xml
 from twinhull.platforms.libvirt.replicas import open_disk
 from twinhull.platforms.libvirt.site import LibvirtSite
-from twinhull.platforms.libvirt.xml import parse_xml
 from twinhull.platforms.qemu import screen
 from twinhull.platforms.qemu.canary import is_guarded
 from twinhull.platforms.qemu.captures import QemuCaptures

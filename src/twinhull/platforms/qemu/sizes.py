@@ -15,7 +15,7 @@ from threading import Lock
 import libvirt
 
 from twinhull.model.machine import DiskKey, MachineId
-from twinhull.platforms.libvirt.domains import Definition
+from twinhull.platforms.libvirt.definition.domains import Definition
 
 PATIENCE_SECONDS = 10.0
 """How long machines may take to tell the sizes of their disks."""

@@ -16,12 +16,12 @@ import libvirt
 from twinhull.model.checks import number_in
 from twinhull.model.machine import DiskKey, MachineId
 from twinhull.platforms.libvirt.connection import as_site_error, told
-from twinhull.platforms.libvirt.domains import Definition
+from twinhull.platforms.libvirt.definition.domains import Definition
+from twinhull.platforms.libvirt.definition.xml import parse_xml
 from twinhull.platforms.libvirt.finding import find_again, power
 from twinhull.platforms.libvirt.images import PREFIX, ImageInfo, look_into
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.libvirt.tracking import drop_trackers, name_of, not_left, tracker_id, tracker_name
-from twinhull.platforms.libvirt.xml import parse_xml
 
 _NOTE = "https://twinhull.org/xml/trackers/1"
 """Our element in a running machine's definition."""

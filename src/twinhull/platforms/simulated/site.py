@@ -33,12 +33,12 @@ from twinhull.platforms.contract import (
     Support,
     raising,
 )
+from twinhull.platforms.guard.standings import check_may_follow
 from twinhull.platforms.simulated.captures import CAPTURE, capturing, drop_tracker
 from twinhull.platforms.simulated.handles import DiskHandle
 from twinhull.platforms.simulated.machines import SimulatedMachine, Tracker
 from twinhull.platforms.simulated.replicas import follow, lacks
 from twinhull.platforms.simulated.world import Held, SimulatedHost, SimulatedWorld
-from twinhull.platforms.standings import check_may_follow
 
 EXPORT = "export"
 

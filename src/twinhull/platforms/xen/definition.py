@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from twinhull.model.errors import NotSupportedHere
 from twinhull.model.machine import BootMode, DiskKey, Firmware, MachineSpec, NicSpec
-from twinhull.platforms.libvirt.writing import (
+from twinhull.platforms.libvirt.definition.writing import (
     add_behaviour,
     add_clock,
     add_text,
@@ -16,7 +16,7 @@ from twinhull.platforms.libvirt.writing import (
     follow_size,
     remove_disks,
 )
-from twinhull.platforms.libvirt.xml import parse_xml
+from twinhull.platforms.libvirt.definition.xml import parse_xml
 from twinhull.platforms.xen.keeping import boots_from_network_first, bridge_of, clock_of
 
 LARGEST_HVM_DISKS = 7

@@ -8,7 +8,7 @@ from contextlib import suppress
 from twinhull.model.errors import MachineBusy, NotFound, SiteError
 from twinhull.model.machine import MachineId
 from twinhull.platforms.contract import TRACKER, Leftover, OnTrouble, raising
-from twinhull.platforms.libvirt.domains import ImageFile
+from twinhull.platforms.libvirt.definition.domains import ImageFile
 from twinhull.platforms.libvirt.finding import definition_of, find, power
 from twinhull.platforms.libvirt.holding import SCRATCH, holding, remove_scratch, traces
 from twinhull.platforms.libvirt.place import Place

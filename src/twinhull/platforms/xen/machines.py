@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from twinhull.model.errors import DataError, NotFound
 from twinhull.model.machine import MachineId, MachineStatus, PowerState
 from twinhull.platforms.libvirt.connection import told
+from twinhull.platforms.libvirt.definition.xml import BadDefinition
 from twinhull.platforms.libvirt.finding import definition_of, find, power, unreadable
 from twinhull.platforms.libvirt.place import Place
-from twinhull.platforms.libvirt.xml import BadDefinition
 from twinhull.platforms.xen.survey import XenMachine, survey
 
 if TYPE_CHECKING:

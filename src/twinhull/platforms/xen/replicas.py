@@ -11,11 +11,11 @@ from twinhull.model.errors import NotFound, SiteUnreachable, TwinhullError
 from twinhull.model.lacks import Lack
 from twinhull.model.machine import BootMode, MachineId, MachineSpec
 from twinhull.platforms.contract import ReplicaChanges, ReplicaRequest
+from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.finding import find, forget_saved_memory, require_off, stored_xml
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.libvirt.replicas import create_disks, define, follow_name, following_disks, forget, making
-from twinhull.platforms.standings import StandingFiles
 from twinhull.platforms.xen.definition import check_can_boot, followed_definition, new_definition, target_of
 from twinhull.platforms.xen.keeping import lacks
 from twinhull.platforms.xen.machines import look

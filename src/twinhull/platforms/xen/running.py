@@ -28,7 +28,7 @@ from twinhull.model.extents import Extent
 from twinhull.model.machine import BootMode, Consistency, DiskKey
 from twinhull.model.units import MIB, format_bytes
 from twinhull.platforms.contract import CaptureRequest, CaptureWindow
-from twinhull.platforms.libvirt.domains import ImageFile
+from twinhull.platforms.libvirt.definition.domains import ImageFile
 from twinhull.platforms.libvirt.images import PREFIX, exact_sizes
 from twinhull.platforms.libvirt.opened import (
     CANNOT_TRACK,

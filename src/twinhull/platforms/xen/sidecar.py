@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 
+from twinhull.hosts.host import Host, check, write_file
 from twinhull.model.codec import spec_from_json, spec_to_json
 from twinhull.model.errors import DataError
 from twinhull.model.machine import MachineId, MachineSpec
-from twinhull.platforms.hosts import Host, check, write_file
 
 
 class Sidecars:

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from twinhull.hosts.host import FILES, check, parse_files
 from twinhull.model.errors import DataError
 from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec, Standing
-from twinhull.platforms.hosts import FILES, check, parse_files
-from twinhull.platforms.libvirt.domains import Definition
+from twinhull.platforms.guard.standings import parse_standings
+from twinhull.platforms.libvirt.definition.domains import Definition
 from twinhull.platforms.libvirt.images import INFO, ImageInfo, info_arguments, parse_infos
 from twinhull.platforms.libvirt.place import Place
-from twinhull.platforms.standings import parse_standings
 from twinhull.platforms.xen.sidecar import parse_sidecar
 
 _SURVEY = (

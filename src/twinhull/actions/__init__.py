@@ -1,0 +1,1 @@
+"""What all actions share: their context, requests, the names of points, and patience."""

@@ -1,0 +1,1 @@
+"""What is printed: tables, documents, progress, and foreign text made harmless."""

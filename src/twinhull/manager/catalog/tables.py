@@ -1,0 +1,91 @@
+"""The catalog's tables. A change of them raises ``SCHEMA_VERSION`` and brings its migration.
+
+A table has a column for each field of the record that it keeps (see :mod:`twinhull.manager.catalog.records`), under
+its name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, Boolean, Column, Float, Integer, MetaData, String, Table
+from sqlalchemy.types import TypeEngine
+
+SCHEMA_VERSION = 2
+
+MIGRATIONS = {
+    1: (
+        "ALTER TABLE plans ADD COLUMN full_compare_seconds FLOAT NOT NULL DEFAULT 604800",
+        "ALTER TABLE plans DROP COLUMN full_compare_every",
+    ),
+}
+"""What brings a catalog of that version to the next one."""
+
+metadata = MetaData()
+
+Type = type[TypeEngine[Any]]
+
+
+def _key(name: str, kind: Type = String) -> Column[Any]:
+    return Column(name, kind, primary_key=True)
+
+
+def _each(kind: Type, *names: str) -> list[Column[Any]]:
+    return [Column(name, kind, nullable=False) for name in names]
+
+
+def _perhaps(name: str, kind: Type = String) -> Column[Any]:
+    return Column(name, kind)
+
+
+def _sought(name: str) -> Column[Any]:
+    return Column(name, String, nullable=False, index=True)
+
+
+settings = Table("settings", metadata, _key("name"), _perhaps("value"))
+
+sites = Table(
+    "sites",
+    metadata,
+    _key("name"),
+    *_each(String, "platform", "uri", "directory", "hooks_directory"),
+    *_each(JSON, "options"),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    _key("name"),
+    *_each(String, "source", "target"),
+    *_each(JSON, "machines", "retention", "networks"),
+    *_each(Float, "rpo_seconds", "full_compare_seconds"),
+    *_each(Boolean, "is_freezing", "is_paused"),
+    _perhaps("boot_mode"),
+)
+
+machines = Table("machines", metadata, _key("machine_id"), _key("site"), *_each(String, "name", "power", "seen_at"))
+
+latest_points = Table("latest_points", metadata, _key("machine_id"), *_each(String, "point_id", "captured_at"))
+
+runs = Table(
+    "runs",
+    metadata,
+    _key("run_id"),
+    _sought("machine_id"),
+    _sought("state"),
+    _sought("started_at"),
+    *_each(String, "kind", "machine_name", "origin", "error_kind", "error", "hint"),
+    *_each(JSON, "request", "result", "reasons"),
+    _perhaps("ended_at"),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    _key("run_id"),
+    _key("position", Integer),
+    _key("is_undo", Boolean),
+    *_each(String, "name", "state", "started_at", "error"),
+    *_each(Integer, "attempt_count"),
+    _perhaps("seconds", Float),
+)

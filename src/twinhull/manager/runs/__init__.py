@@ -1,0 +1,1 @@
+"""Runs: from what a person wants to durable steps and their record."""

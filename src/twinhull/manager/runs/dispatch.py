@@ -1,0 +1,263 @@
+"""Carrying out a run on a machine: alone on it, and only after what an earlier process left unfinished there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+from twinhull.actions.context import Context
+from twinhull.manager import clockwatch
+from twinhull.manager.catalog import failures
+from twinhull.manager.catalog.catalog import Catalog
+from twinhull.manager.catalog.locks import Lock, is_free
+from twinhull.manager.catalog.records import RunRecord, RunState
+from twinhull.manager.catalog.state import READING_KINDS, StateDirectory
+from twinhull.manager.repository.vault import nothing_stored, require_there
+from twinhull.manager.runs.keeping import Keeper
+from twinhull.manager.runs.overtaking import is_concerned, look_before_going_on
+from twinhull.manager.runs.runs import Engine, Execution, raise_unless_done
+from twinhull.manager.runs.walk import Leash
+from twinhull.manager.runs.wants import Ears, Want, unfinished_before
+from twinhull.manager.sites.names import Named
+from twinhull.manager.sites.pool import SitePool
+from twinhull.model.errors import MachineBusy, RunUnfinished, StaleEpoch, TwinhullError
+from twinhull.model.machine import RunId
+from twinhull.model.ports import Ports
+from twinhull.model.progress import Progress
+from twinhull.recovery.failover.action import is_past_the_repository
+from twinhull.recovery.reconcile import RECONCILE
+from twinhull.repository import Repository, RepositoryMissing, StoreError
+
+_BUSY_PATIENCE_SECONDS = 0.5
+_WAIT_SECONDS = 0.2
+
+
+@dataclass
+class Caution:
+    """A reason to remove no point for now, or nothing."""
+
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Dispatcher:
+    """Takes a machine's lock, finishes what is unfinished there, then runs. One per process, for several threads."""
+
+    state: StateDirectory
+    catalog: Catalog
+    engine: Engine[Context]
+    pool: SitePool
+    ports: Ports
+    repository: Callable[[], Repository]
+    origin: str
+    active: dict[RunId, Execution] = field(default_factory=dict)
+    is_stopping: Event = field(default_factory=Event)
+    caution: Caution = field(default_factory=Caution)
+
+    def carry_out(self, want: Want, ears: Ears, *, is_waiting: bool = True) -> RunRecord:
+        """Do it, waiting for the end; raises the run's error, and MachineBusy where it may not wait for its turn."""
+        left = self._left_of_its_own(want)
+        if left:
+            return self.resume(left, ears, is_waiting=is_waiting)
+        run_id = self._new_run_id(want.kind)
+        path = self.state.run_lock(want.kind, want.machine.machine_id, run_id)
+        with self._alone(path, want.machine, f"{want.kind} {run_id}", ears, is_waiting=is_waiting):
+            for unfinished in unfinished_before(self.catalog, want):
+                finished = self._finish_first(unfinished, want, ears)
+                if finished and finished.state is RunState.DONE and want.is_same(finished):
+                    return finished
+            return self._run(run_id, want, ears)
+
+    def _finish_first(self, unfinished: RunRecord, want: Want, ears: Ears) -> RunRecord | None:
+        """Finish what was left; None where it waits for the repository, for which putting a side right must not wait.
+
+        Says what can be done where the wanted run needs no repository, and the unfinished one does.
+        """
+        try:
+            return self._finish(unfinished, ears)
+        except (RepositoryMissing, StoreError) as error:
+            if want.kind == RECONCILE.kind:
+                return None
+            if not want.is_without_repository:
+                raise
+            raise RunUnfinished(
+                f"{unfinished.run_id} was left unfinished, and needs the repository to go on: {error.message} "
+                f"Nothing was done with {want.machine.name}.",
+                hint=f"Give it up, and repeat: twinhull runs abandon {unfinished.run_id}",
+            ) from error
+
+    def _left_of_its_own(self, want: Want) -> RunRecord | None:
+        """What is wanted, if an earlier process began it with a lock of its own, and was killed."""
+        left = [run for run in self.catalog.unfinished_runs(want.machine.machine_id) if run.kind in READING_KINDS]
+        return next((run for run in left if want.is_same(run) and is_free(self._path(run))), None)
+
+    def _path(self, run: RunRecord) -> Path:
+        return self.state.run_lock(run.kind, run.machine_id, run.run_id)
+
+    def resume(self, run: RunRecord, ears: Ears, *, is_waiting: bool = True) -> RunRecord:
+        """Go on with an unfinished run to its end; raises its error."""
+        machine = Named(run.machine_id, run.machine_name)
+        with self._alone(self._path(run), machine, f"{run.kind} {run.run_id}", ears, is_waiting=is_waiting):
+            present = self.catalog.run(run.run_id)
+            if not present.state.is_unfinished:
+                return raise_unless_done(present)
+            return raise_unless_done(self._finish(present, ears))
+
+    def abandon(self, run: RunRecord, journal_end: Callable[[RunId], RunRecord]) -> RunRecord:
+        """Give an unfinished run up, leaving things as they are; raises MachineBusy while somebody works on it."""
+        machine = Named(run.machine_id, run.machine_name)
+        with self._alone(self._path(run), machine, f"abandon {run.run_id}", Ears(), is_waiting=False):
+            self.engine.forget(run.run_id)
+            return journal_end(run.run_id)
+
+    def _new_run_id(self, kind: str) -> RunId:
+        token = self.ports.randomness.token(4).hex()
+        return RunId(f"{kind}-{self.ports.clock.now():%Y%m%d-%H%M%S}-{token}")
+
+    @contextmanager
+    def _alone(self, path: Path, machine: Named, what: str, ears: Ears, *, is_waiting: bool) -> Iterator[None]:
+        lock = Lock(path)
+        holder = f"{what} by {self.origin} (process {os.getpid()})"
+        clock = self.ports.clock
+        deadline = clock.monotonic() + _BUSY_PATIENCE_SECONDS
+        if not lock.take(holder, clock, is_unwanted=lambda: clock.monotonic() > deadline):
+            if not is_waiting:
+                raise MachineBusy(
+                    f"{machine.name} is being worked on: {lock.holder()}. Nothing was done.",
+                    hint="Leave --no-wait out to wait for it, or see 'twinhull runs list'.",
+                )
+            ears.on_message(
+                f"{machine.name} is being worked on: {lock.holder()}. Waiting for it to end (Ctrl-C stops)."
+            )
+            lock.take(holder, clock, is_unwanted=lambda: False)
+        with lock:
+            yield
+
+    def _finish(self, run: RunRecord, ears: Ears) -> RunRecord:
+        ears.on_message(f"Going on with {run.run_id}, which was left unfinished.")
+        leash = self._leash(run, ears)
+        overtaken = self._look_again(run, leash, ears)
+        if overtaken:
+            ears.on_message(overtaken.message)
+            return self.engine.end_overtaken(run, overtaken, leash.reasons)
+        execution = self.engine.resume(run, leash, lambda _: self._context(run, leash, ears))
+        try:
+            return self._see_through(execution, ears)
+        except RunUnfinished:
+            raise
+        except TwinhullError as error:
+            ears.on_message(f"{run.run_id} ended without success, and was undone: {error.message}")
+            return self.catalog.run(run.run_id)
+
+    def _look_again(self, run: RunRecord, leash: Leash, ears: Ears) -> StaleEpoch | None:
+        """Fence a side that is stale by now; why the run must not go on, where another one has taken its machine."""
+        found = self.engine.found(run.run_id)
+        if not is_concerned(run, found):
+            return None
+        with self._context(run, leash, ears) as context:
+            try:
+                return look_before_going_on(context, run, found)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the run's own steps meet it and say so
+                told = failures.encode(error)["message"]
+                context.on_reason(f"Its sites could not be looked at before {run.run_id} went on: {told}")
+                return None
+
+    def _run(self, run_id: RunId, want: Want, ears: Ears) -> RunRecord:
+        if not want.is_without_repository:
+            require_there(self.repository())
+        request = want.make(run_id)
+        run = RunRecord(
+            run_id=run_id,
+            kind=want.kind,
+            machine_id=want.machine.machine_id,
+            machine_name=want.machine.name,
+            origin=self.origin,
+            request=request.facts(),
+            state=RunState.RUNNING,
+            started_at=self.ports.clock.now(),
+        )
+        leash = self._leash(run, ears)
+        execution = self.engine.start(run, leash, lambda _: self._context(run, leash, ears))
+        return self._see_through(execution, ears)
+
+    def _see_through(self, execution: Execution, ears: Ears) -> RunRecord:
+        run_id = execution.run.run_id
+        self.active[run_id] = execution
+        if self.is_stopping.is_set():
+            execution.cancel()
+        try:
+            _wait(execution, ears)
+        finally:
+            del self.active[run_id]
+        return execution.result()
+
+    def cancel_all(self) -> None:
+        """Ask everything that runs in this process, or is about to, to stop where it can be undone."""
+        self.is_stopping.set()
+        for execution in list(self.active.values()):
+            execution.cancel()
+
+    def _leash(self, run: RunRecord, ears: Ears) -> Leash:
+        return Leash(run.run_id, is_stopping=self.is_stopping, on_step=ears.on_step)
+
+    def _repository_of(self, run: RunRecord) -> Repository:
+        """The repository, or an empty one for a run that asks nothing of it, or nothing any more while it is away."""
+        if run.request.get("is_without_repository"):
+            return nothing_stored(self.ports)
+        try:
+            repository = self.repository()
+            require_there(repository)
+        except (RepositoryMissing, StoreError):
+            if not is_past_the_repository(run.kind, self.engine.found(run.run_id)):
+                raise
+            return nothing_stored(self.ports)
+        return repository
+
+    @contextmanager
+    def _context(self, run: RunRecord, leash: Leash, ears: Ears) -> Iterator[Context]:
+        def on_progress(progress: Progress) -> None:
+            leash.check()
+            ears.on_progress(progress)
+
+        def on_reason(reason: str) -> None:
+            leash.reasons.append(reason)
+            ears.on_reason(reason)
+
+        began = clockwatch.read(self.ports.clock)
+        repository = self._repository_of(run)
+        keeper = Keeper(
+            self.catalog, repository, lambda: self.caution.text or clockwatch.since(began, self.ports.clock)
+        )
+        with self.pool.lease() as door:
+            yield Context(
+                repository=repository,
+                sites=door,
+                ports=self.ports,
+                on_progress=on_progress,
+                on_reason=on_reason,
+                on_point=keeper.note,
+                retain=keeper.after_sync,
+                check=leash.check,
+            )
+
+
+def _wait(execution: Execution, ears: Ears) -> None:
+    """Until it is over. The first Ctrl-C asks it to stop and undo; a second one is passed on."""
+    try:
+        _wait_quietly(execution)
+    except KeyboardInterrupt:
+        run_id = execution.run.run_id
+        if execution.cancel():
+            ears.on_message(f"Stopping {run_id}: what it did is being undone. Ctrl-C again leaves it as it is.")
+        else:
+            ears.on_message(f"{run_id} is where the only way is forward: it goes on. Ctrl-C again leaves it as it is.")
+        _wait_quietly(execution)
+
+
+def _wait_quietly(execution: Execution) -> None:
+    while not execution.is_over(_WAIT_SECONDS):
+        continue

@@ -1,0 +1,1 @@
+"""The loop that keeps every plan within its RPO: look, decide, do, tell."""

@@ -1,0 +1,1 @@
+"""A libvirt definition: read, with bounds, into our words, and written."""

@@ -1,0 +1,1 @@
+"""Second copies, and bringing back what is damaged."""

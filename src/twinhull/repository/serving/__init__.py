@@ -1,0 +1,1 @@
+"""Disks of points as read-only NBD exports."""

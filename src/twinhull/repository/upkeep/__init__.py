@@ -1,0 +1,1 @@
+"""Giving back space, and finding damage."""

@@ -1,0 +1,1 @@
+"""From bytes to a published point: chunks, packs, and the trees of disks."""
