@@ -13,11 +13,11 @@ import pytest
 
 from tests.manager.test_serve import carry_out, serving
 from tests.manager.world import HERE, THERE, Setup, machine_id, make_setup
-from twinhull.manager import patient_reads
 from twinhull.manager.catalog.records import RunState
 from twinhull.manager.manager import Manager
-from twinhull.manager.patient_reads import PatientReads, StillAsking
 from twinhull.manager.runs.orders import FailoverOptions, SyncOptions
+from twinhull.manager.serve import patient_reads
+from twinhull.manager.serve.patient_reads import PatientReads, StillAsking
 from twinhull.model.machine import RunId
 from twinhull.platforms.simulated import SimulatedHost
 from twinhull.repository import DirectoryStore

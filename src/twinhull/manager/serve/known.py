@@ -14,9 +14,9 @@ from twinhull.manager.health.ages import Aged, observe
 from twinhull.manager.health.evidence import Evidence, PointTime
 from twinhull.manager.health.status import point_times
 from twinhull.manager.manager import Manager
-from twinhull.manager.patient_reads import PatientReads, StillAsking
 from twinhull.manager.runs.orders import other_site, running_side
 from twinhull.manager.serve.facts import MachineFacts
+from twinhull.manager.serve.patient_reads import PatientReads, StillAsking
 from twinhull.manager.sites.names import Named
 from twinhull.manager.sites.overview import Overview
 from twinhull.model.machine import MachineId, PointId, SiteName

@@ -22,7 +22,6 @@ from twinhull.manager.catalog.locks import Lock
 from twinhull.manager.catalog.records import LatestPoint, RunRecord
 from twinhull.manager.clockwatch import Reading
 from twinhull.manager.manager import Manager
-from twinhull.manager.patient_reads import PatientReads, StillAsking
 from twinhull.manager.repository.vault import require_there
 from twinhull.manager.repository.verifying import DAILY_SHARE, VERIFY, Verdict
 from twinhull.manager.runs.orders import SyncOptions
@@ -31,6 +30,7 @@ from twinhull.manager.serve.alerts import Alerts
 from twinhull.manager.serve.facts import Limits, RepositoryFacts, Snapshot
 from twinhull.manager.serve.headlines import headline
 from twinhull.manager.serve.known import Known
+from twinhull.manager.serve.patient_reads import PatientReads, StillAsking
 from twinhull.manager.serve.planner import Act, Decision, decide
 from twinhull.manager.serve.tending import Tending
 from twinhull.manager.serve.watching import SiteWatch
