@@ -36,16 +36,17 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from twinhull.manager.orders import FailoverOptions, RestoreTarget, SyncOptions
+from twinhull.manager.records import Plan
+from twinhull.manager.removing import want_removed
+from twinhull.manager.state import StateDirectory
+from twinhull.manager.wants import Ears
+
 from twinhull.cli.door import Door
 from twinhull.cli.main import call
-from twinhull.cli.screen.screen import Screen
-from twinhull.manager.catalog.records import Plan
-from twinhull.manager.catalog.state import StateDirectory
+from twinhull.cli.screen import Screen
+from twinhull.manager import runs as engine
 from twinhull.manager.manager import Manager
-from twinhull.manager.runs import runs as engine
-from twinhull.manager.runs.orders import FailoverOptions, RestoreTarget, SyncOptions
-from twinhull.manager.runs.removing import want_removed
-from twinhull.manager.runs.wants import Ears
 from twinhull.model.codec import spec_from_json, spec_to_json, standing_from_json, standing_to_json
 from twinhull.model.errors import TwinhullError
 from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec, NicSpec, PlanName, PowerState, SiteName
