@@ -22,7 +22,8 @@ GRACE_SECONDS = 7 * 86_400.0
 class CollectionState:
     """What one run of collection has decided. ``packs`` and ``removals`` carry the seconds credited to each so far.
 
-    ``marks`` say which removal of a point it was that has waited. ``expired`` are the packs that the run deletes.
+    ``marks`` say which removal of a point it was that has waited. ``expired`` are the packs that the run deletes, or an
+    earlier one still may: no point relies on them any more.
     """
 
     number: int

@@ -96,19 +96,25 @@ class Collector:
         usage = self._usage(points, waits.last)
         if self._clock_jumped(*started):
             return None
-        chosen = packs_to_empty(usage, waits.last.packs.keys())
+        # The last run may be asleep in the middle of its deletions: what it was to delete is not relied on again.
+        doomed_before = waits.last.expired & usage.packs.keys()
+        used_again = sorted(pack_id for pack_id in doomed_before if usage.used_counts[pack_id])
+        chosen = [*packs_to_empty(usage, waits.last.packs.keys()), *used_again]
         emptied, room_reasons = (chosen, ()) if is_dry_run else self._emptied(usage, chosen)
         unused = [pack_id for pack_id in usage.packs if not usage.used_counts[pack_id]]
-        packs = waits.packs([*unused, *emptied])
+        packs = waits.packs({*unused, *emptied, *doomed_before})
         over_packs = {pack_id for pack_id, seconds in packs.items() if waits.is_over(seconds)}
         unlocked = {pack_id for pack_id in over_packs if not locks.holds(usage.packs[pack_id].name)}
-        needed = self.deleter.needed(unlocked, usage)
+        not_copied = set(used_again).difference(emptied)
+        needed = self.deleter.needed(unlocked, usage) | not_copied
         expired = frozenset(unlocked - needed)
-        state = CollectionState(waits.last.number + 1, started[0], packs, removals, final, marks, expired)
-        report = _report(state, usage, waits)
+        state = CollectionState(
+            waits.last.number + 1, started[0], packs, removals, final, marks, expired | doomed_before
+        )
+        report = _report(state, expired, usage, waits)
         reasons = (*report.reasons, *locks.reasons(), *_need(needed), *room_reasons)
         report = replace(report, packs_copied=len(emptied), locked_until=locks.latest, reasons=reasons)
-        return Doomed(state, usage, {point.id for point in points}), report
+        return Doomed(state, expired, usage, {point.id for point in points}), report
 
     def _waits(self, now: datetime, grace_seconds: float) -> Waits:
         """The last run's decisions; where they cannot be read, everything begins to wait anew."""
@@ -163,7 +169,7 @@ class Collector:
 
 def _after(report: CollectReport, doomed: Doomed, deleted: Collection[PackId]) -> CollectReport:
     """What was done, where that is less than was decided."""
-    kept = doomed.state.expired.difference(deleted)
+    kept = doomed.expired.difference(deleted)
     if not kept:
         return report
     freed = sum(doomed.usage.packs[pack_id].size_bytes for pack_id in deleted)
@@ -177,8 +183,7 @@ def _need(needed: Collection[PackId]) -> list[str]:
     return [f"{len(needed)} packs stay: they have the last good copy of something. Repair the repository."]
 
 
-def _report(state: CollectionState, usage: Usage, waits: Waits) -> CollectReport:
-    expired = state.expired
+def _report(state: CollectionState, expired: Collection[PackId], usage: Usage, waits: Waits) -> CollectReport:
     freed = sum(usage.packs[pack_id].size_bytes for pack_id in expired)
     waiting = [usage.packs[pack_id].size_bytes for pack_id in state.packs if pack_id not in expired]
     why = "its removal has waited out its grace" if waits.grace_seconds else "it is removed, and nothing waits"

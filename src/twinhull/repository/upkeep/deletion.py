@@ -32,9 +32,14 @@ DELETIONS_PER_LOOK = 32
 
 @dataclass(frozen=True, slots=True)
 class Doomed:
-    """What a run has decided on: its stored state, what each pack is used for, and the points that it knew of."""
+    """What a run has decided on: its stored state, what each pack is used for, and the points that it knew of.
+
+    ``expired`` are the packs that it deletes: those that its state lists, but for the ones that an earlier run may
+    still delete and this one must leave.
+    """
 
     state: CollectionState
+    expired: frozenset[PackId]
     usage: Usage
     known_points: Collection[PointId]
 
@@ -79,7 +84,7 @@ class Deleter:
         """Delete what has waited long enough; returns the packs that are gone."""
         for point_id in stoppable(doomed.state.final, self.check, 1):
             self.catalog.forget(point_id)
-        expired = doomed.state.expired - self._needed_since(doomed)
+        expired = doomed.expired - self._needed_since(doomed)
         used = [pack_id for pack_id in doomed.usage.packs if doomed.usage.used_counts[pack_id]]
         try:
             rewrite_index(self.store, self.index, expired, used, self.check)
@@ -100,11 +105,11 @@ class Deleter:
         """The packs that points need which were published since the run had listed them."""
         # One whose removal was taken back at the last moment was not forgotten: it is as new as any.
         new = [point for point in self.catalog.all_points() if point.id not in doomed.known_points]
-        if not new or not doomed.state.expired:
+        expired = doomed.expired
+        if not new or not expired:
             return set()
         self.index.refresh()
         self.index.recover()
-        expired = doomed.state.expired
         usage = measure_usage(self.index, self.chunks, new, expired, self.chunk_size_bytes, check=self.check)
         used = {pack_id for pack_id in expired if usage.used_counts[pack_id]}
         return used | self.needed(expired - used, usage)
