@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from tests.stepping import Journal, perform
 from twinhull.actions.context import Context, OpenSites
 from twinhull.actions.points_by_name import resolve_point
 from twinhull.actions.requests import FailoverRequest, Request, SyncRequest
 from twinhull.cluster.epochs import current_epoch
 from twinhull.manager.repository.vault import nothing_stored
 from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec, NicSpec, Role, SiteName
-from twinhull.model.perform import Journal, perform
 from twinhull.model.steps import Action, JsonValue
 from twinhull.model.units import KIB, MIB
 from twinhull.platforms.contract import SiteSettings

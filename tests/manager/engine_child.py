@@ -21,21 +21,21 @@ from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.locks import Lock
 from twinhull.manager.catalog.records import RunRecord, RunState
 from twinhull.manager.catalog.state import StateDirectory
-from twinhull.manager.runs import walk
 from twinhull.manager.runs.journal import Journal
 from twinhull.manager.runs.runs import Engine
-from twinhull.manager.runs.walk import Leash
 from twinhull.model.errors import SiteError, TwinhullError
 from twinhull.model.machine import MachineId, RunId
 from twinhull.model.ports import SystemClock, system_ports
 from twinhull.model.steps import Action, Facts, Step
+from twinhull.runs import leash
+from twinhull.runs.leash import Leash
 
 STEPS = ("open", "write", "switch", "tidy")
 MACHINE = MachineId("11111111-1111-4111-8111-111111111111")
 RUN = RunId("test-1")
 
 
-walk.UNDO_PAUSES_SECONDS = (0.0, 0.0, 0.01)
+leash.UNDO_PAUSES_SECONDS = (0.0, 0.0, 0.01)
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from tests.manager import engine_child
 from tests.manager.engine_child import MACHINE, RUN, STEPS
 from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.records import RunRecord, RunState, StepRecord, StepState
-from twinhull.manager.runs import walk
+from twinhull.runs import leash
 
 _ROOT = Path(__file__).parents[2]
 NO_RETURN = STEPS.index("switch")
-ATTEMPTS = len(walk.UNDO_PAUSES_SECONDS) + 1
+ATTEMPTS = len(leash.UNDO_PAUSES_SECONDS) + 1
 
 
 class Bench:
@@ -127,14 +127,27 @@ def test_killed_while_undoing_it_goes_on_undoing(bench: Bench, step: str) -> Non
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_an_undo_that_fails_is_said_and_keeps_no_other_from_being_undone(bench: Bench, step: str) -> None:
+def test_a_run_whose_undo_fails_stops_there_and_resuming_undoes_the_rest(bench: Bench, step: str) -> None:
     code, told = bench.run("start", "plain", f"fail:tidy,fail:undo-{step}")
-    assert (code, told["state"]) == (10, "failed")
+    assert (code, told["state"], told["error"]) == (42, "stopped", "RunUnfinished")
+    assert f"stopped while it was being undone: '{step}' could not be undone in {ATTEMPTS} attempts" in told["text"]
+    assert "because it had failed: the site refused at tidy" in told["text"]
     undone = [line.removeprefix("undo ") for line in bench.log if line.startswith("undo")]
-    assert list(dict.fromkeys(undone)) == list(reversed(STEPS))
-    assert [undone.count(name) for name in STEPS] == [ATTEMPTS if name == step else 1 for name in STEPS]
-    run = bench.record
-    assert run.reasons[-1].startswith(f"'{step}' could not be undone in {ATTEMPTS} attempts")
+    assert list(dict.fromkeys(undone)) == list(reversed(STEPS[STEPS.index(step) :])), "none before the later ones"
+    assert undone.count(step) == ATTEMPTS
+    code, told = bench.run("resume", "plain")
+    assert (code, told["state"], told["text"]) == (10, "failed", "the site refused at tidy\nHint: ask it again")
+    assert bench.files == set()
+    assert [line.removeprefix("undo ") for line in bench.log if line.startswith("undo")].count(STEPS[-1]) == (
+        ATTEMPTS + 1 if step == STEPS[-1] else 1
+    ), "an undo that was done is not done again"
+
+
+def test_a_run_that_stays_stopped_in_its_undo_says_so_each_time(bench: Bench) -> None:
+    for verb in ("start", "resume"):
+        code, told = bench.run(verb, "plain", "fail:tidy,fail:undo-write")
+        assert (code, told["state"]) == (42, "stopped")
+    assert bench.record.state is RunState.STOPPED
 
 
 @pytest.mark.parametrize("step", STEPS)

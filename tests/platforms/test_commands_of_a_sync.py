@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.platforms.libvirt_fixtures import CountedSite, xen
+from tests.stepping import Journal, perform
 from tests.story import WEB, A, Story
 from twinhull.actions.context import Context, OpenSites
 from twinhull.actions.requests import SyncRequest
 from twinhull.model.machine import Role, SiteName, Standing
-from twinhull.model.perform import Journal, perform
 from twinhull.platforms.contract import Site
 from twinhull.replication.sync import SYNC
 

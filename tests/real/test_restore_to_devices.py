@@ -13,11 +13,12 @@ import pytest
 
 from tests.recovery.scenarios import synced
 from tests.recovery.test_restore_to_files import PORTS, restore
+from tests.stepping import Journal, perform
 from tests.story import DISK_BYTES, WEB, Story
 from twinhull.actions.requests import RestoreRequest
-from twinhull.model.errors import AlreadyExists, MachineBusy, TargetTooSmall, UsageError
-from twinhull.model.perform import Journal, perform
+from twinhull.model.errors import AlreadyExists, MachineBusy, RunFailed, TargetTooSmall, UsageError
 from twinhull.recovery.restore.action import RESTORE
+from twinhull.runs import failures
 
 pytestmark = pytest.mark.real
 
@@ -147,8 +148,8 @@ def test_a_restore_that_is_broken_off_says_what_the_device_holds(story: Story, d
     journal = Journal()
     with pytest.raises(KeyboardInterrupt):
         perform(RESTORE, context, request.facts(), journal)
-    journal.failure = RuntimeError("stopped")
-    with pytest.raises(RuntimeError):
+    journal.recorded["write"] = {"error": failures.encode(RuntimeError("stopped")), "is_begun": True}
+    with pytest.raises(RunFailed):
         perform(RESTORE, context, request.facts(), journal)
     assert any("restore onto it once more" in reason for reason in told)
     restore(story, to_path=str(device.path), is_overwriting=True)

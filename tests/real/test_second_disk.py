@@ -25,12 +25,12 @@ from lab.qemu_host import QemuHost
 from lab.xen_host import XenHost
 from tests.real.conftest import settings_of
 from tests.real.xen_fixtures import NETWORKS, XEN_BOOT_SECONDS, xen_settings
+from tests.stepping import Journal, perform
 from twinhull.actions.context import Context, OpenSites
 from twinhull.actions.requests import FailoverRequest, Request, SyncRequest
 from twinhull.model.errors import SiteError
 from twinhull.model.lacks import Consequence, lacks_from_json
 from twinhull.model.machine import BootMode, MachineId, SiteName
-from twinhull.model.perform import Journal, perform
 from twinhull.model.ports import system_ports
 from twinhull.model.steps import JsonValue
 from twinhull.model.units import MIB

@@ -11,10 +11,10 @@ import pytest
 from lab.guests import TinyClient, forward
 from lab.qemu_host import QemuHost
 from tests.real.conftest import Guest, MakeGuest, settings_of
+from tests.stepping import Journal, perform
 from twinhull.actions.context import Context, OpenSites
 from twinhull.actions.requests import FailoverRequest, ReconcileRequest, Request, RollbackRequest, SyncRequest
 from twinhull.model.machine import MachineId, PointId, SiteName
-from twinhull.model.perform import Journal, perform
 from twinhull.model.ports import system_ports
 from twinhull.model.steps import JsonValue
 from twinhull.model.units import MIB

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from tests.stepping import Journal, perform
 from tests.story import Story
 from twinhull.actions.context import Context, OpenSites
 from twinhull.actions.requests import Request
 from twinhull.model.errors import SiteUnreachable, TwinhullError
 from twinhull.model.machine import SiteName
-from twinhull.model.perform import Journal, perform
 from twinhull.model.steps import Action
 from twinhull.platforms.contract import Site
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.recovery.scenarios import failed_over, is_on, synced
+from tests.stepping import Journal
 from tests.story import WEB, A, B, Story, check_as_found, check_epochs, check_promises
 from twinhull.actions.context import Context
 from twinhull.actions.requests import Request, RollbackRequest
@@ -15,7 +16,6 @@ from twinhull.model.errors import SiteError
 from twinhull.model.hardware import Hardware
 from twinhull.model.lacks import Consequence, Lack
 from twinhull.model.machine import DiskKey
-from twinhull.model.perform import Journal
 from twinhull.model.steps import Action
 from twinhull.platforms.simulated.machines import SimulatedMachine
 from twinhull.recovery.before_stop import AFTER_THE_SYNC, BEFORE_ANYTHING, NEEDS_NO_QUESTION

@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from tests.recovery.scenarios import is_on, synced
+from tests.stepping import Journal, perform
 from tests.story import WEB, A, B, Story, check_promises
 from twinhull.actions.context import Context
 from twinhull.actions.requests import Request, RollbackRequest
-from twinhull.manager.catalog.records import RunState
-from twinhull.manager.runs.walk import Leash, Recorded, Walk
-from twinhull.model.errors import NotSupportedHere, ReplicaDirty, SiteFull, SiteUnreachable, StaleEpoch
+from twinhull.model.errors import (
+    NotSupportedHere,
+    ReplicaDirty,
+    RunCancelled,
+    RunUnfinished,
+    SiteFull,
+    SiteUnreachable,
+    StaleEpoch,
+)
 from twinhull.model.machine import PowerState, Role, RunId
-from twinhull.model.perform import Journal, perform
 from twinhull.model.progress import Progress
 from twinhull.model.steps import Facts
 from twinhull.platforms.simulated import SimulatedSite
 from twinhull.recovery.failover.action import FAILBACK, FAILOVER
 from twinhull.recovery.rollback import ROLLBACK
 from twinhull.replication.sync import SYNC
+from twinhull.runs.leash import Leash
 
 
 def rollback(story: Story, **more: object) -> RollbackRequest:
     return RollbackRequest(story.run_id(), WEB, A, story.points()[0].id, other_sites=(B,), **more)  # type: ignore[arg-type]
-
-
-class Unkept:
-    """A journal of the manager that keeps nothing."""
-
-    def begin_step(self, *_: object, **__: object) -> int:
-        return 0
-
-    def end_step(self, *_: object, **__: object) -> None:
-        pass
-
-
-def walk(story: Story, context: Context, leash: Leash) -> Walk[Context]:
-    def at_once(_: str, act: Callable[[], Recorded]) -> Recorded:
-        return act()
-
-    return Walk(ROLLBACK, context, leash, Unkept(), story.world.ports.clock, at_once)  # type: ignore[arg-type]
 
 
 def test_what_a_guest_wrote_before_its_rollback_was_taken_back_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +63,7 @@ def test_what_a_guest_wrote_before_its_rollback_was_taken_back_does_not_stay(mon
     assert machine.history.content("vda", machine.disks["vda"].size_bytes, 0) == story.content(present, "vda")  # type: ignore[index, arg-type]
 
 
-def stopped_while_it_applies(story: Story) -> tuple[RunState, list[str]]:
+def stopped_while_it_applies(story: Story) -> list[str]:
     leash = Leash(RunId("run-stopped"))
 
     def on_progress(progress: Progress) -> None:
@@ -84,13 +73,14 @@ def stopped_while_it_applies(story: Story) -> tuple[RunState, list[str]]:
 
     context = replace(story.context(), on_progress=on_progress, check=leash.check)
     request = RollbackRequest("run-stopped", WEB, A, story.points()[0].id, other_sites=(B,))
-    return walk(story, context, leash).to_the_end(request.facts()).state, leash.reasons
+    with pytest.raises(RunCancelled):
+        perform(ROLLBACK, context, request.facts(), Journal(), leash)
+    return leash.reasons
 
 
 def test_stopping_a_rollback_does_not_stop_its_undo() -> None:
     story = synced(3)
-    state, reasons = stopped_while_it_applies(story)
-    assert (state, reasons) == (RunState.CANCELLED, [])
+    assert stopped_while_it_applies(story) == []
     assert is_on(story, A)
     assert not story.world.host(A).standings[WEB].is_dirty
     story.write(2)
@@ -109,8 +99,9 @@ def half_rolled_back() -> Story:
         if (progress.phase, progress.subject) == ("apply", "vdb"):
             raise SiteFull("no room")
 
-    with pytest.raises(SiteFull):
-        perform(ROLLBACK, replace(story.context(), on_progress=fail), rollback(story).facts(), Journal())
+    leash = Leash(RunId("run-broken-off"), undo_pauses_seconds=())
+    with pytest.raises(RunUnfinished, match="no room"):
+        perform(ROLLBACK, replace(story.context(), on_progress=fail), rollback(story).facts(), Journal(), leash)
     assert story.world.host(A).standings[WEB].is_dirty
     return story
 
@@ -140,7 +131,7 @@ def test_disks_between_two_points_stay_marked_until_a_rollback_has_made_them_who
     assert story.world.host(A).standings[WEB].is_dirty
     with monkeypatch.context() as patch:
         patch.setattr(SimulatedSite, "prepare_replica", _full)
-        with pytest.raises((SiteFull, ReplicaDirty)):
+        with pytest.raises((SiteFull, RunUnfinished)):
             story.run(ROLLBACK, rollback(story, is_keeping_present=is_keeping_present))
     assert story.world.host(A).standings[WEB].is_dirty
     assert not is_on(story, A)

@@ -8,9 +8,9 @@ import pytest
 
 from tests.recovery.scenarios import SCENARIOS, Scenario, check_end, is_on, synced
 from tests.recovery.test_every_step import Hiccup, failing_after, with_step
+from tests.stepping import Journal
 from tests.story import WEB, A, B, Story, check_as_found, check_promises
 from twinhull.model.machine import DiskKey
-from twinhull.model.perform import Journal
 from twinhull.platforms.simulated import Killed
 
 

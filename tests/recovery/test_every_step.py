@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from tests.recovery.scenarios import SCENARIOS, Scenario, check_end, is_on, runs_from_its_point
+from tests.stepping import Journal
 from tests.story import WEB, A, B, check_as_found, check_epochs, check_promises
 from twinhull.actions.context import Context
-from twinhull.model.errors import SiteUnreachable, TwinhullError
+from twinhull.model.errors import RunUnfinished, SiteUnreachable, TwinhullError
 from twinhull.model.machine import Role, SiteName
-from twinhull.model.perform import Journal
 from twinhull.model.steps import Action, Facts, Step
 
 Do = Callable[[Context, Facts], Facts]
@@ -120,7 +120,7 @@ def _silent_at(scenario: Scenario, number: int, lost: SiteName) -> None:
     request, journal = scenario.request(story), Journal()
     story.world.forget_ticks()
     story.world.at[number] = story.world.host(lost).isolate
-    with suppress(SiteUnreachable):
+    with suppress(SiteUnreachable, RunUnfinished):
         story.run(scenario.action, request, journal)
     check_promises(story)
     story.world.host(lost).return_()

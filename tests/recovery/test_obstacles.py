@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.recovery.scenarios import failed_over, is_on, synced
+from tests.stepping import Journal
 from tests.story import WEB, A, B, Story, check_as_found, check_epochs, check_promises
 from twinhull.actions.context import Context
 from twinhull.actions.requests import Request, RollbackRequest
 from twinhull.model.errors import SiteError
 from twinhull.model.machine import Role
-from twinhull.model.perform import Journal
 from twinhull.model.steps import Action
 from twinhull.recovery.failover.action import FAILBACK, FAILOVER
 from twinhull.recovery.previews import plan_failover, plan_rollback

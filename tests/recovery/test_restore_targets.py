@@ -13,10 +13,10 @@ import pytest
 
 from tests.recovery.scenarios import synced
 from tests.recovery.test_restore_to_files import PORTS, restore
+from tests.stepping import Journal, perform
 from tests.story import WEB, Story
 from twinhull.actions.requests import RestoreRequest
 from twinhull.model.errors import AlreadyExists, SiteError, SiteFull, UsageError
-from twinhull.model.perform import Journal, perform
 from twinhull.model.progress import Progress
 from twinhull.recovery.restore.action import RESTORE
 

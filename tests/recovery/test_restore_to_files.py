@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.recovery.scenarios import synced
+from tests.stepping import Journal, perform
 from tests.story import DISK_BYTES, WEB, Story
 from twinhull.actions.requests import RestoreRequest
 from twinhull.blocks import nbd
 from twinhull.blocks.nbd import NbdAddress, NbdDisk
 from twinhull.blocks.servers import Image, serving
 from twinhull.model.errors import AlreadyExists, TargetTooSmall, UsageError
-from twinhull.model.perform import Journal, perform
 from twinhull.model.ports import Ports, Process, SystemClock, SystemProcesses, SystemRandomness
 from twinhull.model.steps import JsonValue
 from twinhull.recovery.restore.action import RESTORE

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.recovery.scenarios import failover, synced
+from tests.stepping import Journal
 from tests.story import WEB, A, B, Story, check_promises
 from twinhull.model.errors import SiteError, StaleEpoch
 from twinhull.model.machine import MachineId, PowerState
-from twinhull.model.perform import Journal
 from twinhull.platforms.simulated import SimulatedSite
 from twinhull.recovery.failover.action import FAILOVER
 from twinhull.replication.applying import verify_disk

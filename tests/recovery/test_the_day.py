@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.recovery.scenarios import failed_over, is_on, runs_from_its_point, synced
+from tests.stepping import Journal
 from tests.story import MAC, WEB, A, B, Story, check_as_found, check_epochs, check_promises, named
 from twinhull.actions.requests import FailoverRequest, ReconcileRequest, RestoreRequest, RollbackRequest
 from twinhull.model.errors import (
@@ -18,7 +19,6 @@ from twinhull.model.errors import (
     UsageError,
 )
 from twinhull.model.machine import DiskKey, PointId, PowerState, Role
-from twinhull.model.perform import Journal
 from twinhull.platforms.simulated import SimulatedSite
 from twinhull.recovery.actions import ACTIONS
 from twinhull.recovery.failover.action import FAILBACK, FAILOVER

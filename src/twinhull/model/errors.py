@@ -25,7 +25,7 @@ The tree (exit code)::
     ├── DataError (30)                bytes are not what they must be (the repository's own errors are below this)
     ├── RunFailed (40)                a run ended in an error that none of the above names
     │   ├── RunCancelled (41)         it was stopped by its user, and undone
-    │   └── RunUnfinished (42)        it stopped where the only way is forward; it can be gone on with
+    │   └── RunUnfinished (42)        it stopped in the middle, on its way forward or back; it can be resumed
     └── StateError (50)               the manager's state directory cannot be used as it is
         ├── StateTooNew (51)          it was written by a newer Twinhull
         ├── AlreadyServing (52)       another serve works on it
@@ -193,7 +193,7 @@ class RunCancelled(RunFailed):
 
 
 class RunUnfinished(RunFailed):
-    """A run stopped where the only way is forward; going on with it repeats nothing that was done."""
+    """A run stopped where the only way is forward, or in its undo; resuming it repeats nothing that was done."""
 
     exit_code = 42
 

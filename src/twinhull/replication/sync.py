@@ -26,7 +26,7 @@ from twinhull.model.machine import BootMode, PointId, Role, SiteName, Standing
 from twinhull.model.steps import Action, Facts, JsonValue, Step
 from twinhull.replication.capture import CaptureOrder, capture_machine
 from twinhull.replication.replica import ReplicaOrder, bring_replica
-from twinhull.replication.standing import look_and_correct
+from twinhull.replication.standing import SILENCE, look_and_correct
 
 
 def with_reasons(facts: Facts, *reasons: str) -> list[JsonValue]:
@@ -108,10 +108,18 @@ def _look(context: Context, facts: Facts) -> Facts:
 
 
 def _forget_standing(context: Context, facts: Facts) -> None:
-    """A machine that has no replica starts as freely as before."""
+    """A machine that has no replica starts as freely as before.
+
+    A target that is silent is not waited for: the standing is true, and the next sync goes on from it.
+    """
     request = SyncRequest.of(facts)
-    is_ours = bool(facts.get("is_new_standing")) and request.target is not None
-    if is_ours and context.site(str(request.target)).standing(request.machine_id) is None:
+    if not facts.get("is_new_standing") or request.target is None:
+        return
+    try:
+        held = context.site(request.target).standing(request.machine_id)
+    except SILENCE:
+        return
+    if held is None:
         context.site(request.source).remove_standing(request.machine_id)
 
 

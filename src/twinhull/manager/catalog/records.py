@@ -5,8 +5,9 @@ A run's states::
     running ──▶ done
        ├──▶ failed      undone; the error says why
        ├──▶ cancelled   stopped by its user, and undone
-       └──▶ stopped ──▶ running        the only way is forward: it is gone on with
-               └──▶ abandoned          the user gave it up
+       └──▶ stopped ──▶ running        the only way is forward, or an undo failed: it is resumed there
+               ├──▶ abandoned          the user gave it up
+               └──▶ failed             another run was wanted, and its undo failed once more
 
 A run that is ``running`` while nobody holds its machine's lock was killed: it is gone on with, like a stopped one.
 """

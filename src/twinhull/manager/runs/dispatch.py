@@ -11,7 +11,6 @@ from threading import Event
 
 from twinhull.actions.context import Context
 from twinhull.manager import clockwatch
-from twinhull.manager.catalog import failures
 from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.locks import Lock, is_free
 from twinhull.manager.catalog.records import RunRecord, RunState
@@ -19,18 +18,19 @@ from twinhull.manager.catalog.state import READING_KINDS, StateDirectory
 from twinhull.manager.repository.vault import nothing_stored, require_there
 from twinhull.manager.runs.keeping import Keeper
 from twinhull.manager.runs.overtaking import is_concerned, look_before_going_on
-from twinhull.manager.runs.runs import Engine, Execution, raise_unless_done
-from twinhull.manager.runs.walk import Leash
+from twinhull.manager.runs.runs import Engine, Execution, is_undoing, raise_unless_done
 from twinhull.manager.runs.wants import Ears, Want, unfinished_before
 from twinhull.manager.sites.names import Named
 from twinhull.manager.sites.pool import SitePool
-from twinhull.model.errors import MachineBusy, RunUnfinished, StaleEpoch, TwinhullError
+from twinhull.model.errors import MachineBusy, RunFailed, RunUnfinished, StaleEpoch, TwinhullError
 from twinhull.model.machine import RunId
 from twinhull.model.ports import Ports
 from twinhull.model.progress import Progress
 from twinhull.recovery.failover.action import is_past_the_repository
 from twinhull.recovery.reconcile import RECONCILE
 from twinhull.repository import Repository, RepositoryMissing, StoreError
+from twinhull.runs import failures
+from twinhull.runs.leash import Leash
 
 _BUSY_PATIENCE_SECONDS = 0.5
 _WAIT_SECONDS = 0.2
@@ -78,7 +78,12 @@ class Dispatcher:
         Says what can be done where the wanted run needs no repository, and the unfinished one does.
         """
         try:
-            return self._finish(unfinished, ears)
+            return self._finish(unfinished, ears, is_hurried=is_undoing(unfinished))
+        except RunUnfinished:
+            stopped = self.catalog.run(unfinished.run_id)
+            if not is_undoing(stopped):
+                raise
+            return self._end_half_undone(stopped, want, ears)
         except (RepositoryMissing, StoreError) as error:
             if want.kind == RECONCILE.kind:
                 return None
@@ -89,6 +94,12 @@ class Dispatcher:
                 f"Nothing was done with {want.machine.name}.",
                 hint=f"Give it up, and repeat: twinhull runs abandon {unfinished.run_id}",
             ) from error
+
+    def _end_half_undone(self, stopped: RunRecord, want: Want, ears: Ears) -> RunRecord:
+        """A run that cannot be undone now keeps no other one back: that one decides on what it finds (ADR 26)."""
+        told = f"{stopped.run_id} could not be undone and was ended as it stands; the {want.kind} starts from that."
+        ears.on_message(told)
+        return self.engine.end_as_it_stands(stopped, RunFailed(stopped.error, hint=stopped.hint), [told])
 
     def _left_of_its_own(self, want: Want) -> RunRecord | None:
         """What is wanted, if an earlier process began it with a lock of its own, and was killed."""
@@ -137,13 +148,16 @@ class Dispatcher:
         with lock:
             yield
 
-    def _finish(self, run: RunRecord, ears: Ears) -> RunRecord:
+    def _finish(self, run: RunRecord, ears: Ears, *, is_hurried: bool = False) -> RunRecord:
+        """Resume it; ``is_hurried``: an undo that fails once more is not waited for, because another run is wanted."""
         ears.on_message(f"Going on with {run.run_id}, which was left unfinished.")
         leash = self._leash(run, ears)
+        if is_hurried:
+            leash.undo_pauses_seconds = ()
         overtaken = self._look_again(run, leash, ears)
         if overtaken:
             ears.on_message(overtaken.message)
-            return self.engine.end_overtaken(run, overtaken, leash.reasons)
+            return self.engine.end_as_it_stands(run, overtaken, leash.reasons)
         execution = self.engine.resume(run, leash, lambda _: self._context(run, leash, ears))
         try:
             return self._see_through(execution, ears)

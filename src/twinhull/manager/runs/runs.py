@@ -26,16 +26,17 @@ from typing import Any, Generic, TypeVar
 
 from dbos import DBOS, DBOSConfig, Serializer, SetWorkflowID, WorkflowHandle
 
-from twinhull.manager.catalog import failures
 from twinhull.manager.catalog.locks import Lock
-from twinhull.manager.catalog.records import RunRecord, RunState
+from twinhull.manager.catalog.records import RunRecord, RunState, StepRecord
 from twinhull.manager.catalog.state import StateDirectory, make_private
 from twinhull.manager.runs.journal import Journal
-from twinhull.manager.runs.walk import Halt, Leash, Outcome, Recorded, Walk
-from twinhull.model.errors import RunFailed, RunUnfinished, StaleEpoch, StateError
+from twinhull.model.errors import RunFailed, RunUnfinished, StateError, TwinhullError
 from twinhull.model.machine import RunId
 from twinhull.model.ports import Ports
 from twinhull.model.steps import Action, Facts, JsonValue
+from twinhull.runs import failures
+from twinhull.runs.leash import Halt, Leash
+from twinhull.runs.stepper import Attempt, Outcome, Recorded, Stepper
 
 Context = TypeVar("Context")
 
@@ -95,15 +96,21 @@ class Execution:
         self.is_told.set()
 
 
+def is_undoing(run: RunRecord) -> bool:
+    """Whether it stopped because an undo failed: resuming it goes on undoing."""
+    return run.state is RunState.STOPPED and run.error_kind == RunUnfinished.__name__
+
+
 def raise_unless_done(run: RunRecord) -> RunRecord:
     """The run, if it was done; raises its own error otherwise."""
     if run.state is RunState.DONE:
         return run
     if run.state.is_unfinished:
+        where = "while it was being undone" if is_undoing(run) else "where the only way is forward"
         raise RunUnfinished(
-            f"The run {run.run_id} stopped where the only way is forward: {run.error}",
-            hint=f"{run.hint} When that is mended, go on with 'twinhull runs resume {run.run_id}'; if it cannot be, "
-            f"give it up as it stands with 'twinhull runs abandon {run.run_id}'.".strip(),
+            f"The run {run.run_id} stopped {where}: {run.error}",
+            hint=f"{run.hint} When that is mended, resume it: 'twinhull runs resume {run.run_id}'. If it cannot be, "
+            f"give it up as it stands: 'twinhull runs abandon {run.run_id}'.".strip(),
         )
     raise failures.decode({"kind": run.error_kind, "message": run.error, "hint": run.hint})
 
@@ -164,8 +171,8 @@ class Engine(Generic[Context]):
             facts.update((recorded.get("facts") or {}) if isinstance(recorded, dict) else {})
         return facts
 
-    def end_overtaken(self, run: RunRecord, error: StaleEpoch, reasons: Sequence[str]) -> RunRecord:
-        """End an unfinished run as failed, with nothing undone; the caller holds its lock."""
+    def end_as_it_stands(self, run: RunRecord, error: TwinhullError, reasons: Sequence[str]) -> RunRecord:
+        """End an unfinished run as failed, with nothing (more) undone; the caller holds its lock."""
         told = failures.encode(error)
         result = {**run.request, **self.found(run.run_id)}
         # Before it is forgotten: a run that the journal takes for unfinished would begin anew.
@@ -191,9 +198,10 @@ class Engine(Generic[Context]):
         """The run itself, called by DBOS in a thread of its own."""
         work = self._work[run_id]
         leash = work.execution.leash
-        walk = Walk(self._actions[kind], work.context, leash, self._journal, self._ports.clock, _record)
+        record = _Record(leash.run_id, self._journal)
+        stepper = Stepper(self._actions[kind], work.context, leash, record, self._ports.clock)
         try:
-            work.execution.tell(self._tell_end(leash, walk.to_the_end(json.loads(request))))
+            work.execution.tell(self._tell_end(leash, stepper.run(json.loads(request))))
         except Halt as halt:
             work.execution.tell(self._tell_stop(leash, halt), halt)
             raise
@@ -215,7 +223,7 @@ class Engine(Generic[Context]):
         reasons = tuple(str(reason) for reason in said) if isinstance(said, list) else ()
         return self._journal.end(
             leash.run_id,
-            outcome.state,
+            RunState(outcome.ending.value),
             result=outcome.facts,
             reasons=(*leash.reasons, *reasons),
             error=outcome.error,
@@ -321,8 +329,24 @@ def _status(handle: WorkflowHandle[Any]) -> str:
         return ""
 
 
-def _record(name: str, act: Callable[[], Recorded]) -> Recorded:
-    return DBOS.run_step({"name": name}, act)
+@dataclass
+class _Record:
+    """What the stepper records: results with the engine, times with the journal."""
+
+    run_id: RunId
+    journal: Journal
+    _begun: StepRecord | None = None
+
+    def once(self, name: str, act: Callable[[], Recorded]) -> Recorded:
+        return DBOS.run_step({"name": name}, act)
+
+    def begin_step(self, attempt: Attempt) -> None:
+        self._begun = self.journal.begin_step(self.run_id, attempt.position, attempt.name, is_undo=attempt.is_undo)
+
+    def end_step(self, attempt: Attempt, seconds: float, error: str) -> None:
+        del attempt
+        if self._begun:
+            self.journal.end_step(self.run_id, self._begun, seconds, error)
 
 
 def _prepare_file(state: StateDirectory) -> None:

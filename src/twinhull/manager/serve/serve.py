@@ -17,9 +17,9 @@ from datetime import datetime
 from threading import Event, Thread
 
 from twinhull.manager import clockwatch
-from twinhull.manager.catalog import failures
 from twinhull.manager.catalog.locks import Lock
-from twinhull.manager.catalog.records import LatestPoint, RunRecord
+from twinhull.manager.catalog.records import LatestPoint, RunRecord, RunState
+from twinhull.manager.catalog.state import READING_KINDS
 from twinhull.manager.clockwatch import Reading
 from twinhull.manager.manager import Manager
 from twinhull.manager.repository.vault import require_there
@@ -40,6 +40,7 @@ from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, Tw
 from twinhull.model.machine import MachineId, PointId, RunId, SiteName
 from twinhull.model.units import format_duration
 from twinhull.repository import Point, RepositoryMissing, StoreError, current_points
+from twinhull.runs import failures
 
 _RUNS_LOOKED_AT = 8
 _LOOK_FOR_REPOSITORY_SECONDS = 60.0
@@ -181,7 +182,7 @@ class Server:
         """
         is_there = self._find_repository()
         overview = self._watch.glance(wanted=self._take_stale)
-        left = [run for run in self.manager.catalog.unfinished_runs() if not self.manager.is_at_work(run)]
+        left = [run for run in self.manager.catalog.unfinished_runs() if self._is_left(run)]
         unfinished = {run.machine_id: run for run in reversed(left)} if is_there else {}
         machines = tuple(
             facts
@@ -207,6 +208,11 @@ class Server:
         except (RepositoryMissing, StoreError) as error:
             self._tell_away(error)
             return None
+
+    def _is_left(self, run: RunRecord) -> bool:
+        """Whether it is ours to resume: what only reads a machine's points and stopped must not hold up its syncs."""
+        is_persons = run.kind in READING_KINDS and run.state is RunState.STOPPED
+        return not is_persons and not self.manager.is_at_work(run)
 
     def _take_stale(self, site: SiteName) -> bool:
         """Whether a run has changed the site since it was looked at."""

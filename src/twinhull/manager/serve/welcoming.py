@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from twinhull.manager.catalog import failures
 from twinhull.manager.catalog.locks import Lock
 from twinhull.manager.manager import Manager
 from twinhull.manager.sites.overview import SiteView
 from twinhull.model.machine import MachineId, SiteName
 from twinhull.platforms.contract import Leftover, Site
 from twinhull.recovery.restore.action import RESTORE
+from twinhull.runs import failures
 
 Tell = Callable[[str, dict[str, object]], None]
 """Hears of everything that happens: a word for what it is, and its facts, a reason always among them."""

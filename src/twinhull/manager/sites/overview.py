@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from twinhull.actions.patience import PATIENCE_SECONDS
 from twinhull.cluster.situation import Side, Situation
-from twinhull.manager.catalog import failures
 from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.records import SeenMachine
 from twinhull.manager.sites.pool import SitePool
@@ -16,6 +15,7 @@ from twinhull.model.errors import TwinhullError
 from twinhull.model.machine import MachineId, MachineStatus, SiteName, Standing
 from twinhull.model.ports import Clock
 from twinhull.platforms.contract import SiteSettings
+from twinhull.runs import failures
 
 
 @dataclass(frozen=True, slots=True)
