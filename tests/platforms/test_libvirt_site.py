@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import libvirt
@@ -25,8 +26,10 @@ from twinhull.model.ports import system_ports
 from twinhull.model.units import MIB
 from twinhull.platforms.conformance.kit import Verdict, run_conformance
 from twinhull.platforms.contract import CaptureRequest, Leftover, ReplicaRequest
+from twinhull.platforms.libvirt import finding
 from twinhull.platforms.libvirt.definition.domains import ImageFile, read_definition
 from twinhull.platforms.libvirt.holding import AWAIT_SECONDS
+from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.qemu import canary, sizes
 
 __all__ = ["xen"]
@@ -160,6 +163,29 @@ def test_a_raw_disk_that_ends_within_a_sector_has_one_size_running_and_off() -> 
     disk = ImageFile(KEY, "vda", "/images/raw", "raw", "virtio")
     definition = replace(read_definition(ODD), disks=(disk,))
     assert sizes._sizes(cast("libvirt.virDomain", Domain()), definition) == ({KEY: MIB + 512}, [])
+
+
+@pytest.mark.parametrize(
+    ("state", "milliseconds", "version", "waits"),
+    [
+        (libvirt.VIR_DOMAIN_CONTROL_OCCUPIED, 60_000, 11_003_000, True),
+        (libvirt.VIR_DOMAIN_CONTROL_OCCUPIED, 60_000, 9_000_000, False),  # it describes a machine without its QEMU
+        (libvirt.VIR_DOMAIN_CONTROL_OCCUPIED, 40, 11_003_000, False),  # a question that was asked just now
+        (libvirt.VIR_DOMAIN_CONTROL_JOB, 60_000, 11_003_000, False),  # a backup lets others ask
+        (libvirt.VIR_DOMAIN_CONTROL_OK, 0, 11_003_000, False),
+    ],
+)
+def test_a_machine_is_not_looked_at_where_libvirt_would_wait_for_its_qemu(
+    state: int, milliseconds: int, version: int, *, waits: bool
+) -> None:
+    connection = SimpleNamespace(getLibVersion=lambda: version)
+    place = cast("Place", SimpleNamespace(site="a", connection=SimpleNamespace(get=lambda: connection)))
+    answers = {"controlInfo": lambda: [state, 0, milliseconds], "name": lambda: "stuck"}  # and no XMLDesc
+    domain = cast("libvirt.virDomain", SimpleNamespace(**answers))
+    assert finding.would_wait(place, domain) is waits
+    for look in (finding.definition_of, finding.stored_xml) if waits else ():
+        with pytest.raises(finding.MachineHangs, match="hangs"):
+            look(place, domain)
 
 
 def test_a_stopped_machine_is_captured_by_as_few_commands(xen: CountedSite, replica: MachineSpec) -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import libvirt
 
-from twinhull.model.errors import NotFound, SiteUnreachable, StillRunning
+from twinhull.model.errors import NotFound, SiteError, SiteUnreachable, StillRunning
 from twinhull.model.machine import MachineId, MachineSpec, MachineStatus, PowerState
-from twinhull.model.names import checked_machine_id
+from twinhull.model.names import checked_machine_id, checked_machine_name
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.definition.domains import Definition, power_of, read_definition
 from twinhull.platforms.libvirt.definition.xml import BadDefinition
@@ -16,6 +16,14 @@ from twinhull.platforms.libvirt.place import Place
 
 RETURN_SECONDS = 15.0
 """How long the end of a capture waits for a libvirtd that went away; what it cannot end then is a leftover."""
+HANGS_AFTER_SECONDS = 2.0
+"""How long a QEMU may take for one answer before libvirt's questions that wait for it are not asked."""
+FIRST_LIBVIRT_THAT_WAITS = 11_000_000
+"""Since libvirt 11.0 even a machine's definition waits, for half a minute, until its QEMU has answered others."""
+
+
+class MachineHangs(SiteError):
+    """A machine's QEMU answers nothing, and this site's libvirt would wait for it before it described the machine."""
 
 
 def find(place: Place, machine_id: MachineId) -> libvirt.virDomain:
@@ -43,7 +51,8 @@ def find_again(place: Place, machine_id: MachineId) -> libvirt.virDomain | None:
 
 
 def definition_of(place: Place, domain: libvirt.virDomain) -> Definition:
-    """The machine as it is now: the running definition of a running one; raises BadDefinition."""
+    """The machine as it is now: the running definition of a running one; raises BadDefinition, MachineHangs."""
+    require_answering(place, domain)
     with told(place.site, "reading a machine's definition"):
         xml, machine_id = domain.XMLDesc(0), domain.UUIDString()
         stored = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
@@ -51,6 +60,30 @@ def definition_of(place: Place, domain: libvirt.virDomain) -> Definition:
     if definition.machine_id != machine_id:
         raise BadDefinition(f"Site '{place.site}' describes machine {machine_id} as {definition.machine_id}.")
     return with_volumes(place, definition)
+
+
+def require_answering(place: Place, domain: libvirt.virDomain) -> None:
+    """Refuse, before libvirt waits for it, a machine whose QEMU hangs; raises MachineHangs."""
+    if would_wait(place, domain):
+        raise MachineHangs(
+            f"Machine '{domain.name()}' on site '{place.site}' cannot be looked at: its QEMU, or its storage, hangs.",
+            hint=f"See there for how long, and what it waits for: virsh domcontrol {domain.name()}",
+        )
+
+
+def would_wait(place: Place, domain: libvirt.virDomain) -> bool:
+    """Whether libvirt would wait for a machine's QEMU before it described the machine.
+
+    A question to that QEMU, anybody's, has been without an answer for too long: libvirt says so at once.
+    """
+    try:
+        state, _, milliseconds = domain.controlInfo()
+    except libvirt.libvirtError:
+        return False  # it is off, or no QEMU
+    if state != libvirt.VIR_DOMAIN_CONTROL_OCCUPIED or milliseconds < HANGS_AFTER_SECONDS * 1000:
+        return False
+    with told(place.site, "asking for libvirt's version"):
+        return bool(place.connection.get().getLibVersion() >= FIRST_LIBVIRT_THAT_WAITS)
 
 
 def with_volumes(place: Place, definition: Definition) -> Definition:
@@ -70,14 +103,19 @@ def _volume_path(place: Place, pool: str, volume: str) -> str:
     return str(path) if path.startswith("/") else ""
 
 
-def unreadable(place: Place, domain: libvirt.virDomain, error: BadDefinition) -> MachineStatus:
-    """A machine whose definition cannot be worked with, as a listing shows it: it must not hide the others."""
+def unreadable(place: Place, domain: libvirt.virDomain, error: BadDefinition | MachineHangs) -> MachineStatus:
+    """A machine whose definition cannot be had, as a listing shows it: it must not hide the others."""
     machine_id = checked_machine_id(domain.UUIDString())
-    return MachineStatus(MachineSpec(machine_id, machine_id, 1, 0), power(place, domain), warnings=(error.message,))
+    try:
+        name = checked_machine_name(domain.name())
+    except ValueError:
+        name = machine_id
+    return MachineStatus(MachineSpec(machine_id, name, 1, 0), power(place, domain), warnings=(error.message,))
 
 
 def stored_xml(place: Place, domain: libvirt.virDomain) -> str:
-    """The XML that the machine will be started from, with its secrets."""
+    """The XML that the machine will be started from, with its secrets; raises MachineHangs."""
+    require_answering(place, domain)
     with told(place.site, "reading a machine's definition"):
         return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
 

@@ -15,7 +15,7 @@ from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.definition.domains import Definition
 from twinhull.platforms.libvirt.definition.xml import BadDefinition
-from twinhull.platforms.libvirt.finding import definition_of, find, power, unreadable
+from twinhull.platforms.libvirt.finding import MachineHangs, definition_of, find, power, unreadable
 from twinhull.platforms.libvirt.place import Place
 from twinhull.platforms.qemu.sizes import SizeDesk, Sizes
 
@@ -56,6 +56,7 @@ class Machines:
         self._place = place
         self._standings = standings
         self._sizes = SizeDesk()
+        self._seen: dict[MachineId, Definition] = {}
 
     def close(self) -> None:
         """Let go of what asks; safe to repeat."""
@@ -95,7 +96,7 @@ class Machines:
     def _look_or_unreadable(self, domain: libvirt.virDomain) -> _Look | MachineStatus | None:
         try:
             return self._look(domain)
-        except BadDefinition as error:
+        except (BadDefinition, MachineHangs) as error:
             return unreadable(self._place, domain, error)
 
     def machine(self, machine_id: MachineId) -> MachineStatus:
@@ -111,13 +112,25 @@ class Machines:
 
     def _look(self, domain: libvirt.virDomain) -> _Look | None:
         try:
-            definition = definition_of(self._place, domain)
+            definition = self._definition(domain)
             running = power(self._place, domain)
             with told(self._place.site, f"looking at machine {definition.machine_id}"):
                 is_persistent = bool(domain.isPersistent())
         except NotFound:
             return None  # it was removed between the listing and this look
         return _Look(domain, definition, running, is_persistent=is_persistent)
+
+    def _definition(self, domain: libvirt.virDomain) -> Definition:
+        """The machine as it is now, or, while its QEMU hangs and libvirt does not describe it, as it was last seen."""
+        machine_id = MachineId(domain.UUIDString())
+        try:
+            definition = definition_of(self._place, domain)
+        except MachineHangs:
+            if machine_id not in self._seen:
+                raise
+            return self._seen[machine_id]
+        self._seen[machine_id] = definition
+        return definition
 
     def agent_answers(self, domain: libvirt.virDomain) -> bool:
         """Whether the guest agent answers a ping."""

@@ -22,6 +22,7 @@ from twinhull.platforms.contract import (
 from twinhull.platforms.guard import guard
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.definition.xml import parse_xml
+from twinhull.platforms.libvirt.finding import would_wait
 from twinhull.platforms.libvirt.replicas import open_disk
 from twinhull.platforms.libvirt.site import LibvirtSite
 from twinhull.platforms.qemu import screen
@@ -140,7 +141,8 @@ class QemuSite(LibvirtSite):
         if chosen:
             raise UsageError(f"'{chosen}' is no accelerator of a QEMU site.", hint="Use accelerator=kvm or tcg.")
         with told(self.settings.name, "looking at its machines"):
-            xmls = [domain.XMLDesc(0) for domain in self._connection.get().listAllDomains()]
+            domains = self._connection.get().listAllDomains()
+            xmls = [domain.XMLDesc(0) for domain in domains if not would_wait(self._place, domain)]
         used = Counter(parse_xml(xml).get("type", DRIVER) for xml in xmls)
         if used:
             return used.most_common(1)[0][0], ""
