@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Shell
+from tests.cli.conftest import WEB, Shell
 from twinhull.manager.health.health import Level
 from twinhull.repository import Repository
 from twinhull.repository.errors import StoreError
 
+FIGURE = re.compile(r"(?:[a-z]+|'(?:[^'=|]|'')+')=\d+s?;;\d*;0")
+"""A label, a value with its unit, no warning, perhaps a critical value, and the minimum."""
+
 
 def check(shell: Shell) -> tuple[int, str]:
+    """The exit code and the text before the figures."""
+    code, text, _ = check_with_figures(shell)
+    return code, text + "\n"
+
+
+def check_with_figures(shell: Shell) -> tuple[int, str, list[str]]:
     done = shell("status", "--check")
     assert done.err == ""
     assert done.out.count("\n") == 1, "one line"
-    return done.code, done.out
+    assert done.out.count("|") == 1, "text, then figures"
+    text, figures = done.out.removesuffix("\n").split(" | ")
+    found = FIGURE.findall(figures)
+    assert " ".join(found) == figures
+    return done.code, text, found
 
 
 def only_web1(shell: Shell) -> None:
@@ -66,6 +80,24 @@ def test_a_machine_that_was_killed_is_critical_and_one_that_was_switched_off_is_
     two_sites.world.host("here").delete_machine(two_sites.web.spec.machine_id)
     code, line = check(two_sites)
     assert (code, "here does not have the machine any more" in line) == (2, True)
+
+
+def test_the_figures_are_counts_and_ages_against_the_rpo(two_sites: Shell) -> None:
+    assert check_with_figures(two_sites)[2] == ["machines=0;;;0", "protected=0;;;0"]
+    two_sites.web.rename("web|1's=x")
+    two_sites.ok(
+        "plan", "create", "p", "-m", WEB, "--from", "here", "--to", "there", "--rpo", "5m", "--network", "lan=a"
+    )
+    two_sites.world.host("there").networks.add("a")
+    assert check_with_figures(two_sites)[2] == ["machines=1;;;0", "protected=0;;;0"]
+    two_sites.ok("sync", WEB)
+    two_sites.ports.clock.sleep(61)
+    code, _, figures = check_with_figures(two_sites)
+    assert (code, figures[:2]) == (0, ["machines=1;;;0", "protected=1;;;0"])
+    assert re.fullmatch(r"'web/1''s_x lag'=6[1-5]s;;300;0", figures[2])
+    two_sites.ports.clock.sleep(300)
+    code, text, figures = check_with_figures(two_sites)
+    assert (code, "web/1's=x: RPO missed" in text, figures[1]) == (2, True, "protected=0;;;0")
 
 
 def test_the_document_says_the_same(two_sites: Shell) -> None:

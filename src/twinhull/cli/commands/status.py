@@ -11,6 +11,7 @@ from twinhull.cli.options import JsonFlag, commands, examples
 from twinhull.cli.screen import shapes
 from twinhull.cli.screen.findings import verdict_lines
 from twinhull.cli.screen.screen import Shape, error_shape
+from twinhull.cli.screen.status_check import check_line
 from twinhull.manager.health.health import Level
 from twinhull.model.errors import TwinhullError, UsageError
 from twinhull.model.machine import Role
@@ -123,23 +124,6 @@ def check(door: Door) -> int:
         level = Level.UNKNOWN
         door.screen.answer({"exit_code": level.value, "error": error_shape(error)}, f"{level.name} - {error.message}")
         return level.value
-
-
-def check_line(found: Status) -> str:
-    """The worst first, each machine that is not well with its sentence and command."""
-    ranked = sorted(found.reports, key=lambda report: Level.rank(report.verdict.level), reverse=True)
-    told = [_told(report) for report in ranked if report.verdict.level is not Level.OK]
-    well = len(found.reports) - len(told)
-    told += [f"{well} of {len(found.reports)} machines are protected"] if found.reports else ["no machine is in a plan"]
-    told += [alarm.replace("|", "/") for alarm in found.repository_alarms()]
-    return f"{found.level.name} - {'; '.join(told)}"
-
-
-def _told(report: MachineReport) -> str:
-    verdict = report.verdict
-    command = f" [{verdict.command}]" if verdict.command else ""
-    told = f"{report.machine.name}: {verdict.health.value}: {' '.join(verdict.sentence.split())}{command}"
-    return told.replace("|", "/")  # what follows a bar is figures, for a monitoring system
 
 
 def _repository(manager: Manager, found: Status) -> Iterator[str]:
