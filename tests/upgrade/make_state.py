@@ -15,7 +15,7 @@ writes them back when it ends, or in the instant in which SIGKILL ends it.
 
 # Its types are those of the commit that it runs on, not of this one.
 # mypy: ignore-errors
-# ruff: noqa: ANN001, ANN002, ANN003, ANN201, ANN202
+# ruff: noqa: I001, ANN001, ANN002, ANN003, ANN201, ANN202
 
 from __future__ import annotations
 
@@ -36,17 +36,16 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from twinhull.manager.orders import FailoverOptions, RestoreTarget, SyncOptions
-from twinhull.manager.records import Plan
-from twinhull.manager.removing import want_removed
-from twinhull.manager.state import StateDirectory
-from twinhull.manager.wants import Ears
-
 from twinhull.cli.door import Door
 from twinhull.cli.main import call
 from twinhull.cli.screen import Screen
 from twinhull.manager import runs as engine
 from twinhull.manager.manager import Manager
+from twinhull.manager.orders import FailoverOptions, RestoreTarget, SyncOptions
+from twinhull.manager.records import Plan
+from twinhull.manager.removing import want_removed
+from twinhull.manager.state import StateDirectory
+from twinhull.manager.wants import Ears
 from twinhull.model.codec import spec_from_json, spec_to_json, standing_from_json, standing_to_json
 from twinhull.model.errors import TwinhullError
 from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec, NicSpec, PlanName, PowerState, SiteName
