@@ -23,7 +23,7 @@ class CollectionState:
     """What one run of collection has decided. ``packs`` and ``removals`` carry the seconds credited to each so far.
 
     ``marks`` say which removal of a point it was that has waited. ``expired`` are the packs that the run deletes, or an
-    earlier one still may: no point relies on them any more.
+    earlier one still may: no point relies on them any more. ``points`` are those that the run has read and leaves.
     """
 
     number: int
@@ -33,6 +33,7 @@ class CollectionState:
     final: tuple[PointId, ...] = ()
     marks: Mapping[PointId, str] = field(default_factory=dict)
     expired: frozenset[PackId] = frozenset()
+    points: frozenset[PointId] = frozenset()
 
 
 class EveryPack(Container[object]):
@@ -56,6 +57,7 @@ def store_state(documents: Documents, state: CollectionState) -> bool:
         "final": list(state.final),
         "marks": dict(state.marks),
         "expired": sorted(pack_id.hex() for pack_id in state.expired),
+        "points": sorted(state.points),
     }
     return states(documents).create(state.number, json.dumps(content).encode())
 
@@ -75,10 +77,23 @@ def condemned_packs(documents: Documents) -> Container[object]:
     return frozenset(state.packs) if state else frozenset()
 
 
+def points_of_last_collection(documents: Documents) -> frozenset[PointId]:
+    """The points that the last collection read and left: an object of such a name that does not open is damaged.
+
+    That needs no belief in names: only a collection deletes points, and whoever may only add objects replaces none.
+    """
+    try:
+        state = latest_state(documents)
+    except RepositoryDamaged:
+        return frozenset()
+    return state.points if state else frozenset()
+
+
 def _decoded(number: int, content: bytes) -> CollectionState:
     try:
         raw = json.loads(content)
-        for point_id in [*raw["removals"], *raw["final"]]:
+        points = raw.get("points", [])  # an older Twinhull does not say which ones it left
+        for point_id in [*raw["removals"], *raw["final"], *points]:
             parse_point_id(point_id)
         packs = {PackId(bytes.fromhex(pack)): float(seconds) for pack, seconds in raw["packs"].items()}
         # An older Twinhull does not list what it deletes: it is all that has waited for the grace.
@@ -91,6 +106,7 @@ def _decoded(number: int, content: bytes) -> CollectionState:
             final=tuple(PointId(point) for point in raw["final"]),
             marks={PointId(point): str(mark) for point, mark in raw.get("marks", {}).items()},
             expired=frozenset(PackId(bytes.fromhex(pack)) for pack in expired),
+            points=frozenset(PointId(point) for point in points),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RepositoryDamaged(f"The note of collection {number} holds no collection: {error!r}.") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from twinhull.model.errors import NotFound, SafetyError, UsageError
 from twinhull.model.machine import MachineId, PointId
@@ -20,7 +21,7 @@ from twinhull.repository.errors import (
     RepositoryDamaged,
     RepositoryError,
 )
-from twinhull.repository.format.collection_state import latest_state
+from twinhull.repository.format.collection_state import latest_state, points_of_last_collection
 from twinhull.repository.format.documents import UNREADABLE, Documents
 from twinhull.repository.format.envelope import HEADER, TAG_BYTES, ObjectKind
 from twinhull.repository.format.ids import MAX_SEQUENCE, checked_machine_id, parse_point_id, point_id
@@ -47,6 +48,18 @@ class Numbering:
 
     expected: int | None = None
     exact: int | None = None
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What is known of objects that do not open, read once for a whole listing, and only if there is such an object."""
+
+    documents: Documents
+
+    @cached_property
+    def points(self) -> frozenset[PointId]:
+        """The points that were whole when the last collection ran."""
+        return points_of_last_collection(self.documents)
 
 
 class Catalog:
@@ -191,9 +204,10 @@ class Catalog:
         return 0
 
     def _read_all(self, wanted: Collection[PointId], on_damage: OnDamage | None) -> Iterator[Point]:
+        evidence = _Evidence(self.documents)
         for one in wanted:
             try:
-                yield self._read(one)
+                yield self._read(one, evidence)
             except UNREADABLE as error:
                 if on_damage:
                     on_damage(one, error)
@@ -202,12 +216,16 @@ class Catalog:
             except NotFound:  # removed for good since the listing
                 continue
 
-    def _read(self, wanted: PointId) -> Point:
+    def _read(self, wanted: PointId, evidence: _Evidence | None = None) -> Point:
         plain = object_name("point", wanted)
         try:
             found = self.documents.read(ObjectKind.POINT, plain)
         except ObjectMissing:
             raise NotFound(f"There is no point {wanted} in {self._store.url}.") from None
+        except NotAuthentic as error:
+            if wanted not in (evidence or _Evidence(self.documents)).points:
+                raise
+            raise _rotten(wanted, plain) from error
         point = decode_point(found.content, found.name)
         if point.id != wanted:
             raise RepositoryDamaged(f"The object '{found.name}' holds another point: {point.id}.")
@@ -240,6 +258,13 @@ class Catalog:
                 f"The removal of the point {wanted} has waited out its grace and is being carried out.",
                 hint="See whether it is still listed.",
             )
+
+
+def _rotten(wanted: PointId, name: str) -> RepositoryDamaged:
+    return RepositoryDamaged(
+        f"The point {wanted} was whole when the last collection ran, and its object '{name}' does not open now.",
+        hint=f"Put the object back from a copy of the store, or give the point up: twinhull points remove {wanted}",
+    )
 
 
 def _machine_of(wanted: PointId) -> MachineId:

@@ -108,13 +108,14 @@ class Collector:
         not_copied = set(used_again).difference(emptied)
         needed = self.deleter.needed(unlocked, usage) | not_copied
         expired = frozenset(unlocked - needed)
+        known = frozenset(point.id for point in points)
         state = CollectionState(
-            waits.last.number + 1, started[0], packs, removals, final, marks, expired | doomed_before
+            waits.last.number + 1, started[0], packs, removals, final, marks, expired | doomed_before, known
         )
         report = _report(state, expired, usage, waits)
         reasons = (*report.reasons, *locks.reasons(), *_need(needed), *room_reasons)
         report = replace(report, packs_copied=len(emptied), locked_until=locks.latest, reasons=reasons)
-        return Doomed(state, expired, usage, {point.id for point in points}), report
+        return Doomed(state, expired, usage, known), report
 
     def _waits(self, now: datetime, grace_seconds: float) -> Waits:
         """The last run's decisions; where they cannot be read, everything begins to wait anew."""
