@@ -6,20 +6,21 @@ serve_child.py STATE POINTS HANG        HANG is 'nothing', 'capture' (of m0) or 
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager
 from threading import Event
 
-from tests.manager.world import PASSPHRASE, machine_id, spec
+from tests.manager.world import PASSPHRASE, machine_id, spec, with_captures
 from twinhull.cli.main import call, main
 from twinhull.model.ports import Ports
 from twinhull.platforms import simulated
 from twinhull.platforms.contract import Capture, CaptureRequest, Site, SiteSettings
-from twinhull.platforms.simulated import SimulatedSite, SimulatedWorld
+from twinhull.platforms.simulated import SimulatedCaptures, SimulatedSite, SimulatedWorld
 
 
-class HangingSite(SimulatedSite):
-    """Its captures never come back."""
+class HangingCaptures(SimulatedCaptures):
+    """They never come back."""
 
-    def capture(self, request: CaptureRequest) -> Capture:  # type: ignore[override]
+    def capture(self, request: CaptureRequest) -> AbstractContextManager[Capture]:
         Event().wait()
         raise AssertionError(request)
 
@@ -36,8 +37,8 @@ class HangingPlatform:
     def open(self, settings: SiteSettings, ports: Ports, **_: object) -> Site:
         if self.hanging == "site" and settings.name == "lost":
             Event().wait()
-        kind = HangingSite if self.hanging == "capture" else SimulatedSite
-        return kind(self.world, settings)
+        site = SimulatedSite(self.world, settings)
+        return with_captures(site, HangingCaptures) if self.hanging == "capture" else site
 
 
 def serve(state: str, points: str, hang: str) -> None:

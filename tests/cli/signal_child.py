@@ -9,17 +9,17 @@ import os
 import sys
 from contextlib import AbstractContextManager
 
-from tests.manager.world import PASSPHRASE, machine_id, spec
+from tests.manager.world import PASSPHRASE, machine_id, spec, with_captures
 from twinhull.cli.main import call, main
 from twinhull.hosts.host import LocalHost, check
 from twinhull.model.ports import Ports, system_ports
 from twinhull.platforms import simulated
 from twinhull.platforms.contract import Capture, CaptureRequest, Site, SiteSettings
-from twinhull.platforms.simulated import SimulatedSite, SimulatedWorld
+from twinhull.platforms.simulated import SimulatedCaptures, SimulatedSite, SimulatedWorld
 
 
-class WorkingSite(SimulatedSite):
-    """Its captures need a program that runs until the gate is opened, and fail if it is ended before."""
+class WorkingCaptures(SimulatedCaptures):
+    """They need a program that runs until the gate is opened, and fail if it is ended before."""
 
     def capture(self, request: CaptureRequest) -> AbstractContextManager[Capture]:
         check(LocalHost(system_ports()), ["cat", os.environ["GATE"]])
@@ -35,7 +35,7 @@ class Platform:
         self.world = world
 
     def open(self, settings: SiteSettings, ports: Ports, **_: object) -> Site:
-        return WorkingSite(self.world, settings)
+        return with_captures(SimulatedSite(self.world, settings), WorkingCaptures)
 
 
 def run(state: str, command: str) -> None:

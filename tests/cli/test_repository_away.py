@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import WEB, Shell
 from twinhull.manager import manager
 from twinhull.model.machine import DiskKey, PowerState
-from twinhull.platforms.simulated import Killed, SimulatedSite
+from twinhull.platforms.simulated import Killed, SimulatedPart, SimulatedPower, SimulatedReplicas, SimulatedStandings
 from twinhull.repository import Repository
 
 MOVE = ("failover", "web1", "--unplanned")
@@ -85,14 +85,14 @@ def test_what_only_a_repository_could_do_is_refused_without_it(planned: Shell) -
     assert "Its files were not inspected" in shown
 
 
-@pytest.mark.parametrize("step", ["write_standing", "start"])
+@pytest.mark.parametrize(("part", "step"), [(SimulatedStandings, "write"), (SimulatedPower, "start")])
 def test_a_failover_that_needs_the_repository_no_more_is_gone_on_with_while_it_is_away(
-    planned: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    planned: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: type[SimulatedPart], step: str
 ) -> None:
     planned.ok("sync", "web1")
     planned.world.host("here").crash()
     with monkeypatch.context() as patch:
-        patch.setattr(SimulatedSite, step, _killed)
+        patch.setattr(part, step, _killed)
         assert planned(*MOVE, "--yes").code == 42
     planned.world.restart()
     (tmp_path / "points").rename(tmp_path / "away")
@@ -106,10 +106,10 @@ def test_a_replica_that_is_half_way_is_not_started_without_the_repository(
 ) -> None:
     planned.ok("sync", "web1")
     planned.web.write("vda", 3_000_000, b"more")
-    prepare = SimulatedSite.prepare_replica
-    monkeypatch.setattr(SimulatedSite, "prepare_replica", _killed)
+    prepare = SimulatedReplicas.prepare
+    monkeypatch.setattr(SimulatedReplicas, "prepare", _killed)
     planned("sync", "web1")
-    monkeypatch.setattr(SimulatedSite, "prepare_replica", prepare)
+    monkeypatch.setattr(SimulatedReplicas, "prepare", prepare)
     planned.world.restart()
     (tmp_path / "points").rename(tmp_path / "away")
     (left,) = planned.ok("status", "--json").json["unfinished_runs"]

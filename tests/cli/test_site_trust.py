@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.conftest import WEB, Shell
 from twinhull.model.machine import Role, Standing
-from twinhull.platforms.simulated import SimulatedSite
+from twinhull.platforms.simulated import SimulatedStandings
 
 
 @pytest.fixture
@@ -16,11 +16,11 @@ def sealed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """The site has a standing that another manager sealed; collects whether each call was a dry run."""
     calls: list[bool] = []
 
-    def trust(_: SimulatedSite, *, is_dry_run: bool) -> Sequence[Standing]:
+    def trust(_: SimulatedStandings, *, is_dry_run: bool) -> Sequence[Standing]:
         calls.append(is_dry_run)
         return [Standing(WEB, Role.PRIMARY, 7)]
 
-    monkeypatch.setattr(SimulatedSite, "trust", trust)
+    monkeypatch.setattr(SimulatedStandings, "trust", trust)
     return calls
 
 

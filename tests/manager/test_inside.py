@@ -39,7 +39,7 @@ def site_of(world: SimulatedWorld) -> Iterator[Site]:
 
 
 def look(site: Site, ports: Ports | None = None) -> list[Finding]:
-    status = site.machine(machine_id(0))
+    status = site.inventory.machine(machine_id(0))
     around = surroundings(status.spec, here="simulated", there="xen")
     return inspect_machine(site, status, "look-1", around, ports or system_ports())
 
@@ -60,7 +60,7 @@ def test_all_disks_are_looked_into_and_closed_again(world: SimulatedWorld, is_of
 
 
 def test_a_site_that_refuses_is_a_finding(world: SimulatedWorld) -> None:
-    with site_of(world) as site, site.capture(CaptureRequest(machine_id(0), "other")):
+    with site_of(world) as site, site.captures.capture(CaptureRequest(machine_id(0), "other")):
         (found,) = look(site)
     assert found.finding == "The machine could not be inspected: Another capture of m0 is open on here."
     assert found.remedy == "Wait for it to end."
@@ -72,14 +72,14 @@ def test_a_disk_that_cannot_be_opened_is_a_finding_and_the_others_are_looked_int
     machine = world.host("here").machines[machine_id(0)]
     machine.switch_off()
     with site_of(world) as site:
-        whole = site.read_disk
+        whole = site.disks.reading
 
         def broken(asked: object, key: DiskKey) -> object:
             if key == "vda":
                 raise DataError("The image is broken.", hint="Repair it.")
             return whole(machine_id(0), key)
 
-        monkeypatch.setattr(site, "read_disk", broken)
+        monkeypatch.setattr(site.disks, "reading", broken)
         found = look(site)
     assert Finding("vda could not be inspected: The image is broken.", "Repair it.") in found
     assert "vdb was not looked into as a whole: it holds LVM." in texts(found)

@@ -14,7 +14,7 @@ from twinhull.manager.runs.orders import FailoverOptions, SyncOptions
 from twinhull.manager.runs.wants import Ears, Want
 from twinhull.model.errors import RunUnfinished, SiteFull, StaleEpoch
 from twinhull.model.machine import PowerState, Role, SiteName
-from twinhull.platforms.simulated import SimulatedSite
+from twinhull.platforms.simulated import SimulatedStandings
 
 MACHINE = machine_id(0)
 
@@ -149,7 +149,7 @@ def test_a_stale_side_that_cannot_be_fenced_is_not_started_either(
     def full(*_: object) -> None:
         raise SiteFull("No room on there for what it holds.")
 
-    monkeypatch.setattr(SimulatedSite, "write_standing", full)
+    monkeypatch.setattr(SimulatedStandings, "write", full)
     with setup.manager() as manager:
         with pytest.raises(StaleEpoch):
             manager.dispatcher.resume(manager.catalog.run(left), Ears())

@@ -26,7 +26,14 @@ from twinhull.manager.sites.names import REPOSITORY
 from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, SiteError, StateError
 from twinhull.model.machine import PlanName, PowerState, RunId, SiteName
 from twinhull.platforms.contract import Leftover, SiteSettings
-from twinhull.platforms.simulated import Killed, SimulatedSite
+from twinhull.platforms.simulated import (
+    Killed,
+    SimulatedInventory,
+    SimulatedLeftovers,
+    SimulatedPart,
+    SimulatedPower,
+    SimulatedStandings,
+)
 from twinhull.platforms.simulated.world import Held
 from twinhull.repository import KdfCost, Point, Repository
 
@@ -418,29 +425,32 @@ def test_one_site_down_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.Mon
         heard.wait_for(lambda: any("lost does not answer" in str(facts["reason"]) for facts in heard.words("wait")))
 
 
-@pytest.mark.parametrize("question", ["machines", "standings", "leftovers"])
+@pytest.mark.parametrize(
+    ("part", "question"),
+    [(SimulatedInventory, "machines"), (SimulatedStandings, "read_all"), (SimulatedLeftovers, "find")],
+)
 def test_one_odd_answer_of_one_site_holds_up_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: type[SimulatedPart], question: str
 ) -> None:
     setup = make_setup(tmp_path, monkeypatch)
     setup.world.host("odd").add_machine(spec(7))
     with setup.manager() as manager:
         manager.connect(SiteSettings(SiteName("odd"), "simulated", "simulated:odd"))
         manager.catalog.add_plan(Plan(PlanName("other"), (machine_id(7),), SiteName("odd"), THERE, 900))
-    answer, oddness = getattr(SimulatedSite, question), [True]
+    answer, oddness = getattr(part, question), [True]
 
-    def odd(site: SimulatedSite, *arguments: object) -> object:
-        if oddness and site.settings.name == "odd":
+    def odd(site: SimulatedPart, *arguments: object) -> object:
+        if oddness and site.host.name == "odd":
             raise ValueError("no number: '12 GiB?'")
         return answer(site, *arguments)
 
-    monkeypatch.setattr(SimulatedSite, question, odd)
+    monkeypatch.setattr(part, question, odd)
     with serving(setup) as (manager, heard):
         heard.wait_for(lambda: "m0" in [facts["machine"] for facts in heard.words("done")])
         heard.wait_for(lambda: any("ValueError" in str(facts["reason"]) for facts in heard.words("site")))
         views = manager.status().overview.sites
-        assert views[SiteName("odd")].is_reachable is (question == "leftovers")
-        assert question == "leftovers" or "no number: '12 GiB?'" in views[SiteName("odd")].reason
+        assert views[SiteName("odd")].is_reachable is (question == "find")
+        assert question == "find" or "no number: '12 GiB?'" in views[SiteName("odd")].reason
         oddness.clear()
         setup.world.ports.clock.sleep(16)
         heard.wait_for(lambda: "m7" in [facts["machine"] for facts in heard.words("done")])
@@ -468,8 +478,8 @@ def test_a_correction_that_fails_is_tried_again_later_and_takes_no_room(
     setup = make_setup(tmp_path, monkeypatch, machine_count=2, rpo_seconds=100)
     with serving(setup) as (_, heard):
         heard.wait_for(lambda: len(heard.words("done")) == 2)
-    kill = SimulatedSite.kill
-    monkeypatch.setattr(SimulatedSite, "kill", _refuse)
+    kill = SimulatedPower.kill
+    monkeypatch.setattr(SimulatedPower, "kill", _refuse)
     setup.world.host("there").machines[machine_id(0)].power = PowerState.RUNNING
     setup.world.ports.clock.sleep(101)
     with serving(setup, Limits(run_count=1)) as (manager, heard):
@@ -478,7 +488,7 @@ def test_a_correction_that_fails_is_tried_again_later_and_takes_no_room(
         heard.wait_for(lambda: any("it does not obey" in str(facts["reason"]) for facts in heard.words("wait")))
         Event().wait(0.5)  # some twenty cycles
         assert [run.kind for run in manager.catalog.runs(machine_id=machine_id(0))].count("reconcile") == 1
-        monkeypatch.setattr(SimulatedSite, "kill", kill)
+        monkeypatch.setattr(SimulatedPower, "kill", kill)
         setup.world.ports.clock.sleep(16)
         heard.wait_for(lambda: setup.world.host("there").machines[machine_id(0)].power is PowerState.OFF)
 
@@ -495,7 +505,7 @@ def test_a_host_that_another_manager_holds_is_asked_again_later(
     def held(*_: object) -> None:
         raise MachineBusy("Another manager holds the machine's standing on here.")
 
-    monkeypatch.setattr(SimulatedSite, "write_standing", held)
+    monkeypatch.setattr(SimulatedStandings, "write", held)
     with serving(setup) as (manager, heard):
         heard.wait_for(lambda: any("1 in a row" in str(facts["reason"]) for facts in heard.words("wait")))
         assert "Another manager holds" in str(heard.words("failed")[0]["reason"])
@@ -615,14 +625,14 @@ def test_one_leftover_that_cannot_be_removed_keeps_no_other_on_the_site(
     setup = make_setup(tmp_path, monkeypatch, rpo_seconds=1_000_000)
     here = setup.world.host("here")
     here.held += [Held("export", name, machine_id(0), -1) for name in ("stuck", "other")]
-    clean = SimulatedSite.clean
+    clean = SimulatedLeftovers.clean
 
-    def stuck(site: SimulatedSite, leftover: Leftover) -> None:
+    def stuck(site: SimulatedLeftovers, leftover: Leftover) -> None:
         if leftover.name == "stuck":
             raise SiteError("the host has no time for that")
         clean(site, leftover)
 
-    monkeypatch.setattr(SimulatedSite, "clean", stuck)
+    monkeypatch.setattr(SimulatedLeftovers, "clean", stuck)
     with serving(setup) as (_, heard):
         heard.wait_for(lambda: [each["reason"] for each in heard.words("clean")] == ["export other was left behind"])
         told = "export stuck could not be removed: the host has no time for that"

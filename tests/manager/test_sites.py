@@ -11,7 +11,7 @@ from twinhull.manager.sites import overview
 from twinhull.manager.sites import pool as sites
 from twinhull.model.errors import SiteUnreachable
 from twinhull.model.machine import MachineStatus
-from twinhull.platforms.simulated import SimulatedSite
+from twinhull.platforms.simulated import SimulatedInventory, SimulatedSite
 
 SOURCES = Path(sites.__file__).parents[1]
 
@@ -38,7 +38,7 @@ def test_a_site_that_cannot_be_opened_is_tried_anew_each_time(tmp_path: Path, mo
         with pytest.raises(SiteUnreachable):
             door(HERE)
         setup.world.host(HERE).return_()
-        assert door(HERE).machines()
+        assert door(HERE).inventory.machines()
 
 
 def test_many_threads_open_a_site_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,14 +65,14 @@ def test_a_site_that_hangs_is_told_and_holds_up_no_look_at_the_others(
     setup = make_setup(tmp_path, monkeypatch)
     monkeypatch.setattr(overview, "PATIENCE_SECONDS", 0.3)
     is_over = Event()
-    machines = SimulatedSite.machines
+    machines = SimulatedInventory.machines
 
-    def hang(site: SimulatedSite) -> Sequence[MachineStatus]:
-        if site.settings.name == THERE:
+    def hang(site: SimulatedInventory) -> Sequence[MachineStatus]:
+        if site.host.name == THERE:
             is_over.wait(60)
         return machines(site)
 
-    monkeypatch.setattr(SimulatedSite, "machines", hang)
+    monkeypatch.setattr(SimulatedInventory, "machines", hang)
     with setup.manager() as manager:
         report = manager.status().reports[0]
         assert [side.is_reachable for side in report.situation.sides] == [True, False]

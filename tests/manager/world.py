@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,7 +16,7 @@ from twinhull.model.ports import Ports, SystemProcesses, SystemRandomness
 from twinhull.model.units import MIB
 from twinhull.platforms import simulated
 from twinhull.platforms.contract import SiteSettings
-from twinhull.platforms.simulated import SimulatedPlatform, SimulatedWorld
+from twinhull.platforms.simulated import SimulatedCaptures, SimulatedPlatform, SimulatedSite, SimulatedWorld
 from twinhull.repository import KdfCost, Repository, open_store
 
 if TYPE_CHECKING:
@@ -51,6 +51,12 @@ def second_manager(setup: Setup, tmp_path: Path) -> Setup:
         for plan in first.catalog.plans():
             manager.catalog.add_plan(plan)
     return second
+
+
+def with_captures(site: SimulatedSite, kind: type[SimulatedCaptures]) -> SimulatedSite:
+    """The site, capturing in another way."""
+    site.parts = replace(site.parts, captures=kind(site.connection))
+    return site
 
 
 @dataclass

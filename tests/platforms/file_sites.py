@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from uuid import NAMESPACE_DNS, uuid5
 
@@ -10,7 +10,7 @@ from tests.repository.world import PASSPHRASE, made, ports
 from twinhull.hosts.host import LocalHost
 from twinhull.manager.catalog.state import StateDirectory
 from twinhull.manager.manager import Manager
-from twinhull.model.machine import MachineId, SiteName, Standing
+from twinhull.model.machine import SiteName
 from twinhull.model.ports import Ports, system_ports
 from twinhull.model.sealing import FindKeys, no_keys
 from twinhull.platforms.contract import Site, SiteIdentity, SiteSettings
@@ -32,6 +32,7 @@ class FileSite(SimulatedSite):
     def __init__(self, directory: Path, settings: SiteSettings, keys: FindKeys) -> None:
         super().__init__(SimulatedWorld(), settings)
         self._files = StandingFiles(LocalHost(system_ports()), str(directory), keys=keys)
+        self.parts = replace(self.parts, standings=self._files)
         self._id = directory / "site-id"
 
     def prepare(self) -> None:
@@ -42,18 +43,6 @@ class FileSite(SimulatedSite):
 
     def identity(self) -> SiteIdentity:
         return SiteIdentity(f"host of {self.settings.name}", self._id.read_text() if self._id.exists() else "")
-
-    def trust(self, *, is_dry_run: bool) -> Sequence[Standing]:
-        return self._files.take_over(is_trusting=True, is_dry_run=is_dry_run)
-
-    def standing(self, machine_id: MachineId) -> Standing | None:
-        return self._files.read(machine_id)
-
-    def standings(self) -> Sequence[Standing]:
-        return self._files.read_all()
-
-    def write_standing(self, standing: Standing) -> None:
-        self._files.write(standing)
 
 
 class FilePlatform:

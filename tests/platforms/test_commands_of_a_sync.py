@@ -63,8 +63,8 @@ def test_a_stopped_machine_is_synced_from_its_host_by_ten_commands(story: Story,
     synced(story, xen, A, X)
     story.world.host(A).delete_machine(WEB)
     story.world.host(A).standings.clear()
-    xen.site.remove_standing(WEB)
-    xen.site.write_standing(Standing(WEB, Role.PRIMARY, 2))
+    xen.site.standings.remove(WEB)
+    xen.site.standings.write(Standing(WEB, Role.PRIMARY, 2))
     synced(story, xen, X, A)
     assert synced(story, xen, X, A) == [
         "twinhull-survey",  # look

@@ -164,21 +164,21 @@ def test_one_unworkable_machine_hides_no_other_one(xen: CountedSite) -> None:
     connection = libvirt.open("test:///default")
     domain = connection.defineXML(HOSTILE.format(name="evil", uuid=UUID))
     try:
-        found = {status.spec.machine_id: status for status in xen.site.machines()}
+        found = {status.spec.machine_id: status for status in xen.site.inventory.machines()}
         evil = found.pop(MachineId(UUID))
         assert found
         assert not any(status.warnings for status in found.values() if status.power.is_off)
         assert "cannot be worked with" in evil.warnings[0]
         assert evil.spec.disks == ()
         with pytest.raises(SiteError, match="is not a disk's key"):
-            xen.site.machine(MachineId(UUID))
+            xen.site.inventory.machine(MachineId(UUID))
         with (
             pytest.raises(SiteError, match="is not a disk's key"),
-            xen.site.capture(CaptureRequest(MachineId(UUID), "c-1")),
+            xen.site.captures.capture(CaptureRequest(MachineId(UUID), "c-1")),
         ):
             pytest.fail("it was captured")
     finally:
         domain.undefine()
         connection.close()
     with pytest.raises(NotFound):
-        xen.site.machine(MachineId(UUID))
+        xen.site.inventory.machine(MachineId(UUID))

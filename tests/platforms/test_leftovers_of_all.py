@@ -55,7 +55,7 @@ def running(xen: CountedSite) -> CountedSite:
     """Three machines run; the guard has locked the disks of each, and two were captured once."""
     for number, machine_id in enumerate((GOOD, HUNG, FOREIGN)):
         disks = (DiskSpec(DiskKey("vda"), MIB),)
-        xen.site.prepare_replica(ReplicaRequest(MachineSpec(machine_id, f"m{number}", 1, 64 * MIB, disks=disks)))
+        xen.site.replicas.prepare(ReplicaRequest(MachineSpec(machine_id, f"m{number}", 1, 64 * MIB, disks=disks)))
         xen.site._connection.get().lookupByUUIDString(machine_id).create()
         (xen.directory / "run" / f"{machine_id}.disks").touch()
     for machine_id in (GOOD, HUNG):

@@ -49,7 +49,7 @@ def spec() -> MachineSpec:
 @pytest.fixture
 def replica(xen: CountedSite, spec: MachineSpec) -> MachineSpec:
     """A replica of two disks, made, and nothing counted yet."""
-    xen.site.prepare_replica(ReplicaRequest(spec))
+    xen.site.replicas.prepare(ReplicaRequest(spec))
     xen.words()
     return spec
 
@@ -84,42 +84,44 @@ esac
 
 
 def test_an_inventory_is_one_command_whatever_the_number_of_machines(xen: CountedSite, replica: MachineSpec) -> None:
-    assert xen.site.machines()
+    assert xen.site.inventory.machines()
     assert xen.words() == ["twinhull-survey"]
-    assert xen.site.machine(replica.machine_id).spec.disks == replica.disks
+    assert xen.site.inventory.machine(replica.machine_id).spec.disks == replica.disks
     assert xen.words() == ["twinhull-survey"]
 
 
 def test_what_xen_does_not_know_is_kept(xen: CountedSite, replica: MachineSpec) -> None:
-    spec = xen.site.machine(replica.machine_id).spec
+    spec = xen.site.inventory.machine(replica.machine_id).spec
     assert spec.nics == replica.nics
     assert [disk.bus for disk in spec.disks] == ["scsi", "virtio"]
 
 
 def test_a_replica_that_need_not_change_is_looked_at_once(xen: CountedSite, replica: MachineSpec) -> None:
-    made = xen.site.machine(replica.machine_id).spec
+    made = xen.site.inventory.machine(replica.machine_id).spec
     xen.words()
-    changes = xen.site.prepare_replica(ReplicaRequest(made))
+    changes = xen.site.replicas.prepare(ReplicaRequest(made))
     assert not changes.new_disks
     assert xen.words() == ["twinhull-survey"]
 
 
 def test_a_disk_is_opened_by_two_commands(xen: CountedSite, replica: MachineSpec) -> None:
-    with xen.site.write_disk(replica.machine_id, KEY) as door:
+    with xen.site.disks.writing(replica.machine_id, KEY) as door:
         door().close()
     assert xen.words() == ["twinhull-hold", "twinhull-nbd"]
 
 
 def test_what_a_living_capture_has_opened_by_now_is_no_leftover(xen: CountedSite, replica: MachineSpec) -> None:
     """It was looked for before that capture began, and is removed after."""
-    with xen.site.capture(CaptureRequest(replica.machine_id, "living")) as capture:
+    with xen.site.captures.capture(CaptureRequest(replica.machine_id, "living")) as capture:
         for key in (KEY, OTHER):
-            xen.site.clean(Leftover("tracker", f"twinhull-living-{key}", replica.machine_id))
+            xen.site.leftovers.clean(Leftover("tracker", f"twinhull-living-{key}", replica.machine_id))
         capture.keep_trackers()
     kept = [str(disk.tracker_id) for disk in capture.disks]
-    with xen.site.capture(CaptureRequest(replica.machine_id, "next", dict(zip((KEY, OTHER), kept, strict=True)))) as on:
+    with xen.site.captures.capture(
+        CaptureRequest(replica.machine_id, "next", dict(zip((KEY, OTHER), kept, strict=True)))
+    ) as on:
         assert [disk.is_tracked for disk in on.disks] == [True, True]
-    assert list(xen.site.leftovers(replica.machine_id, kept)) == []
+    assert list(xen.site.leftovers.find(replica.machine_id, kept)) == []
 
 
 def test_only_a_machine_that_is_off_is_waited_for_before_it_is_switched_off(
@@ -127,15 +129,15 @@ def test_only_a_machine_that_is_off_is_waited_for_before_it_is_switched_off(
 ) -> None:
     """The mark of a start is left where libvirtd ended before the machine ran; a failover does not wait for it."""
     machine_id, place = replica.machine_id, xen.site._place
-    xen.site.write_standing(Standing(machine_id, Role.PRIMARY, 1))
-    for switch_off in (xen.site.kill, lambda machine_id: xen.site.stop(machine_id, 0.0)):
-        xen.site.start(machine_id, 1)
+    xen.site.standings.write(Standing(machine_id, Role.PRIMARY, 1))
+    for switch_off in (xen.site.power.kill, lambda machine_id: xen.site.power.stop(machine_id, 0.0)):
+        xen.site.power.start(machine_id, 1)
         mark = Path(place.starting_mark(machine_id))
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         mark.write_text(f"{boot} {int(time.clock_gettime(time.CLOCK_BOOTTIME))}\n")
         xen.words()
         switch_off(machine_id)
-        assert xen.site.power(machine_id).is_off
+        assert xen.site.power.state(machine_id).is_off
         assert "twinhull-starting" not in xen.words()
         mark.unlink()
         switch_off(machine_id)
@@ -190,7 +192,7 @@ def test_a_machine_is_not_looked_at_where_libvirt_would_wait_for_its_qemu(
 
 def test_a_stopped_machine_is_captured_by_as_few_commands(xen: CountedSite, replica: MachineSpec) -> None:
     request = CaptureRequest(replica.machine_id, "counted-1")
-    with xen.site.capture(request) as capture:
+    with xen.site.captures.capture(request) as capture:
         assert [disk.key for disk in capture.disks] == [KEY, OTHER]
         capture.keep_trackers()
     assert Counter(xen.words()) == Counter(
@@ -199,7 +201,7 @@ def test_a_stopped_machine_is_captured_by_as_few_commands(xen: CountedSite, repl
 
 
 def test_leftovers_are_looked_for_by_two_commands(xen: CountedSite, replica: MachineSpec) -> None:
-    assert xen.site.leftovers(replica.machine_id, ()) == []
+    assert xen.site.leftovers.find(replica.machine_id, ()) == []
     assert xen.words() == ["twinhull-left", "twinhull-info"]
 
 
@@ -209,9 +211,9 @@ def test_an_image_that_is_gone_is_made_anew_and_one_that_cannot_be_read_is_an_er
     image = xen.directory / "replicas" / replica.machine_id / "vdb.qcow2"
     image.write_bytes(b"no image")
     with pytest.raises(SiteError, match=r"vdb .* cannot be looked at"):
-        xen.site.prepare_replica(ReplicaRequest(replica))
+        xen.site.replicas.prepare(ReplicaRequest(replica))
     image.unlink()
-    changes = xen.site.prepare_replica(ReplicaRequest(replica))
+    changes = xen.site.replicas.prepare(ReplicaRequest(replica))
     assert changes.new_disks == (OTHER,)
     assert "is gone: the disk is made anew" in changes.reasons[0]
 
@@ -220,43 +222,43 @@ def test_damaged_files_of_one_machine_are_told_of_it_and_hide_no_other(
     xen: CountedSite, replica: MachineSpec, spec: MachineSpec
 ) -> None:
     other = replace(spec, machine_id=MachineId(str(uuid.uuid4())), name="other")
-    xen.site.prepare_replica(ReplicaRequest(other))
-    xen.site.write_standing(Standing(other.machine_id, Role.REPLICA, 1))
-    xen.site.write_standing(Standing(replica.machine_id, Role.REPLICA, 1))
+    xen.site.replicas.prepare(ReplicaRequest(other))
+    xen.site.standings.write(Standing(other.machine_id, Role.REPLICA, 1))
+    xen.site.standings.write(Standing(replica.machine_id, Role.REPLICA, 1))
     (xen.directory / "standings" / f"{replica.machine_id}.json").write_bytes(b"\0\0made\0\0")
     (xen.directory / "machines" / f"{replica.machine_id}.json").write_bytes(b"{")
-    seen = {status.spec.machine_id: status for status in xen.site.machines()}
+    seen = {status.spec.machine_id: status for status in xen.site.inventory.machines()}
     damaged, whole = seen[replica.machine_id], seen[other.machine_id]
     assert damaged.standing == Standing(replica.machine_id, Role.UNREADABLE, 0)
     assert "which Twinhull made, cannot be read" in damaged.warnings[0]
     assert (whole.standing, whole.warnings) == (Standing(other.machine_id, Role.REPLICA, 1), ())
     for refused in (
-        lambda: xen.site.start(replica.machine_id, 1),
-        lambda: xen.site.prepare_replica(ReplicaRequest(replica)),
-        lambda: xen.site.remove_replica(replica.machine_id),
+        lambda: xen.site.power.start(replica.machine_id, 1),
+        lambda: xen.site.replicas.prepare(ReplicaRequest(replica)),
+        lambda: xen.site.replicas.remove(replica.machine_id),
     ):
         with pytest.raises(DataError, match="cannot be read"):
             refused()
-    assert xen.site.power(replica.machine_id).is_off
+    assert xen.site.power.state(replica.machine_id).is_off
 
 
 def test_a_bridge_and_an_image_that_are_not_there_are_told_by_one_command(
     xen: CountedSite, replica: MachineSpec
 ) -> None:
     def plug_into(bridge: str) -> None:
-        xen.site.prepare_replica(ReplicaRequest(replica, {"bridge:nowhere": f"bridge:{bridge}"}))
+        xen.site.replicas.prepare(ReplicaRequest(replica, {"bridge:nowhere": f"bridge:{bridge}"}))
         xen.words()
 
     plug_into("nowhere")
-    assert xen.site.obstacles(replica.machine_id) == ["There is no bridge 'nowhere' on x."]
+    assert xen.site.power.obstacles(replica.machine_id) == ["There is no bridge 'nowhere' on x."]
     assert xen.words() == ["twinhull-missing"]
     plug_into("lo")
-    assert xen.site.obstacles(replica.machine_id) == []
+    assert xen.site.power.obstacles(replica.machine_id) == []
     image = xen.directory / "replicas" / replica.machine_id / "vdb.qcow2"
     image.unlink()
-    assert xen.site.obstacles(replica.machine_id) == [f"The disk image {image} is not on x."]
-    xen.site.start(replica.machine_id, 1)
-    xen.site.kill(replica.machine_id)
+    assert xen.site.power.obstacles(replica.machine_id) == [f"The disk image {image} is not on x."]
+    xen.site.power.start(replica.machine_id, 1)
+    xen.site.power.kill(replica.machine_id)
 
 
 _OWNERS_XML = """
@@ -275,7 +277,7 @@ _OWNERS_XML = """
 @pytest.fixture
 def owners_machine(xen: CountedSite) -> Iterator[MachineId]:
     """A machine that somebody else defined, in networks of which one is active, one is not, and one is not there."""
-    assert xen.site.machines() is not None
+    assert xen.site.inventory.machines() is not None
     machine_id = str(uuid.uuid4())
     connection = libvirt.open("test:///default")  # the driver has one world for all connections of a process
     network = connection.networkDefineXML("<network><name>asleep</name></network>")
@@ -287,14 +289,14 @@ def owners_machine(xen: CountedSite) -> Iterator[MachineId]:
 
 
 def test_networks_that_are_not_active_are_told(xen: CountedSite, owners_machine: MachineId) -> None:
-    assert xen.site.obstacles(owners_machine) == [
+    assert xen.site.power.obstacles(owners_machine) == [
         "The network 'asleep' of x is not active.",
         "There is no network 'gone' on x.",
         "There is no interface 'nowhere0' on x.",
         "There is no bridge 'xenbr9' on x.",
     ]
     with pytest.raises(NotFound):
-        xen.site.obstacles(MachineId(str(uuid.uuid4())))
+        xen.site.power.obstacles(MachineId(str(uuid.uuid4())))
 
 
 @pytest.fixture
@@ -308,10 +310,10 @@ def strict_umask() -> Iterator[None]:
 @pytest.mark.usefixtures("strict_umask")
 def test_another_user_s_qemu_gets_to_its_images_and_nobody_else(xen: CountedSite, spec: MachineSpec) -> None:
     xen.directory.parent.chmod(0o755)
-    xen.site.prepare_replica(ReplicaRequest(spec))
+    xen.site.replicas.prepare(ReplicaRequest(spec))
     image = xen.directory / "replicas" / spec.machine_id / "vda.qcow2"
     assert image.stat().st_mode & 0o777 == 0o600  # and it is given to QEMU's user
-    with xen.site.write_disk(spec.machine_id, KEY):
+    with xen.site.disks.writing(spec.machine_id, KEY):
         scratch = [path for path in (xen.directory / "scratch").iterdir() if path.is_dir()]
         assert scratch[0].stat().st_mode & 0o777 == 0o700, "a server of ours works there"
     for path in [image.parent, image.parent.parent, scratch[0].parent, xen.directory]:
@@ -319,66 +321,66 @@ def test_another_user_s_qemu_gets_to_its_images_and_nobody_else(xen: CountedSite
 
 
 def test_nothing_is_left_when_the_shell_that_holds_is_ended_with_us(xen: CountedSite, replica: MachineSpec) -> None:
-    with xen.site.write_disk(replica.machine_id, KEY):
+    with xen.site.disks.writing(replica.machine_id, KEY):
         assert [path.suffix for path in sorted((xen.directory / "scratch").iterdir())] == ["", ".label"]
     assert list((xen.directory / "scratch").iterdir()) == []
 
 
 def test_what_a_killed_shell_leaves_is_found_and_removed(xen: CountedSite, replica: MachineSpec) -> None:
-    with xen.site.write_disk(replica.machine_id, KEY):
-        assert xen.site.leftovers(replica.machine_id, ()) == []
+    with xen.site.disks.writing(replica.machine_id, KEY):
+        assert xen.site.leftovers.find(replica.machine_id, ()) == []
         _kill_shells(xen)
     found = _leftovers_after_the_shells(xen, replica.machine_id)
     assert [leftover.kind for leftover in found] == ["scratch directory"]
     assert [program.name for program in _programs_of(xen)] == ["qemu-nbd"]  # its shell could not end it
     for leftover in found:
-        xen.site.clean(leftover)
-        xen.site.clean(leftover)
+        xen.site.leftovers.clean(leftover)
+        xen.site.leftovers.clean(leftover)
     assert list((xen.directory / "scratch").iterdir()) == []
     _wait_until_none(xen)
 
 
 def test_who_works_on_a_machine_keeps_others_away(xen: CountedSite, replica: MachineSpec) -> None:
-    with xen.site.capture(CaptureRequest(replica.machine_id, "first")):
-        assert xen.site.leftovers(replica.machine_id, ()) == []
+    with xen.site.captures.capture(CaptureRequest(replica.machine_id, "first")):
+        assert xen.site.leftovers.find(replica.machine_id, ()) == []
         with (
             pytest.raises(MachineBusy, match="is held"),
-            xen.site.capture(CaptureRequest(replica.machine_id, "second")),
+            xen.site.captures.capture(CaptureRequest(replica.machine_id, "second")),
         ):
             pass
         with pytest.raises(MachineBusy):
-            xen.site.arm_trackers(replica.machine_id, "armed")
+            xen.site.captures.arm_trackers(replica.machine_id, "armed")
 
 
 def _put_to_sleep(xen: CountedSite, machine_id: MachineId) -> libvirt.virDomain:
-    xen.site.start(machine_id, 1)
+    xen.site.power.start(machine_id, 1)
     domain = xen.site._connection.get().lookupByUUIDString(machine_id)
     domain.managedSave()
-    assert xen.site.power(machine_id).is_off
+    assert xen.site.power.state(machine_id).is_off
     return domain
 
 
 def test_a_machine_that_is_asleep_is_captured_as_it_would_be_after_a_power_failure(
     xen: CountedSite, replica: MachineSpec
 ) -> None:
-    with xen.site.capture(CaptureRequest(replica.machine_id, "off")) as capture:
+    with xen.site.captures.capture(CaptureRequest(replica.machine_id, "off")) as capture:
         assert capture.consistency is Consistency.SHUT_DOWN
     domain = _put_to_sleep(xen, replica.machine_id)
-    with xen.site.capture(CaptureRequest(replica.machine_id, "asleep")) as capture:
+    with xen.site.captures.capture(CaptureRequest(replica.machine_id, "asleep")) as capture:
         assert capture.consistency is Consistency.CRASH
         assert "asleep" in capture.reasons[0]
     assert domain.hasManagedSaveImage(), "a capture leaves it as it was"
-    xen.site.remove_replica(replica.machine_id)
+    xen.site.replicas.remove(replica.machine_id)
 
 
 def test_saved_memory_goes_with_the_disks_it_knew(xen: CountedSite, replica: MachineSpec) -> None:
     domain = _put_to_sleep(xen, replica.machine_id)
-    changes = xen.site.prepare_replica(ReplicaRequest(replica))
+    changes = xen.site.replicas.prepare(ReplicaRequest(replica))
     assert not domain.hasManagedSaveImage()
     assert "was asleep" in changes.reasons[0]
-    assert "asleep" not in str(xen.site.prepare_replica(ReplicaRequest(replica)).reasons)
+    assert "asleep" not in str(xen.site.replicas.prepare(ReplicaRequest(replica)).reasons)
     domain = _put_to_sleep(xen, replica.machine_id)
-    xen.site.arm_trackers(replica.machine_id, "armed")
+    xen.site.captures.arm_trackers(replica.machine_id, "armed")
     assert not domain.hasManagedSaveImage()
 
 
@@ -405,7 +407,7 @@ def _kill_shells(xen: CountedSite) -> None:
 def _leftovers_after_the_shells(xen: CountedSite, machine_id: MachineId) -> Sequence[Leftover]:
     """What reads a killed shell's pipe holds its lock until it has seen the pipe's end."""
     deadline = time.monotonic() + 30
-    while not (found := xen.site.leftovers(machine_id, ())):
+    while not (found := xen.site.leftovers.find(machine_id, ())):
         assert time.monotonic() < deadline
     return found
 

@@ -39,13 +39,13 @@ def files(directory: Path) -> set[str]:
 def test_a_replica_that_is_refused_leaves_nothing(xen: CountedSite, spec: MachineSpec) -> None:
     before = files(xen.directory)
     with pytest.raises(AlreadyExists, match="no replica was defined"):
-        xen.site.prepare_replica(ReplicaRequest(replace(spec, name=TAKEN)))
+        xen.site.replicas.prepare(ReplicaRequest(replace(spec, name=TAKEN)))
     assert files(xen.directory) == before
 
 
 def test_what_cannot_boot_here_is_refused_before_anything_is_made(xen: CountedSite, spec: MachineSpec) -> None:
     before = files(xen.directory)
-    for ask in (xen.site.prepare_replica, xen.site.lacks):
+    for ask in (xen.site.replicas.prepare, xen.site.replicas.lacks):
         with pytest.raises(NotSupportedHere, match="pvh"):
             ask(ReplicaRequest(spec, boot_mode=BootMode.PVH))
     assert files(xen.directory) == before
@@ -56,27 +56,27 @@ def refuse(*_: object) -> None:
 
 
 def test_a_replica_is_renamed_with_its_machine_or_says_that_it_is_not(xen: CountedSite, spec: MachineSpec) -> None:
-    xen.site.prepare_replica(ReplicaRequest(spec))
+    xen.site.replicas.prepare(ReplicaRequest(spec))
     other = f"other-{spec.machine_id}"
-    assert xen.site.prepare_replica(ReplicaRequest(replace(spec, name=other))).reasons == ()
-    assert xen.site.machine(spec.machine_id).spec.name == other
-    said = xen.site.prepare_replica(ReplicaRequest(replace(spec, name=TAKEN))).reasons
+    assert xen.site.replicas.prepare(ReplicaRequest(replace(spec, name=other))).reasons == ()
+    assert xen.site.inventory.machine(spec.machine_id).spec.name == other
+    said = xen.site.replicas.prepare(ReplicaRequest(replace(spec, name=TAKEN))).reasons
     assert f"still called '{other}'" in said[0]
-    assert xen.site.machine(spec.machine_id).spec.name == other
+    assert xen.site.inventory.machine(spec.machine_id).spec.name == other
 
 
 def test_a_replica_that_may_not_follow_stays_as_it_was(
     xen: CountedSite, spec: MachineSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    xen.site.prepare_replica(ReplicaRequest(spec))
+    xen.site.replicas.prepare(ReplicaRequest(spec))
     before = files(xen.directory)
     wanted = replace(spec, disks=(spec.disks[0], DiskSpec(VDC, 2 * MIB)))
     with monkeypatch.context() as patch:
         patch.setattr(replicas, "define", refuse)
         with pytest.raises(SiteError, match="refused"):
-            xen.site.prepare_replica(ReplicaRequest(wanted))
+            xen.site.replicas.prepare(ReplicaRequest(wanted))
     assert files(xen.directory) == before
-    xen.site.prepare_replica(ReplicaRequest(wanted))
+    xen.site.replicas.prepare(ReplicaRequest(wanted))
     gone, come = (f"replicas/{spec.machine_id}/{key}.qcow2" for key in (VDB, VDC))
     assert files(xen.directory) == before - {gone} | {come}
 
@@ -85,11 +85,11 @@ def test_what_a_replica_lacks_is_asked_without_making_it(xen: CountedSite, spec:
     shared = Lack("the shared directory share", Consequence.BOOTS_WITHOUT)
     large = replace(spec.disks[0], traits=DiskTraits(logical_block_bytes=4096))
     request = ReplicaRequest(replace(spec, disks=(large, spec.disks[1]), hardware=Hardware(unspoken=(shared,))))
-    asked = xen.site.lacks(request)
+    asked = xen.site.replicas.lacks(request)
     assert [lack.consequence for lack in asked] == [Consequence.BOOTS_WITHOUT, Consequence.WILL_NOT_BOOT]
     assert list((xen.directory / "replicas").iterdir()) == []
-    assert xen.site.prepare_replica(request).lacks == tuple(asked)
-    assert list(xen.site.lacks(request)) == list(asked)
-    machine = xen.site.machine(spec.machine_id).spec
+    assert xen.site.replicas.prepare(request).lacks == tuple(asked)
+    assert list(xen.site.replicas.lacks(request)) == list(asked)
+    machine = xen.site.inventory.machine(spec.machine_id).spec
     assert machine.hardware == request.spec.hardware
     assert machine.disks == request.spec.disks

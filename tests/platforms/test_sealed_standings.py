@@ -196,19 +196,19 @@ def test_a_manager_that_holds_a_site_open_believes_what_is_sealed_by_rotated_key
             manager.catalog.add_site(file_site)
         assert serving.repository.keys.number == 1
         with serving.pool.lease() as door:
-            door(SITE).write_standing(HELD)
+            door(SITE).standings.write(HELD)
             command.repository.rotate_keys(PASSPHRASE, PASSPHRASE, CHEAP)
             later = replace(HELD, epoch=6, claim="run-2")
             with command.pool.lease() as its:
-                assert its(SITE).standing(MACHINE) == HELD
-                its(SITE).write_standing(later)
+                assert its(SITE).standings.read(MACHINE) == HELD
+                its(SITE).standings.write(later)
             newest = keys_of(command.state, command.catalog, SITE).keys
             assert len(newest) == 2
             raw = json.loads((tmp_path / "hosts" / SITE / "standings" / f"{MACHINE}.json").read_text())
             assert not StandingKeys(newest[:1], HOME).doubt(MACHINE, raw), "it is sealed by the new key"
-            assert door(SITE).standing(MACHINE) == later
+            assert door(SITE).standings.read(MACHINE) == later
             last = replace(later, epoch=7, claim="run-3")
-            door(SITE).write_standing(last)
+            door(SITE).standings.write(last)
             raw = json.loads((tmp_path / "hosts" / SITE / "standings" / f"{MACHINE}.json").read_text())
             assert not StandingKeys(newest[:1], HOME).doubt(MACHINE, raw), "it seals by the new key, too"
             assert keys_of(serving.state, serving.catalog, SITE).keys == newest
@@ -226,22 +226,22 @@ def test_a_manager_with_a_copy_of_the_repository_takes_standings_over_when_a_per
             manager.catalog.add_site(file_site)
             manager.catalog.add_plan(PLAN)
         with first.pool.lease() as door:
-            door(SITE).write_standing(HELD)
+            door(SITE).standings.write(HELD)
         (tmp_path / "hosts" / SITE / "standings" / "broken.json").write_text("{")
         path = tmp_path / "hosts" / SITE / "standings" / f"{MACHINE}.json"
         before = path.read_bytes()
         with second.pool.lease() as door:
             with pytest.raises(DataError, match="its seal is not by a key") as refused:
-                door(SITE).standing(MACHINE)
+                door(SITE).standings.read(MACHINE)
             assert "twinhull site trust" in refused.value.hint
             assert "remove the file" not in refused.value.hint
             assert second.trust(SITE, is_dry_run=True) == [HELD]
             assert path.read_bytes() == before
             assert second.trust(SITE, is_dry_run=False) == [HELD]
-            assert door(SITE).standing(MACHINE) == HELD
+            assert door(SITE).standings.read(MACHINE) == HELD
             assert second.trust(SITE, is_dry_run=True) == []
         with first.pool.lease() as door, pytest.raises(DataError, match="its seal is not by a key"):
-            door(SITE).standing(MACHINE)
+            door(SITE).standings.read(MACHINE)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ class World:
 
 def read(manager: Manager, machine_id: MachineId, site: SiteName = A, *, is_looking: bool = False) -> Standing | None:
     with manager.pool.lease(is_looking=is_looking) as door:
-        return door(site).standing(machine_id)
+        return door(site).standings.read(machine_id)
 
 
 def refused(manager: Manager, machine_id: MachineId, reason: str, site: SiteName = A) -> None:
@@ -134,17 +134,17 @@ def test_what_we_write_ourselves_is_sealed_for_good(world: World) -> None:
     world.older(standing(THEIRS))
     one = world.manager("one", OURS)
     with one.pool.lease() as door:
-        door(A).write_standing(standing(THEIRS, epoch=6))
+        door(A).standings.write(standing(THEIRS, epoch=6))
         world.forge(THEIRS, stripped)
         with pytest.raises(DataError, match="has no seal"):
-            door(A).standing(THEIRS)
+            door(A).standings.read(THEIRS)
 
 
 def test_a_copy_of_another_host_s_standing_is_not_believed(world: World) -> None:
     one = world.manager("one", OURS)
     with one.pool.lease() as door:
-        door(A).write_standing(standing(OURS, 9, Role.PRIMARY))
-        door(B).write_standing(standing(OURS))
+        door(A).standings.write(standing(OURS, 9, Role.PRIMARY))
+        door(B).standings.write(standing(OURS))
     world.path(OURS, B).write_bytes(world.path(OURS, A).read_bytes())
     refused(one, OURS, "for this host", B)
     two = world.manager("two", OURS, repository="one")
@@ -180,7 +180,7 @@ def test_trust_takes_over_our_own_machines_and_no_others(world: World) -> None:
     one, two = world.manager("one", OURS, THEIRS), world.manager("two", OURS)
     with one.pool.lease() as door:
         for machine_id in (OURS, THEIRS):
-            door(A).write_standing(standing(machine_id))
+            door(A).standings.write(standing(machine_id))
     assert two.trust(A, is_dry_run=True) == [standing(OURS)]
     assert two.trust(A, is_dry_run=False) == [standing(OURS)]
     assert read(two, OURS) == standing(OURS)
@@ -191,7 +191,7 @@ def test_trust_takes_over_our_own_machines_and_no_others(world: World) -> None:
 def test_trust_binds_seals_to_the_directory_that_is_there_now(world: World) -> None:
     one = world.manager("one", OURS)
     with one.pool.lease() as door:
-        door(A).write_standing(standing(OURS))
+        door(A).standings.write(standing(OURS))
     (world.path(OURS).parent.parent / "site-id").write_text(home_of("a host that was made anew"))
     assert read(one, OURS) == standing(OURS), "the catalog remembers the id, whatever the host calls itself"
     assert one.trust(A, is_dry_run=True) == [standing(OURS)]
@@ -210,7 +210,7 @@ def test_a_directory_that_is_not_mounted_is_not_forgotten(world: World) -> None:
 def test_a_site_that_is_connected_anew_is_met_anew(world: World) -> None:
     one = world.manager("one", OURS)
     with one.pool.lease() as door:
-        door(A).write_standing(standing(OURS))
+        door(A).standings.write(standing(OURS))
     one.catalog.remove_plan(PlanName("p"))
     one.catalog.remove_site(A)
     (world.path(OURS).parent.parent / "site-id").write_text(home_of("another host"))

@@ -85,7 +85,7 @@ BAD = {
 
 
 def captured(site: CountedSite, machine_id: MachineId) -> list[DiskKey]:
-    with site.site.capture(CaptureRequest(machine_id, "off-1", is_tracking=False)) as capture:
+    with site.site.captures.capture(CaptureRequest(machine_id, "off-1", is_tracking=False)) as capture:
         return [disk.key for disk in capture.disks]
 
 
@@ -94,9 +94,9 @@ def test_what_nothing_is_said_of_can_be_captured_and_written_when_off(
     xen: CountedSite, bench: Bench, disk: str
 ) -> None:
     machine_id = bench.define(disk)
-    assert xen.site.obstacles_when_off(machine_id) == []
+    assert xen.site.power.obstacles_when_off(machine_id) == []
     assert captured(xen, machine_id) == [VDA]
-    with xen.site.write_disk(machine_id, VDA) as door:
+    with xen.site.disks.writing(machine_id, VDA) as door:
         door().close()
 
 
@@ -105,30 +105,30 @@ def test_what_cannot_be_done_when_off_is_said_while_it_runs_and_refused_when_off
     xen: CountedSite, bench: Bench, disk: str, said: str
 ) -> None:
     machine_id = bench.define(disk)
-    (sentence,) = xen.site.obstacles_when_off(machine_id)
+    (sentence,) = xen.site.power.obstacles_when_off(machine_id)
     assert said in sentence
     assert sentence.endswith((".", "start it."))
     with pytest.raises((SiteError, NotSupportedHere)):
         captured(xen, machine_id)
-    with pytest.raises((NotFound, SiteError)), xen.site.write_disk(machine_id, VDA) as door:
+    with pytest.raises((NotFound, SiteError)), xen.site.disks.writing(machine_id, VDA) as door:
         door().close()
 
 
 def test_an_image_that_is_gone_is_no_obstacle_where_no_capture_follows(xen: CountedSite, bench: Bench) -> None:
     machine_id = bench.define(BAD["gone"][0])
-    assert xen.site.obstacles_when_off(machine_id, [DiskSpec(VDA, 2 * MIB)], is_capturing=False) == []
+    assert xen.site.power.obstacles_when_off(machine_id, [DiskSpec(VDA, 2 * MIB)], is_capturing=False) == []
     for disk, said in (BAD[name] for name in BAD if name != "gone"):
-        (sentence,) = xen.site.obstacles_when_off(bench.define(disk), is_capturing=False)
+        (sentence,) = xen.site.power.obstacles_when_off(bench.define(disk), is_capturing=False)
         assert said in sentence
 
 
 def test_a_transient_machine_is_said(xen: CountedSite, bench: Bench) -> None:
     machine_id = str(uuid.uuid4())
     domain = bench.connection.createXML(DOMAIN.format(uuid=machine_id, disk=""))
-    assert "virsh define" in xen.site.obstacles_when_off(MachineId(machine_id))[0]
+    assert "virsh define" in xen.site.power.obstacles_when_off(MachineId(machine_id))[0]
     domain.destroy()
     with pytest.raises(NotFound):
-        xen.site.obstacles_when_off(MachineId(machine_id))
+        xen.site.power.obstacles_when_off(MachineId(machine_id))
 
 
 def test_a_volume_of_a_pool_is_found_and_opened_by_its_path(xen: CountedSite, bench: Bench) -> None:
@@ -137,13 +137,13 @@ def test_a_volume_of_a_pool_is_found_and_opened_by_its_path(xen: CountedSite, be
     (bench.folder / "a.qcow2").rename(bench.folder / "v.qcow2")
     source = f"<source pool='{bench.folder.name}' volume='v.qcow2'/>"
     machine_id = bench.define(f"<disk type='volume'>{QCOW2}{source}{TARGET}")
-    assert xen.site.obstacles_when_off(machine_id) == []
+    assert xen.site.power.obstacles_when_off(machine_id) == []
     assert captured(xen, machine_id) == [VDA]
-    assert xen.site.machine(machine_id).spec.disks[0].size_bytes == 2 * MIB
+    assert xen.site.inventory.machine(machine_id).spec.disks[0].size_bytes == 2 * MIB
     pool.destroy()
     try:
-        assert "start it" in xen.site.obstacles_when_off(machine_id)[0]
-        assert xen.site.obstacles(machine_id) == [f"The storage pool '{bench.folder.name}' of x is not active."]
+        assert "start it" in xen.site.power.obstacles_when_off(machine_id)[0]
+        assert xen.site.power.obstacles(machine_id) == [f"The storage pool '{bench.folder.name}' of x is not active."]
     finally:
         pool.create()
 
@@ -153,8 +153,8 @@ def test_a_device_that_is_too_small_for_an_earlier_point_is_said(
 ) -> None:
     device = loop_device(bench.folder / "a.raw")
     machine_id = bench.define(f"<disk type='block'>{RAW}<source dev='{device}'/>{TARGET}")
-    assert xen.site.obstacles_when_off(machine_id, [DiskSpec(VDA, 2 * MIB)]) == []
-    assert "Make the device larger" in xen.site.obstacles_when_off(machine_id, [DiskSpec(VDA, 4 * MIB)])[0]
+    assert xen.site.power.obstacles_when_off(machine_id, [DiskSpec(VDA, 2 * MIB)]) == []
+    assert "Make the device larger" in xen.site.power.obstacles_when_off(machine_id, [DiskSpec(VDA, 4 * MIB)])[0]
 
 
 @pytest.fixture
@@ -173,4 +173,4 @@ def loop_device() -> Iterator[Callable[[Path], str]]:
 
 def test_a_bridge_that_is_a_path_is_not_there(xen: CountedSite, bench: Bench) -> None:
     nic = "<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='../../../etc'/></interface>"
-    assert xen.site.obstacles(bench.define(nic)) == ["There is no bridge '../../../etc' on x."]
+    assert xen.site.power.obstacles(bench.define(nic)) == ["There is no bridge '../../../etc' on x."]

@@ -111,7 +111,7 @@ class Guest:
 
     def wait_agent(self, site: QemuSite) -> None:
         deadline = time.monotonic() + 30
-        while not site.machine(self.machine_id).agent_answers:
+        while not site.inventory.machine(self.machine_id).agent_answers:
             assert time.monotonic() < deadline, "the guest agent never answered"
             time.sleep(0.1)
 

@@ -43,7 +43,7 @@ def request(guest: Guest, capture_id: str, **since: str) -> CaptureRequest:
 
 def taken(site: QemuSite, asked: CaptureRequest) -> str:
     """Capture and keep; gives the new tracker's id."""
-    with site.capture(asked) as capture:
+    with site.captures.capture(asked) as capture:
         capture.keep_trackers()
         return tracker_of(capture)
 
@@ -59,7 +59,7 @@ def bitmaps(path: Path) -> list[str]:
 
 
 def assert_nothing_is_left(site: QemuSite, guest: Guest, *kept: str) -> None:
-    assert list(site.leftovers(guest.machine_id, kept)) == []
+    assert list(site.leftovers.find(guest.machine_id, kept)) == []
     assert not list(Path(site.settings.directory).glob(f"scratch/{guest.machine_id[:8]}*"))
 
 
@@ -81,17 +81,17 @@ def test_increments_hold_what_was_written_and_little_more(qemu_site: QemuSite, m
     client = guest.boot()
     guest.wait_agent(qemu_site)
     client.be_quiet()
-    with qemu_site.capture(request(guest, "c1")) as first:
+    with qemu_site.captures.capture(request(guest, "c1")) as first:
         assert first.consistency is Consistency.FILESYSTEM, first.reasons
         assert not first.disks[0].is_tracked
         assert "No earlier capture" in first.disks[0].tracker_reason
         first.keep_trackers()
-    with qemu_site.capture(request(guest, "c2", vda=tracker_of(first))) as idle:
+    with qemu_site.captures.capture(request(guest, "c2", vda=tracker_of(first))) as idle:
         assert idle.disks[0].is_tracked
         assert total_bytes(idle.disks[0].changed()) <= 128 * KIB
         idle.keep_trackers()
     client.write("one", 1)
-    with qemu_site.capture(request(guest, "c3", vda=tracker_of(idle))) as increment:
+    with qemu_site.captures.capture(request(guest, "c3", vda=tracker_of(idle))) as increment:
         changed = total_bytes(increment.disks[0].changed())
         assert MIB <= changed < 4 * MIB
         assert increment.window.freeze_seconds < 4 * FREEZE_LIMIT_SECONDS
@@ -100,7 +100,7 @@ def test_increments_hold_what_was_written_and_little_more(qemu_site: QemuSite, m
         increment.keep_trackers()
     assert bitmaps(guest.image) in ([], ["twinhull-c3-vda"])
     assert_nothing_is_left(qemu_site, guest, tracker_of(increment))
-    qemu_site.stop(guest.machine_id, 60)
+    qemu_site.power.stop(guest.machine_id, 60)
     assert bitmaps(guest.image) == ["twinhull-c3-vda"]
 
 
@@ -112,12 +112,12 @@ def test_a_capture_that_is_not_kept_leaves_the_older_tracker_counting(
     guest.wait_agent(local_site)
     since = taken(local_site, request(guest, "k1"))
     client.write("one", 2)
-    with local_site.capture(request(guest, "k2", vda=since)):
+    with local_site.captures.capture(request(guest, "k2", vda=since)):
         pass
-    with pytest.raises(RuntimeError, match="disk full"), local_site.capture(request(guest, "k3", vda=since)):
+    with pytest.raises(RuntimeError, match="disk full"), local_site.captures.capture(request(guest, "k3", vda=since)):
         raise RuntimeError("disk full in the repository")
     assert_nothing_is_left(local_site, guest, since)
-    with local_site.capture(request(guest, "k4", vda=since)) as capture:
+    with local_site.captures.capture(request(guest, "k4", vda=since)) as capture:
         assert capture.disks[0].is_tracked
         assert total_bytes(capture.disks[0].changed()) >= 2 * MIB
 
@@ -127,8 +127,8 @@ def test_trackers_go_on_through_off_and_on_again(qemu_site: QemuSite, make_guest
     client = guest.boot()
     since = taken(qemu_site, request(guest, "w1"))
     written = client.write("one", 1)
-    assert qemu_site.stop(guest.machine_id, 60)
-    with qemu_site.capture(request(guest, "w2", vda=since)) as stopped:
+    assert qemu_site.power.stop(guest.machine_id, 60)
+    with qemu_site.captures.capture(request(guest, "w2", vda=since)) as stopped:
         assert stopped.consistency is Consistency.SHUT_DOWN
         assert stopped.disks[0].is_tracked, stopped.disks[0].tracker_reason
         assert MIB <= total_bytes(stopped.disks[0].changed()) < 6 * MIB
@@ -137,12 +137,12 @@ def test_trackers_go_on_through_off_and_on_again(qemu_site: QemuSite, make_guest
     client = guest.boot()
     assert client.sum("one") == written
     client.write("two", 1)
-    with qemu_site.capture(request(guest, "w3", vda=tracker_of(stopped))) as running:
+    with qemu_site.captures.capture(request(guest, "w3", vda=tracker_of(stopped))) as running:
         assert running.disks[0].is_tracked, running.disks[0].tracker_reason
         assert MIB <= total_bytes(running.disks[0].changed()) < 6 * MIB
         running.keep_trackers()
-    qemu_site.kill(guest.machine_id)
-    armed = qemu_site.arm_trackers(guest.machine_id, "w4")
+    qemu_site.power.kill(guest.machine_id)
+    armed = qemu_site.captures.arm_trackers(guest.machine_id, "w4")
     assert armed.keys() == {VDA}
     assert bitmaps(guest.image) == ["twinhull-w4-vda"]
 
@@ -153,22 +153,22 @@ def test_a_tracker_lost_by_a_killed_qemu_is_said_and_replaced(
     guest = make_guest("killed")
     guest.boot()
     first = taken(local_site, request(guest, "b1"))
-    local_site.stop(guest.machine_id, 60)
+    local_site.power.stop(guest.machine_id, 60)
     client = guest.boot()
     second = taken(local_site, request(guest, "b2", vda=first))
     client.write("one", 1)
     qemu_host.kill_guest("killed")
     wait_off(local_site, guest)
-    with local_site.capture(request(guest, "b3", vda=second)) as stopped:
+    with local_site.captures.capture(request(guest, "b3", vda=second)) as stopped:
         assert not stopped.disks[0].is_tracked
         assert "missing or broken" in stopped.disks[0].tracker_reason
     guest.boot()
-    with local_site.capture(request(guest, "b4", vda=second)) as running:
+    with local_site.captures.capture(request(guest, "b4", vda=second)) as running:
         assert not running.disks[0].is_tracked
         assert "missing or broken" in running.disks[0].tracker_reason
         running.keep_trackers()
     assert_nothing_is_left(local_site, guest, tracker_of(running))
-    with local_site.capture(request(guest, "b5", vda=tracker_of(running))) as healed:
+    with local_site.captures.capture(request(guest, "b5", vda=tracker_of(running))) as healed:
         assert healed.disks[0].is_tracked
 
 
@@ -178,23 +178,23 @@ def test_a_bitmap_that_was_in_use_when_qemu_was_killed_is_dropped(
     guest = make_guest("inuse")
     guest.boot()
     since = taken(local_site, request(guest, "u1"))
-    local_site.stop(guest.machine_id, 60)
+    local_site.power.stop(guest.machine_id, 60)
     guest.boot()  # QEMU loads the stored bitmap and marks it as in use
     qemu_host.kill_guest("inuse")
     wait_off(local_site, guest)
     assert bitmaps(guest.image) == ["twinhull-u1-vda"]
     guest.boot()
-    with local_site.capture(request(guest, "u2", vda=since)) as capture:
+    with local_site.captures.capture(request(guest, "u2", vda=since)) as capture:
         assert not capture.disks[0].is_tracked
         capture.keep_trackers()
     assert_nothing_is_left(local_site, guest, tracker_of(capture))
-    local_site.stop(guest.machine_id, 60)
+    local_site.power.stop(guest.machine_id, 60)
     assert bitmaps(guest.image) == ["twinhull-u2-vda"]
 
 
 def wait_off(site: QemuSite, guest: Guest) -> None:
     deadline = time.monotonic() + 20
-    while not site.power(guest.machine_id).is_off:
+    while not site.power.state(guest.machine_id).is_off:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -209,7 +209,7 @@ def test_only_the_disk_that_cannot_track_is_read_in_full(
     client.shell("dd if=/dev/urandom of=/dev/vdb bs=64k count=4 conv=fsync; sync")
     told = client.shell("head -c 262144 /dev/vdb | sha256sum").split()[0]
     since = taken(local_site, request(guest, "m1"))
-    with local_site.capture(request(guest, "m2", vda=since, vdb=since)) as capture:
+    with local_site.captures.capture(request(guest, "m2", vda=since, vdb=since)) as capture:
         root, data = capture.disks
         assert root.is_tracked
         assert not data.is_tracked
@@ -232,14 +232,14 @@ def test_a_disk_that_is_new_costs_only_itself_a_full_read(
         f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{new}'/>"
         "<target dev='vdb' bus='virtio'/></disk>"
     )
-    with local_site.capture(request(guest, "n2", vda=since)) as capture:
+    with local_site.captures.capture(request(guest, "n2", vda=since)) as capture:
         assert [(disk.key, disk.is_tracked) for disk in capture.disks] == [("vda", True), ("vdb", False)]
         assert "twinhull-n2-vdb." in tracker_of(capture, 1)
         vda, vdb = tracker_of(capture), tracker_of(capture, 1)
         capture.keep_trackers()
-    with local_site.capture(request(guest, "n3", vda=vda, vdb=vdb)) as capture:
+    with local_site.captures.capture(request(guest, "n3", vda=vda, vdb=vdb)) as capture:
         assert [disk.is_tracked for disk in capture.disks] == [True, True]
-    local_site.kill(guest.machine_id)
+    local_site.power.kill(guest.machine_id)
     new.unlink()
 
 
@@ -248,7 +248,7 @@ def test_a_guest_without_an_agent_is_crash_consistent_and_that_is_said(
 ) -> None:
     guest = make_guest("agentless", has_agent=False)
     guest.boot()
-    with local_site.capture(request(guest, "a1")) as capture:
+    with local_site.captures.capture(request(guest, "a1")) as capture:
         assert capture.consistency is Consistency.CRASH
         assert any("no guest agent" in reason for reason in capture.reasons)
 
@@ -260,7 +260,7 @@ def test_an_agent_that_hangs_costs_the_consistency_and_not_the_capture(
     client = guest.boot()
     guest.wait_agent(local_site)
     client.shell("kill -STOP $(pidof qemu-ga)")
-    with local_site.capture(request(guest, "h1")) as capture:
+    with local_site.captures.capture(request(guest, "h1")) as capture:
         assert capture.consistency is Consistency.CRASH
         assert any("does not answer" in reason for reason in capture.reasons)
     assert client.write("alive", 1)
@@ -277,19 +277,19 @@ def test_a_forgotten_freeze_is_thawed_unless_the_machine_was_started_since(
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
     def left() -> list[Leftover]:
-        return list(local_site.leftovers(guest.machine_id, ()))
+        return list(local_site.leftovers.find(guest.machine_id, ()))
 
     mark.parent.mkdir(parents=True, exist_ok=True)
     for may_be_frozen in ("", f"{boot} {guest.domain.ID()}\n"):
         mark.write_text(may_be_frozen)
         assert [leftover.kind for leftover in left()] == ["frozen guest"]
         with pytest.raises(SiteError, match="thawing machine"):
-            local_site.clean(left()[0])
+            local_site.leftovers.clean(left()[0])
         assert mark.exists()
     for started_since in (f"{boot} {guest.domain.ID() + 1}\n", f"another-boot {guest.domain.ID()}\n"):
         mark.write_text(started_since)
         assert [leftover.kind for leftover in left()] == ["note of a freeze before the machine's last start"]
-        with local_site.capture(request(guest, "f1")) as capture:
+        with local_site.captures.capture(request(guest, "f1")) as capture:
             assert "note of a freeze before the machine's last start" in capture.reasons[0]
         assert left() == []
 
@@ -298,12 +298,12 @@ def test_a_second_capture_of_one_machine_is_refused(qemu_site: QemuSite, make_gu
     guest = make_guest("busy")
     guest.boot()
     with (
-        qemu_site.capture(request(guest, "s1")),
+        qemu_site.captures.capture(request(guest, "s1")),
         pytest.raises(MachineBusy),
-        qemu_site.capture(request(guest, "s2")),
+        qemu_site.captures.capture(request(guest, "s2")),
     ):
         pytest.fail("the second capture must not begin")
-    with qemu_site.capture(request(guest, "s3")):
+    with qemu_site.captures.capture(request(guest, "s3")):
         pass
 
 
@@ -365,8 +365,8 @@ def test_a_guest_is_thawed_when_the_process_that_froze_it_is_killed(qemu_site: Q
         assert wait_written(client, "after") - killed < 20
     assert client.heartbeat() > 0
     wait_released(qemu_site, guest)
-    for leftover in qemu_site.leftovers(guest.machine_id, ()):
-        qemu_site.clean(leftover)
+    for leftover in qemu_site.leftovers.find(guest.machine_id, ()):
+        qemu_site.leftovers.clean(leftover)
     assert_nothing_is_left(qemu_site, guest)
 
 
@@ -386,15 +386,15 @@ def test_what_a_killed_capture_leaves_is_found_and_cleaned(qemu_site: QemuSite, 
     client = guest.boot()
     guest.wait_agent(qemu_site)
     with capturing_child(qemu_site, guest, "reading") as child:
-        assert list(qemu_site.leftovers(guest.machine_id, ())) == []
+        assert list(qemu_site.leftovers.find(guest.machine_id, ())) == []
         os.kill(child.pid, signal.SIGKILL)
     wait_released(qemu_site, guest)
-    found = qemu_site.leftovers(guest.machine_id, ())
+    found = qemu_site.leftovers.find(guest.machine_id, ())
     assert {leftover.kind for leftover in found} == {"backup job", "tracker"}
-    assert qemu_site.leftovers(None, ())
+    assert qemu_site.leftovers.find(None, ())
     for leftover in found:
-        qemu_site.clean(leftover)
-        qemu_site.clean(leftover)
+        qemu_site.leftovers.clean(leftover)
+        qemu_site.leftovers.clean(leftover)
     assert_nothing_is_left(qemu_site, guest)
     assert taken(qemu_site, request(guest, "l1")).startswith("twinhull-l1-vda.")
     assert client.write("alive", 1)
@@ -411,7 +411,7 @@ def test_a_capture_after_a_killed_one_needs_no_cleaning_first(local_site: QemuSi
     with capturing_child(local_site, guest, "reading") as child:
         os.kill(child.pid, signal.SIGKILL)
     wait_released(local_site, guest)
-    with local_site.capture(request(guest, "child-1")) as capture:
+    with local_site.captures.capture(request(guest, "child-1")) as capture:
         capture.keep_trackers()
     assert_nothing_is_left(local_site, guest, tracker_of(capture))
 
@@ -423,11 +423,11 @@ def test_libvirtd_killed_with_a_capture_open_leaves_a_site_that_captures_again(
     client = guest.boot()
     since = taken(local_site, request(guest, "d1"))
     client.write("one", 1)
-    with local_site.capture(request(guest, "d2", vda=since)) as capture:
+    with local_site.captures.capture(request(guest, "d2", vda=since)) as capture:
         qemu_host.kill_libvirtd()
         assert total_bytes(capture.disks[0].changed()) >= MIB  # QEMU serves on without libvirtd
         qemu_host.start_libvirtd()
-    with local_site.capture(request(guest, "d3", vda=since)) as capture:
+    with local_site.captures.capture(request(guest, "d3", vda=since)) as capture:
         assert capture.disks[0].is_tracked
         assert total_bytes(capture.disks[0].changed()) >= MIB
         capture.keep_trackers()
@@ -443,7 +443,7 @@ def tight_site(qemu_host: QemuHost) -> Iterator[QemuSite]:
     settings = replace(settings_of(qemu_host, qemu_host.ssh_uri, "tight"), directory=str(directory))
     site = QemuPlatform().open(settings, system_ports())
     yield site
-    site.withdraw()
+    site.guard.withdraw()
     site.close()
     qemu_host.run(["umount", "--lazy", str(directory)])
 
@@ -456,10 +456,10 @@ def test_no_capture_of_a_running_machine_begins_without_room_for_what_it_overwri
 ) -> None:
     guest = make_guest("cramped")
     guest.domain.create()
-    with pytest.raises(SiteFull, match="Nothing was begun"), tight_site.capture(request(guest, "t1")):
+    with pytest.raises(SiteFull, match="Nothing was begun"), tight_site.captures.capture(request(guest, "t1")):
         pytest.fail("it must not begin")
-    assert tight_site.power(guest.machine_id) is PowerState.RUNNING
-    assert list(tight_site.leftovers(guest.machine_id, ())) == []
+    assert tight_site.power.state(guest.machine_id) is PowerState.RUNNING
+    assert list(tight_site.leftovers.find(guest.machine_id, ())) == []
 
 
 @pytest.mark.parametrize("watch_seconds", [0.5, 3600.0])
@@ -475,11 +475,11 @@ def test_a_capture_is_called_off_rather_than_its_guest_held_up_for_want_of_room(
     since = taken(tight_site, request(guest, "o1"))
 
     def overwrite_while_it_is_captured() -> None:
-        with tight_site.capture(request(guest, "o2", vda=since)) as capture:
+        with tight_site.captures.capture(request(guest, "o2", vda=since)) as capture:
             if watch_seconds > 60:
                 with pytest.raises(TimeoutError):
                     client.shell(OVERWRITE, timeout_seconds=5)
-                assert tight_site.power(guest.machine_id) is PowerState.PAUSED
+                assert tight_site.power.state(guest.machine_id) is PowerState.PAUSED
             else:
                 assert client.shell(OVERWRITE).strip() == "done"
                 with pytest.raises(DataError):
@@ -487,9 +487,9 @@ def test_a_capture_is_called_off_rather_than_its_guest_held_up_for_want_of_room(
 
     with pytest.raises(SiteFull, match="stood still because a write failed"):
         overwrite_while_it_is_captured()
-    assert tight_site.power(guest.machine_id) is PowerState.RUNNING
+    assert tight_site.power.state(guest.machine_id) is PowerState.RUNNING
     assert client.write("two", 1)
-    assert list(tight_site.leftovers(guest.machine_id, [since])) == []
+    assert list(tight_site.leftovers.find(guest.machine_id, [since])) == []
 
 
 def test_a_capture_is_called_off_before_any_machine_stands_still_for_want_of_room(
@@ -502,14 +502,14 @@ def test_a_capture_is_called_off_before_any_machine_stands_still_for_want_of_roo
     guest.domain.create()
 
     def read_for_long() -> None:
-        with tight_site.capture(request(guest, "p1")) as capture:
+        with tight_site.captures.capture(request(guest, "p1")) as capture:
             for _ in range(200):
                 checksum(capture.disks[0].open)
 
     with pytest.raises(SiteFull, match="Every machine goes on"):
         read_for_long()
-    assert tight_site.power(guest.machine_id) is PowerState.RUNNING
-    assert list(tight_site.leftovers(guest.machine_id, ())) == []
+    assert tight_site.power.state(guest.machine_id) is PowerState.RUNNING
+    assert list(tight_site.leftovers.find(guest.machine_id, ())) == []
 
 
 def test_a_guest_goes_on_that_stands_still_for_a_killed_capture(tight_site: QemuSite, make_guest: MakeGuest) -> None:
@@ -520,23 +520,23 @@ def test_a_guest_goes_on_that_stands_still_for_a_killed_capture(tight_site: Qemu
         with pytest.raises(TimeoutError):
             client.shell(OVERWRITE, timeout_seconds=5)
         os.kill(child.pid, signal.SIGKILL)
-    assert tight_site.power(guest.machine_id) is PowerState.PAUSED
+    assert tight_site.power.state(guest.machine_id) is PowerState.PAUSED
     found: list[Leftover] = []
     deadline = time.monotonic() + 30
     while not any(leftover.kind.startswith("backup job") for leftover in found):
         assert time.monotonic() < deadline
-        found = list(tight_site.leftovers(guest.machine_id, ()))
+        found = list(tight_site.leftovers.find(guest.machine_id, ()))
     assert "backup job for which its machine stood still" in [leftover.kind for leftover in found]
     for leftover in found:
-        tight_site.clean(leftover)
-    assert tight_site.power(guest.machine_id) is PowerState.RUNNING
+        tight_site.leftovers.clean(leftover)
+    assert tight_site.power.state(guest.machine_id) is PowerState.RUNNING
     assert client.write("two", 1)
 
 
 def test_a_stopped_machine_s_capture_equals_its_disk(qemu_site: QemuSite, make_guest: MakeGuest) -> None:
     guest = make_guest("resting")
-    with qemu_site.capture(request(guest, "r1")) as capture:
+    with qemu_site.captures.capture(request(guest, "r1")) as capture:
         captured = checksum(capture.disks[0].open)
-    with qemu_site.read_disk(guest.machine_id, VDA) as door:
+    with qemu_site.disks.reading(guest.machine_id, VDA) as door:
         assert checksum(door) == captured
     assert_nothing_is_left(qemu_site, guest)

@@ -68,7 +68,7 @@ def asked(guest: Guest, capture_id: str, before: Capture | None = None) -> Captu
 
 
 def kept(site: QemuSite, request: CaptureRequest) -> Capture:
-    with site.capture(request) as capture:
+    with site.captures.capture(request) as capture:
         capture.keep_trackers()
         return capture
 
@@ -85,13 +85,13 @@ def test_swapped_disks_are_not_taken_for_each_other(
     for key, path in zip((P, Q), images, strict=True):
         attach(guest, key, path)
     before = kept(local_site, asked(guest, "s1"))
-    with local_site.capture(asked(guest, "s2", before)) as untouched:
+    with local_site.captures.capture(asked(guest, "s2", before)) as untouched:
         assert [disk.is_tracked for disk in untouched.disks] == [True, True, True], reasons(untouched)
     for key, path in zip((P, Q), images, strict=True):
         detach(guest, key, path)
     for key, path in zip((Q, P), images, strict=True):
         attach(guest, key, path)
-    with local_site.capture(asked(guest, "s3", before)) as swapped:
+    with local_site.captures.capture(asked(guest, "s3", before)) as swapped:
         assert [disk.is_tracked for disk in swapped.disks] == [True, False, False], reasons(swapped)
         assert "in another image" in reasons(swapped)[P]
         first = [disk.open() for disk in swapped.disks[1:]]
@@ -99,16 +99,16 @@ def test_swapped_disks_are_not_taken_for_each_other(
         for handle in first:
             handle.close()
         swapped.keep_trackers()
-    assert len(local_site.leftovers(guest.machine_id, [str(disk.tracker_id) for disk in swapped.disks])) == 0
+    assert len(local_site.leftovers.find(guest.machine_id, [str(disk.tracker_id) for disk in swapped.disks])) == 0
     # The one that QEMU is told to make smaller and larger has lost what its tracker calls unchanged.
     for size in (SIZE // 2, SIZE):
         guest.domain.blockResize(Q, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
-    with local_site.capture(asked(guest, "s4", swapped)) as resized:
+    with local_site.captures.capture(asked(guest, "s4", swapped)) as resized:
         assert total_bytes(resized.disks[2].changed()) == 0
         handle = resized.disks[2].open()
         assert handle.read(SIZE - 512, 512) == bytes(512)
         handle.close()
-    local_site.kill(guest.machine_id)
+    local_site.power.kill(guest.machine_id)
 
 
 def test_a_disk_that_can_have_no_tracker_costs_a_comparison_and_no_point(
@@ -121,11 +121,11 @@ def test_a_disk_that_can_have_no_tracker_costs_a_comparison_and_no_point(
     attach(guest, P, path)
     before = kept(local_site, asked(guest, "o1"))
     assert [bool(disk.tracker_id) for disk in before.disks] == [True, False]
-    with local_site.capture(asked(guest, "o2", before)) as running:
+    with local_site.captures.capture(asked(guest, "o2", before)) as running:
         assert [disk.is_tracked for disk in running.disks] == [True, False]
         assert "version 2" in reasons(running)[P]
         assert checksum(running.disks[1].open)
-    local_site.kill(guest.machine_id)
+    local_site.power.kill(guest.machine_id)
 
 
 def test_an_owner_s_snapshots_and_undefine_work_as_if_we_were_not_there(
@@ -139,18 +139,18 @@ def test_an_owner_s_snapshots_and_undefine_work_as_if_we_were_not_there(
     assert before.disks[0].tracker_id
     snapshot = guest.domain.snapshotLookupByName("before")
     guest.domain.revertToSnapshot(snapshot)
-    assert local_site.power(guest.machine_id) is PowerState.RUNNING
-    with local_site.capture(asked(guest, "r3", before)) as reverted:
+    assert local_site.power.state(guest.machine_id) is PowerState.RUNNING
+    with local_site.captures.capture(asked(guest, "r3", before)) as reverted:
         assert [disk.is_tracked for disk in reverted.disks] == [False]
         assert "missing or broken" in reasons(reverted)[DiskKey("vda")]
         reverted.keep_trackers()
     assert guest.domain.listAllCheckpoints() == []
-    assert len(local_site.leftovers(guest.machine_id, ())) == 1, "the tracker that was kept, and nothing else"
-    for leftover in local_site.leftovers(guest.machine_id, ()):
-        local_site.clean(leftover)
-    assert list(local_site.leftovers(guest.machine_id, ())) == []
+    assert len(local_site.leftovers.find(guest.machine_id, ())) == 1, "the tracker that was kept, and nothing else"
+    for leftover in local_site.leftovers.find(guest.machine_id, ()):
+        local_site.leftovers.clean(leftover)
+    assert list(local_site.leftovers.find(guest.machine_id, ())) == []
     again = kept(local_site, asked(guest, "r4"))
-    local_site.kill(guest.machine_id)
+    local_site.power.kill(guest.machine_id)
     snapshot.delete()
     xml = guest.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
     guest.domain.undefine()

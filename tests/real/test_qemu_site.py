@@ -87,7 +87,7 @@ def test_a_machine_is_described_as_it_is(
     subprocess.run(["qemu-img", "create", "-q", "-f", "raw", str(data), "64M"], check=True)
     root = qemu_host.images / "described.qcow2"
     guest = make_guest("described", disks=(GuestDisk(root), GuestDisk(data, "raw", "scsi")), cpu_count=2)
-    status = qemu_site.machine(guest.machine_id)
+    status = qemu_site.inventory.machine(guest.machine_id)
     assert status.power is PowerState.OFF
     assert status.spec.name == "described"
     assert status.spec.cpu_count == 2
@@ -98,23 +98,23 @@ def test_a_machine_is_described_as_it_is(
     ]
     assert [(nic.mac, nic.network) for nic in status.spec.nics] == [("52:54:00:7e:11:01", "user")]
     assert status.has_agent
-    assert guest.machine_id in [machine.spec.machine_id for machine in qemu_site.machines()]
+    assert guest.machine_id in [machine.spec.machine_id for machine in qemu_site.inventory.machines()]
     data.unlink()
 
 
 def test_a_machine_starts_answers_and_stops(qemu_site: QemuSite, make_guest: MakeGuest) -> None:
     guest = make_guest("switched", has_screen=True)
-    qemu_site.start(guest.machine_id, 1)
+    qemu_site.power.start(guest.machine_id, 1)
     guest.wait_up()
     guest.wait_agent(qemu_site)
-    assert qemu_site.power(guest.machine_id) is PowerState.RUNNING
-    assert "TWINHULL-TINY-READY" in qemu_site.serial_log(guest.machine_id, 4096)
-    picture = qemu_site.screenshot(guest.machine_id)
+    assert qemu_site.power.state(guest.machine_id) is PowerState.RUNNING
+    assert "TWINHULL-TINY-READY" in qemu_site.serial_log.read(guest.machine_id, 4096)
+    picture = qemu_site.screen.screenshot(guest.machine_id)
     assert picture.startswith(b"\x89PNG\r\n\x1a\n")
-    assert qemu_site.stop(guest.machine_id, 60), "the guest should have shut down by itself"
-    assert qemu_site.power(guest.machine_id) is PowerState.OFF
-    assert qemu_site.set_autostart(guest.machine_id, is_on=True) is False
-    assert qemu_site.set_autostart(guest.machine_id, is_on=False) is True
+    assert qemu_site.power.stop(guest.machine_id, 60), "the guest should have shut down by itself"
+    assert qemu_site.power.state(guest.machine_id) is PowerState.OFF
+    assert qemu_site.power.set_autostart(guest.machine_id, is_on=True) is False
+    assert qemu_site.power.set_autostart(guest.machine_id, is_on=False) is True
 
 
 def test_an_agent_that_hangs_keeps_no_machine_from_being_stopped(local_site: QemuSite, make_guest: MakeGuest) -> None:
@@ -123,45 +123,45 @@ def test_an_agent_that_hangs_keeps_no_machine_from_being_stopped(local_site: Qem
     guest.wait_agent(local_site)
     client.shell("kill -STOP $(pidof qemu-ga)")
     started = time.monotonic()
-    local_site.stop(guest.machine_id, 2)
-    assert local_site.power(guest.machine_id) is PowerState.OFF
+    local_site.power.stop(guest.machine_id, 2)
+    assert local_site.power.state(guest.machine_id) is PowerState.OFF
     assert time.monotonic() - started < 20
 
 
 def test_a_killed_qemu_counts_as_crashed(local_site: QemuSite, make_guest: MakeGuest, qemu_host: QemuHost) -> None:
     guest = make_guest("crashing")
-    local_site.start(guest.machine_id, 1)
+    local_site.power.start(guest.machine_id, 1)
     qemu_host.kill_guest("crashing")
     deadline = time.monotonic() + 20
-    while not local_site.power(guest.machine_id).is_off:
+    while not local_site.power.state(guest.machine_id).is_off:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert local_site.power(guest.machine_id) is PowerState.CRASHED
+    assert local_site.power.state(guest.machine_id) is PowerState.CRASHED
 
 
 def test_the_guard_refuses_whoever_asks(qemu_site: QemuSite, make_guest: MakeGuest, qemu_host: QemuHost) -> None:
     guest = make_guest("guarded")
     point = PointId(f"{guest.machine_id}/00000001")
-    qemu_site.write_standing(Standing(guest.machine_id, Role.REPLICA, 3, point))
+    qemu_site.standings.write(Standing(guest.machine_id, Role.REPLICA, 3, point))
     with pytest.raises(StaleEpoch):
-        qemu_site.start(guest.machine_id, 3)
+        qemu_site.power.start(guest.machine_id, 3)
     with pytest.raises(libvirt.libvirtError, match="must not start here"):
         guest.domain.create()
-    qemu_site.write_standing(Standing(guest.machine_id, Role.PRIMARY, 3, point, is_dirty=True))
+    qemu_site.standings.write(Standing(guest.machine_id, Role.PRIMARY, 3, point, is_dirty=True))
     with pytest.raises(ReplicaDirty):
-        qemu_site.start(guest.machine_id, 3)
+        qemu_site.power.start(guest.machine_id, 3)
     with pytest.raises(libvirt.libvirtError, match="must not start here"):
         guest.domain.create()
-    qemu_site.write_standing(Standing(guest.machine_id, Role.PRIMARY, 4, point))
+    qemu_site.standings.write(Standing(guest.machine_id, Role.PRIMARY, 4, point))
     with pytest.raises(StaleEpoch):
-        qemu_site.start(guest.machine_id, 3)
+        qemu_site.power.start(guest.machine_id, 3)
     with pytest.raises(StaleEpoch):
-        qemu_site.write_standing(Standing(guest.machine_id, Role.PRIMARY, 3, point))
-    qemu_site.start(guest.machine_id, 4)
-    assert qemu_site.power(guest.machine_id) is PowerState.RUNNING
-    qemu_site.kill(guest.machine_id)
-    qemu_site.kill(guest.machine_id)
-    qemu_site.remove_standing(guest.machine_id)
+        qemu_site.standings.write(Standing(guest.machine_id, Role.PRIMARY, 3, point))
+    qemu_site.power.start(guest.machine_id, 4)
+    assert qemu_site.power.state(guest.machine_id) is PowerState.RUNNING
+    qemu_site.power.kill(guest.machine_id)
+    qemu_site.power.kill(guest.machine_id)
+    qemu_site.standings.remove(guest.machine_id)
     assert qemu_site.capabilities()[Capability.GUARD].is_supported
 
 
@@ -173,12 +173,12 @@ def test_two_sites_on_one_host_are_both_guarded(
     try:
         for site in (local_site, other):
             guest = make_guest(f"held-{site.settings.name}")
-            site.write_standing(Standing(guest.machine_id, Role.REPLICA, 1))
+            site.standings.write(Standing(guest.machine_id, Role.REPLICA, 1))
             with pytest.raises(libvirt.libvirtError, match="must not start here"):
                 guest.domain.create()
-            site.remove_standing(guest.machine_id)
+            site.standings.remove(guest.machine_id)
             assert site.capabilities()[Capability.GUARD].is_supported
-        assert other.withdraw() == []
+        assert other.guard.withdraw() == []
         assert local_site.capabilities()[Capability.GUARD].is_supported
     finally:
         other.close()
@@ -193,7 +193,7 @@ def test_two_managers_never_have_one_epoch_both(
         won = set()
         for epoch in range(2, 22):
             with suppress(StaleEpoch):
-                site.write_standing(Standing(guest.machine_id, Role.PRIMARY, epoch, claim=run))
+                site.standings.write(Standing(guest.machine_id, Role.PRIMARY, epoch, claim=run))
                 won.add(epoch)
         return won
 
@@ -203,8 +203,8 @@ def test_two_managers_never_have_one_epoch_both(
     assert ours.result().isdisjoint(theirs)
     assert 21 in ours.result() | theirs
     with pytest.raises(StaleEpoch, match="another run chose the same number"):
-        ssh_site.write_standing(Standing(guest.machine_id, Role.PRIMARY, 21, claim="run-3"))
-    local_site.remove_standing(guest.machine_id)
+        ssh_site.standings.write(Standing(guest.machine_id, Role.PRIMARY, 21, claim="run-3"))
+    local_site.standings.remove(guest.machine_id)
 
 
 def test_a_libvirtd_that_asks_no_hooks_is_found_out(local_site: QemuSite, qemu_host: QemuHost) -> None:
@@ -224,7 +224,7 @@ def test_a_libvirtd_that_asks_no_hooks_is_found_out(local_site: QemuSite, qemu_h
         qemu_host.kill_libvirtd()
         qemu_host.start_libvirtd()
     assert local_site.capabilities()[Capability.GUARD].is_supported
-    assert not [status for status in local_site.machines() if "canary" in status.spec.name]
+    assert not [status for status in local_site.inventory.machines() if "canary" in status.spec.name]
 
 
 def test_what_a_killed_check_of_the_guard_leaves_goes_by_itself_or_with_the_next_one(
@@ -248,37 +248,37 @@ def test_what_a_killed_check_of_the_guard_leaves_goes_by_itself_or_with_the_next
     finally:
         hook.write_bytes(content)
     canary = canary_id(checker._place)
-    assert local_site.power(canary) is PowerState.PAUSED
-    assert local_site.standing(canary)
+    assert local_site.power.state(canary) is PowerState.PAUSED
+    assert local_site.standings.read(canary)
     checker.close()
     deadline = time.monotonic() + 20
-    while any(status.spec.machine_id == canary for status in local_site.machines()):
+    while any(status.spec.machine_id == canary for status in local_site.inventory.machines()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert local_site.capabilities()[Capability.GUARD].is_supported
-    assert local_site.standing(canary) is None
+    assert local_site.standings.read(canary) is None
 
 
 def test_what_is_not_there_is_said(qemu_site: QemuSite, make_guest: MakeGuest) -> None:
     nobody = MachineId("00000000-0000-4000-8000-000000000000")
     with pytest.raises(NotFound):
-        qemu_site.machine(nobody)
+        qemu_site.inventory.machine(nobody)
     with pytest.raises(NotFound):
-        qemu_site.power(nobody)
+        qemu_site.power.state(nobody)
     guest = make_guest("screenless")
     with pytest.raises(NotSupportedHere, match="no screen"):
-        qemu_site.screenshot(guest.machine_id)
+        qemu_site.screen.screenshot(guest.machine_id)
 
 
 def test_a_connection_is_opened_again_when_libvirtd_was_killed(
     qemu_site: QemuSite, make_guest: MakeGuest, qemu_host: QemuHost
 ) -> None:
     guest = make_guest("staying")
-    qemu_site.start(guest.machine_id, 1)
+    qemu_site.power.start(guest.machine_id, 1)
     qemu_host.kill_libvirtd()
     qemu_host.start_libvirtd()
-    assert qemu_site.power(guest.machine_id) is PowerState.RUNNING
-    qemu_site.kill(guest.machine_id)
+    assert qemu_site.power.state(guest.machine_id) is PowerState.RUNNING
+    qemu_site.power.kill(guest.machine_id)
 
 
 def test_a_site_that_is_not_there_is_unreachable(qemu_host: QemuHost) -> None:
@@ -314,20 +314,20 @@ def test_a_machine_whose_qemu_hangs_holds_up_no_other_one(
         newcomer = QemuPlatform().open(settings_of(qemu_host, qemu_host.uri), system_ports())
         for site in (local_site, local_site, newcomer):
             started = time.monotonic()
-            seen = {status.spec.name: status for status in site.machines()}
+            seen = {status.spec.name: status for status in site.inventory.machines()}
             assert time.monotonic() - started < 20  # 3 of them for the sizes; without a bound it took 35 to 100
             assert [disk.size_bytes for disk in seen["well"].spec.disks] == [
-                disk.size_bytes for disk in local_site.machine(well.machine_id).spec.disks
+                disk.size_bytes for disk in local_site.inventory.machine(well.machine_id).spec.disks
             ]
             assert seen["stuck"].power is PowerState.RUNNING
             assert "its QEMU, or its storage, hangs" in seen["stuck"].warnings[0]
         newcomer.close()
         with pytest.raises(SiteError, match="its QEMU, or its storage, hangs"):
-            local_site.capture(CaptureRequest(stuck.machine_id, "cap-1", {})).__enter__()
+            local_site.captures.capture(CaptureRequest(stuck.machine_id, "cap-1", {})).__enter__()
     finally:
         qemu_host.signal_guest("stuck", "CONT")
     deadline = time.monotonic() + 60
-    while local_site.machine(stuck.machine_id).warnings:
+    while local_site.inventory.machine(stuck.machine_id).warnings:
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
@@ -341,6 +341,6 @@ def test_a_machine_whose_qemu_hangs_can_be_switched_off(
     guest.boot()
     qemu_host.signal_guest(name, "STOP")
     started = time.monotonic()
-    assert not local_site.stop(guest.machine_id, grace_seconds)
-    assert local_site.power(guest.machine_id) is PowerState.OFF
+    assert not local_site.power.stop(guest.machine_id, grace_seconds)
+    assert local_site.power.state(guest.machine_id) is PowerState.OFF
     assert time.monotonic() - started < grace_seconds + 40

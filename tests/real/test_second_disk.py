@@ -106,13 +106,13 @@ class Plant:
         return perform(ACTIONS[kind], self.context, request.facts(), Journal())
 
     def is_running(self) -> bool:
-        return not self.context.site(A).power(self.machine_id).is_off
+        return not self.context.site(A).power.state(self.machine_id).is_off
 
     def end(self, target: SiteName) -> None:
         for name in (A, target):
-            self.context.site(name).kill(self.machine_id)
-        self.context.site(target).remove_replica(self.machine_id)
-        self.context.site(A).remove_standing(self.machine_id)
+            self.context.site(name).power.kill(self.machine_id)
+        self.context.site(target).replicas.remove(self.machine_id)
+        self.context.site(A).standings.remove(self.machine_id)
         self._sites.close()
 
 

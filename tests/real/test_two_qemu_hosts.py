@@ -66,7 +66,7 @@ class Plant:
             try:
                 client.heartbeat()
             except (OSError, RuntimeError, ValueError):
-                assert time.monotonic() < deadline, self.context.site(site).serial_log(machine_id, 2000)
+                assert time.monotonic() < deadline, self.context.site(site).serial_log.read(machine_id, 2000)
                 time.sleep(0.2)
             else:
                 return client
@@ -142,5 +142,5 @@ def test_the_story_on_two_real_hosts(plant: Plant, guest: Guest) -> None:
     assert plant.run("reconcile", ReconcileRequest, machine_id, (A, B))["corrections"] == []
     facts = plant.run("failback", FailoverRequest, machine_id, B, A, is_verifying=True)
     assert plant.wait_up(A, machine_id).sum("three") == third
-    plant.context.site(B).remove_replica(machine_id)
-    plant.context.site(A).remove_standing(machine_id)
+    plant.context.site(B).replicas.remove(machine_id)
+    plant.context.site(A).standings.remove(machine_id)

@@ -52,8 +52,8 @@ def _increment(disk: CapturedDisk, base: bytearray) -> tuple[bytearray, int]:
 
 def _check_against_stopped(site: XenSite, guest: XenGuest, content: bytearray, tracker: str) -> None:
     """Stop the guest; the increments so far and the last one must make exactly what is on the disk now."""
-    assert site.stop(guest.machine_id, XEN_STOP_SECONDS)
-    with site.capture(guest.request(tracker)) as capture:  # the tracker has outlived the shutdown
+    assert site.power.stop(guest.machine_id, XEN_STOP_SECONDS)
+    with site.captures.capture(guest.request(tracker)) as capture:  # the tracker has outlived the shutdown
         assert capture.consistency is Consistency.SHUT_DOWN
         content, _ = _increment(capture.disks[0], content)
         assert content == read_whole(capture.disks[0])
@@ -71,23 +71,23 @@ def test_a_running_pv_machine_is_captured_by_what_it_changed(
 ) -> None:
     guest, client = running
     client.be_quiet()
-    with xen_site.capture(guest.request()) as capture:
+    with xen_site.captures.capture(guest.request()) as capture:
         assert capture.consistency is Consistency.CRASH
         assert capture.window.freeze_seconds == 0
         assert any("without a freeze" in reason for reason in capture.reasons)
         assert not capture.disks[0].is_tracked
         content = read_whole(capture.disks[0])
         tracker = capture.disks[0].tracker_id
-        with pytest.raises(MachineBusy), xen_site.capture(guest.request()):
+        with pytest.raises(MachineBusy), xen_site.captures.capture(guest.request()):
             pass
         capture.keep_trackers()
 
-    with xen_site.capture(guest.request(tracker)) as capture:  # idle, and not kept
+    with xen_site.captures.capture(guest.request(tracker)) as capture:  # idle, and not kept
         content, changed_bytes = _increment(capture.disks[0], content)
         assert changed_bytes == 0
 
     client.write("new", 1)
-    with xen_site.capture(guest.request(tracker)) as capture:
+    with xen_site.captures.capture(guest.request(tracker)) as capture:
         during = client.write("during", 1)  # written while the capture is open: not in it
         with pytest.raises(DataError, match="were not copied"):
             capture.disks[0].open().read(64 * MIB, 4 * MIB)
@@ -97,7 +97,7 @@ def test_a_running_pv_machine_is_captured_by_what_it_changed(
         capture.keep_trackers()
     assert client.sum("during") == during
 
-    assert xen_site.leftovers(guest.machine_id, (str(tracker),)) == []
+    assert xen_site.leftovers.find(guest.machine_id, (str(tracker),)) == []
     _check_against_stopped(xen_site, guest, content, str(tracker))
 
 
@@ -105,15 +105,15 @@ def test_trackers_that_were_armed_before_the_start_count_what_the_guest_wrote(
     make_xen_guest: MakeXenGuest, xen_site: XenSite
 ) -> None:
     guest = make_xen_guest("armed")
-    with xen_site.capture(guest.request(is_tracking=False)) as capture:
+    with xen_site.captures.capture(guest.request(is_tracking=False)) as capture:
         before = read_whole(capture.disks[0])
-    armed = xen_site.arm_trackers(guest.machine_id, "armed")
+    armed = xen_site.captures.arm_trackers(guest.machine_id, "armed")
     client = guest.boot()
     client.write("new", 1)
     client.be_quiet()
     with pytest.raises(StillRunning):
-        xen_site.arm_trackers(guest.machine_id, "again")
-    with xen_site.capture(guest.request(armed[KEY])) as capture:
+        xen_site.captures.arm_trackers(guest.machine_id, "again")
+    with xen_site.captures.capture(guest.request(armed[KEY])) as capture:
         content, changed_bytes = _increment(capture.disks[0], before)
         assert 1 * MIB <= changed_bytes < 16 * MIB
         tracker = str(capture.disks[0].tracker_id)
@@ -126,7 +126,7 @@ def test_a_killed_capture_is_found_and_cleaned_and_has_changed_nothing(
 ) -> None:
     guest, client = running
     client.be_quiet()
-    with xen_site.capture(guest.request()) as capture:
+    with xen_site.captures.capture(guest.request()) as capture:
         content = read_whole(capture.disks[0])
         tracker = str(capture.disks[0].tracker_id)
         capture.keep_trackers()
@@ -139,14 +139,14 @@ def test_a_killed_capture_is_found_and_cleaned_and_has_changed_nothing(
     ) as killed:
         assert killed.stdout is not None
         assert killed.stdout.readline() == b"open\n"
-        assert xen_site.leftovers(guest.machine_id, (tracker,)) == []  # it is alive, so nothing is left over
+        assert xen_site.leftovers.find(guest.machine_id, (tracker,)) == []  # it is alive, so nothing is left over
         killed.send_signal(signal.SIGKILL)
     left = _wait_for_leftovers(xen_site, guest, tracker)
     assert {leftover.kind for leftover in left} == {"tracker"}
     for leftover in left:
-        xen_site.clean(leftover)
-    assert xen_site.leftovers(guest.machine_id, (tracker,)) == []
-    with xen_site.capture(guest.request(tracker)) as capture:
+        xen_site.leftovers.clean(leftover)
+    assert xen_site.leftovers.find(guest.machine_id, (tracker,)) == []
+    with xen_site.captures.capture(guest.request(tracker)) as capture:
         content, changed_bytes = _increment(capture.disks[0], content)
         assert 1 * MIB <= changed_bytes < 4 * MIB
         tracker = str(capture.disks[0].tracker_id)
@@ -156,20 +156,20 @@ def test_a_killed_capture_is_found_and_cleaned_and_has_changed_nothing(
 
 def _wait_for_leftovers(site: XenSite, guest: XenGuest, tracker: str) -> list[Leftover]:
     """Until ssh has noticed the death; bounded by the test's own limit."""
-    while not (left := list(site.leftovers(guest.machine_id, (tracker,)))):
+    while not (left := list(site.leftovers.find(guest.machine_id, (tracker,)))):
         pass
     return left
 
 
 def test_a_tracker_lost_with_its_qemu_is_said(running: tuple[XenGuest, TinyClient], xen_site: XenSite) -> None:
     guest, _ = running
-    with xen_site.capture(guest.request()) as capture:
+    with xen_site.captures.capture(guest.request()) as capture:
         tracker = str(capture.disks[0].tracker_id)
         capture.keep_trackers()
     guest.host.run(f"kill -9 $(pgrep -f '[x]en-domid {guest.host.run('virsh domid running').strip()} ')")
-    xen_site.kill(guest.machine_id)
-    assert xen_site.power(guest.machine_id) in (PowerState.OFF, PowerState.CRASHED)
-    with xen_site.capture(guest.request(tracker)) as capture:
+    xen_site.power.kill(guest.machine_id)
+    assert xen_site.power.state(guest.machine_id) in (PowerState.OFF, PowerState.CRASHED)
+    with xen_site.captures.capture(guest.request(tracker)) as capture:
         assert not capture.disks[0].is_tracked
         assert "missing or broken" in capture.disks[0].tracker_reason
 
@@ -178,23 +178,23 @@ def test_an_hvm_machine_is_captured_as_it_runs_and_its_image_never_holds_a_track
     make_xen_guest: MakeXenGuest, xen_site: XenSite
 ) -> None:
     guest = make_xen_guest("full", BootMode.HVM)
-    armed = xen_site.arm_trackers(guest.machine_id, "armed")
+    armed = xen_site.captures.arm_trackers(guest.machine_id, "armed")
     client = guest.boot()
     client.be_quiet()
-    with xen_site.capture(guest.request(armed[KEY])) as capture:
+    with xen_site.captures.capture(guest.request(armed[KEY])) as capture:
         assert not capture.disks[0].is_tracked  # taken out by the guard at the start
         content = read_whole(capture.disks[0])
         tracker = capture.disks[0].tracker_id
         capture.keep_trackers()
     client.write("new", 1)
-    with xen_site.capture(guest.request(tracker)) as capture:
+    with xen_site.captures.capture(guest.request(tracker)) as capture:
         content, changed_bytes = _increment(capture.disks[0], content)
         assert 1 * MIB <= changed_bytes < 4 * MIB
         tracker = capture.disks[0].tracker_id
         capture.keep_trackers()
-    with xen_site.capture(guest.request(is_tracking=False)) as capture:
+    with xen_site.captures.capture(guest.request(is_tracking=False)) as capture:
         assert content == read_whole(capture.disks[0])
-    assert xen_site.stop(guest.machine_id, XEN_STOP_SECONDS)
-    with xen_site.capture(guest.request(tracker)) as capture:
+    assert xen_site.power.stop(guest.machine_id, XEN_STOP_SECONDS)
+    with xen_site.captures.capture(guest.request(tracker)) as capture:
         assert not capture.disks[0].is_tracked
         assert "missing or broken" in capture.disks[0].tracker_reason

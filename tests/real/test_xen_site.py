@@ -73,24 +73,24 @@ def test_a_host_that_is_not_there_is_unreachable(xen_host: XenHost) -> None:
 
 def test_an_unknown_machine_is_not_found(xen_site: XenSite) -> None:
     with pytest.raises(NotFound):
-        xen_site.machine(MachineId("00000000-0000-4000-8000-000000000000"))
+        xen_site.inventory.machine(MachineId("00000000-0000-4000-8000-000000000000"))
 
 
 def test_domain_0_is_no_machine(xen_site: XenSite) -> None:
-    assert all(status.spec.name != "Domain-0" for status in xen_site.machines())
+    assert all(status.spec.name != "Domain-0" for status in xen_site.inventory.machines())
 
 
 def test_a_replica_keeps_its_identity_and_its_disk_keys(make_xen_guest: MakeXenGuest, xen_site: XenSite) -> None:
     guest = make_xen_guest("keeps", BootMode.HVM)
-    status = xen_site.machine(guest.machine_id)
+    status = xen_site.inventory.machine(guest.machine_id)
     assert status.power is PowerState.OFF
     assert status.spec.disks == guest.spec.disks
     assert status.spec.nics[0].mac == guest.spec.nics[0].mac
     assert status.spec.nics[0].network == "bridge:xenbr0"
     assert (status.spec.cpu_count, status.spec.memory_bytes) == (1, guest.spec.memory_bytes)
-    changed = xen_site.prepare_replica(ReplicaRequest(guest.spec, {}, BootMode.PV))
+    changed = xen_site.replicas.prepare(ReplicaRequest(guest.spec, {}, BootMode.PV))
     assert "mapped to no bridge" in changed.lacks[0].what
-    status = xen_site.machine(guest.machine_id)
+    status = xen_site.inventory.machine(guest.machine_id)
     assert status.spec.boot_mode is BootMode.PV
     assert [disk.key for disk in status.spec.disks] == [KEY]
     assert [nic.mac for nic in status.spec.nics] == [guest.spec.nics[0].mac]
@@ -105,8 +105,8 @@ def test_the_guard_stands_at_the_hosts_own_power_switch(
         with pytest.raises(RuntimeError, match="must not start here"):
             xen_host.run("virsh -c xen:///system start guarded")
         with pytest.raises(StaleEpoch):
-            xen_site.start(guest.machine_id, 1)
-        assert xen_site.power(guest.machine_id) is PowerState.OFF
+            xen_site.power.start(guest.machine_id, 1)
+        assert xen_site.power.state(guest.machine_id) is PowerState.OFF
 
 
 def test_the_guard_starts_nothing_whose_disks_are_being_written(
@@ -115,14 +115,14 @@ def test_the_guard_starts_nothing_whose_disks_are_being_written(
     guest = make_xen_guest("copied")
     guest.stand(Role.PRIMARY)
     with (
-        xen_site.write_disk(guest.machine_id, KEY),
+        xen_site.disks.writing(guest.machine_id, KEY),
         pytest.raises(RuntimeError, match="are being copied"),
     ):
         xen_host.run("virsh -c xen:///system start copied")
-    assert xen_site.power(guest.machine_id) is PowerState.OFF
+    assert xen_site.power.state(guest.machine_id) is PowerState.OFF
 
 
 def test_a_screenshot_says_why_there_is_none(make_xen_guest: MakeXenGuest, xen_site: XenSite) -> None:
     guest = make_xen_guest("blind")
     with pytest.raises(NotSupportedHere, match="takes no screenshots"):
-        xen_site.screenshot(guest.machine_id)
+        xen_site.screen.screenshot(guest.machine_id)

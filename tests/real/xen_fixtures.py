@@ -75,12 +75,12 @@ class XenGuest:
         return self.spec.machine_id
 
     def stand(self, role: Role, epoch: int = 1) -> None:
-        self.site.write_standing(Standing(self.machine_id, role, epoch))
+        self.site.standings.write(Standing(self.machine_id, role, epoch))
 
     def fill(self, image: Path) -> None:
         """Write an image to its disk, as a sync does."""
         content = image.read_bytes()
-        with self.site.write_disk(self.machine_id, KEY) as door:
+        with self.site.disks.writing(self.machine_id, KEY) as door:
             disk = door()
             for offset in range(0, len(content), MIB):
                 piece = content[offset : offset + MIB]
@@ -92,7 +92,7 @@ class XenGuest:
     def boot(self) -> TinyClient:
         """Start it as the primary, wait until its services run, and talk to it."""
         self.stand(Role.PRIMARY)
-        self.site.start(self.machine_id, 1)
+        self.site.power.start(self.machine_id, 1)
         deadline = time.monotonic() + XEN_BOOT_SECONDS
         client = TinyClient(self.host.forward(self.spec.nics[0].mac, 7000, seconds=XEN_BOOT_SECONDS))
         while True:
@@ -125,14 +125,14 @@ def make_xen_guest(xen_host: XenHost, xen_site: XenSite, tiny: TinyImage) -> Ite
         spec = MachineSpec(machine_id, name, 1, 192 * MIB, disks=disks, nics=(NicSpec(mac, "user"),))
         guest = XenGuest(xen_site, xen_host, spec)
         made.append(guest)
-        xen_site.prepare_replica(ReplicaRequest(spec, NETWORKS, boot_mode))
+        xen_site.replicas.prepare(ReplicaRequest(spec, NETWORKS, boot_mode))
         guest.fill(tiny.raw)
         return guest
 
     yield make
     for guest in made:
-        xen_site.kill(guest.machine_id)
-        xen_site.remove_replica(guest.machine_id)
+        xen_site.power.kill(guest.machine_id)
+        xen_site.replicas.remove(guest.machine_id)
 
 
 def read_whole(disk: CapturedDisk) -> bytearray:

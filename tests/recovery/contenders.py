@@ -66,15 +66,17 @@ class Turns:
 
 
 class _Turned:
-    """A site, each call on which waits for its manager's turn."""
+    """A site, or a part of it, each call on which waits for its manager's turn."""
 
-    def __init__(self, site: Site, turn: Callable[[], None]) -> None:
+    def __init__(self, site: object, turn: Callable[[], None]) -> None:
         self._site = site
         self._turn = turn
 
     def __getattr__(self, name: str) -> object:
         found = getattr(self._site, name)
-        return partial(self._call, found) if callable(found) else found
+        if callable(found):
+            return partial(self._call, found)
+        return found if name in ("settings", "parts") else _Turned(found, self._turn)
 
     def _call(self, act: Callable[..., object], *arguments: object, **named: object) -> object:
         self._turn()

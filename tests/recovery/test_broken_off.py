@@ -23,7 +23,7 @@ from twinhull.model.errors import (
 from twinhull.model.machine import PowerState, Role, RunId
 from twinhull.model.progress import Progress
 from twinhull.model.steps import Facts
-from twinhull.platforms.simulated import SimulatedSite
+from twinhull.platforms.simulated import SimulatedCaptures, SimulatedPower, SimulatedReplicas
 from twinhull.recovery.failover.action import FAILBACK, FAILOVER
 from twinhull.recovery.rollback import ROLLBACK
 from twinhull.replication.sync import SYNC
@@ -36,23 +36,23 @@ def rollback(story: Story, **more: object) -> RollbackRequest:
 
 def test_what_a_guest_wrote_before_its_rollback_was_taken_back_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     story = synced(2)
-    switch_on, power = SimulatedSite.start, SimulatedSite.power
+    switch_on, power = SimulatedPower.start, SimulatedPower.state
     said: list[str] = []
 
-    def start(site: SimulatedSite, machine_id: str, epoch: int) -> None:
+    def start(site: SimulatedPower, machine_id: str, epoch: int) -> None:
         switch_on(site, machine_id, epoch)  # type: ignore[arg-type]
         if not said:
             said.append("started")
             story.write(8)
 
-    def ask(site: SimulatedSite, machine_id: str) -> PowerState:
+    def ask(site: SimulatedPower, machine_id: str) -> PowerState:
         if said == ["started"]:
             said.append("silent")
             raise SiteUnreachable("one moment without an answer")
         return power(site, machine_id)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(SimulatedSite, "start", start)
-    monkeypatch.setattr(SimulatedSite, "power", ask)
+    monkeypatch.setattr(SimulatedPower, "start", start)
+    monkeypatch.setattr(SimulatedPower, "state", ask)
     with pytest.raises(SiteUnreachable):
         story.run(ROLLBACK, rollback(story))
     present = story.points()[-1]
@@ -130,7 +130,7 @@ def test_disks_between_two_points_stay_marked_until_a_rollback_has_made_them_who
     story.run(killed, rollback(story, is_keeping_present=is_keeping_present))
     assert story.world.host(A).standings[WEB].is_dirty
     with monkeypatch.context() as patch:
-        patch.setattr(SimulatedSite, "prepare_replica", _full)
+        patch.setattr(SimulatedReplicas, "prepare", _full)
         with pytest.raises((SiteFull, RunUnfinished)):
             story.run(ROLLBACK, rollback(story, is_keeping_present=is_keeping_present))
     assert story.world.host(A).standings[WEB].is_dirty
@@ -145,35 +145,35 @@ def test_disks_between_two_points_stay_marked_until_a_rollback_has_made_them_who
     check_promises(story)
 
 
-def _full(_: SimulatedSite, __: object) -> None:
+def _full(_: SimulatedPower, __: object) -> None:
     raise SiteFull("no room")
 
 
-def without_trackers(_: SimulatedSite, *__: object) -> None:
+def without_trackers(_: SimulatedPower, *__: object) -> None:
     raise NotSupportedHere("raw image")
 
 
 def test_a_side_that_was_fenced_as_it_went_silent_is_compared_on_the_way_home(monkeypatch: pytest.MonkeyPatch) -> None:
     story = synced()
     with monkeypatch.context() as patch:
-        patch.setattr(SimulatedSite, "arm_trackers", without_trackers)
+        patch.setattr(SimulatedCaptures, "arm_trackers", without_trackers)
         story.run(FAILOVER, story.failover_request(A, B))
         story.write(3, B)
         story.sync(B, A)
         story.run(FAILBACK, story.failover_request(B, A))
     assert story.world.host(A).standings[WEB].point_id, "at home at a point, and nothing counts its changes"
     story.write(6)
-    stop = SimulatedSite.stop
+    stop = SimulatedPower.stop
 
-    def hang(site: SimulatedSite, machine_id: str, grace_seconds: float) -> bool:
-        if site.settings.name != A:
+    def hang(site: SimulatedPower, machine_id: str, grace_seconds: float) -> bool:
+        if site.host.name != A:
             return stop(site, machine_id, grace_seconds)  # type: ignore[arg-type]
         story.world.host(A).isolate()
         story.machine(A).switch_off(PowerState.CRASHED)
         raise SiteUnreachable("hangs")
 
     with monkeypatch.context() as patch:
-        patch.setattr(SimulatedSite, "stop", hang)
+        patch.setattr(SimulatedPower, "stop", hang)
         story.run(FAILOVER, story.failover_request(A, B, is_planned=False))
     story.world.host(A).return_()
     assert story.world.host(A).standings[WEB].role is Role.FENCED
@@ -196,7 +196,7 @@ def test_a_source_that_answers_again_is_given_back_when_its_failover_is_taken_ba
         return found
 
     action = replace(FAILOVER, steps=(replace(first, do=look_and_hear), *others))
-    monkeypatch.setattr(SimulatedSite, "prepare_replica", _full)
+    monkeypatch.setattr(SimulatedReplicas, "prepare", _full)
     story.world.host(B).standings[WEB] = replace(story.world.host(B).standings[WEB], is_dirty=True)
     with pytest.raises(SiteFull):
         story.run(action, story.failover_request(A, B, is_planned=False))

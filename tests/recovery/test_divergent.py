@@ -37,7 +37,7 @@ def ran_again_while_fenced() -> Story:
     """It was kept, and then started by hand past the guard: what it wrote then is kept, too."""
     story = reconciled()
     context = story.context()
-    held = context.site(A).standing(WEB)
+    held = context.site(A).standings.read(WEB)
     assert held
     assert keep_divergent(context, WEB, A, held)
     machine = story.machine()

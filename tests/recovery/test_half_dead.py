@@ -12,7 +12,7 @@ from tests.story import WEB, A, B, Story, check_as_found, check_epochs, check_pr
 from twinhull.actions import patience
 from twinhull.model.errors import SiteError, StillRunning
 from twinhull.model.machine import Role
-from twinhull.platforms.simulated import SimulatedSite
+from twinhull.platforms.simulated import SimulatedInventory, SimulatedPart, SimulatedPower
 from twinhull.recovery.failover.action import FAILOVER
 
 
@@ -27,18 +27,19 @@ def hung(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
 
 def hang(monkeypatch: pytest.MonkeyPatch, method: str, end: Event) -> None:
     """Let this method of the source's site give no answer."""
-    ask = getattr(SimulatedSite, method)
+    part: type[SimulatedPart] = SimulatedInventory if method == "machines" else SimulatedPower
+    ask = getattr(part, method)
 
-    def never(site: SimulatedSite, *words: object) -> object:
-        if site.settings.name == A:
+    def never(site: SimulatedPart, *words: object) -> object:
+        if site.host.name == A:
             end.wait()
             raise SiteError("too late")
         return ask(site, *words)
 
-    monkeypatch.setattr(SimulatedSite, method, never)
+    monkeypatch.setattr(part, method, never)
 
 
-@pytest.mark.parametrize("method", ["machines", "power"])
+@pytest.mark.parametrize("method", ["machines", "state"])
 def test_an_unplanned_failover_does_not_wait_for_a_host_that_hangs(
     monkeypatch: pytest.MonkeyPatch, hung: Event, method: str
 ) -> None:
@@ -74,7 +75,7 @@ def test_a_machine_that_cannot_be_stopped_is_not_taken_over(monkeypatch: pytest.
         raise SiteError("Device or resource busy")
 
     with monkeypatch.context() as patch:
-        patch.setattr(SimulatedSite, "stop", refuse)
+        patch.setattr(SimulatedPower, "stop", refuse)
         with pytest.raises(SiteError, match="may still run on a") as told:
             story.run(FAILOVER, story.failover_request(A, B, is_planned=False))
     check_left_at_home(story, told.value.hint)

@@ -9,7 +9,7 @@ from tests.stepping import Journal
 from tests.story import WEB, A, B, Story, check_promises
 from twinhull.model.errors import SiteError, StaleEpoch
 from twinhull.model.machine import MachineId, PowerState
-from twinhull.platforms.simulated import SimulatedSite
+from twinhull.platforms.simulated import SimulatedPower
 from twinhull.recovery.failover.action import FAILOVER
 from twinhull.replication.applying import verify_disk
 
@@ -19,16 +19,16 @@ class Refusing:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int, error: Exception) -> None:
         self.asked_at: list[float] = []
-        start = SimulatedSite.start
+        start = SimulatedPower.start
 
-        def refuse(site: SimulatedSite, machine_id: MachineId, epoch: int) -> None:
-            if site.settings.name == B:
-                self.asked_at.append(site._world.ports.clock.monotonic())
+        def refuse(site: SimulatedPower, machine_id: MachineId, epoch: int) -> None:
+            if site.host.name == B:
+                self.asked_at.append(site.host.ports.clock.monotonic())
                 if len(self.asked_at) <= count:
                     raise error
             start(site, machine_id, epoch)
 
-        monkeypatch.setattr(SimulatedSite, "start", refuse)
+        monkeypatch.setattr(SimulatedPower, "start", refuse)
 
 
 def planned(story: Story, **more: object) -> None:

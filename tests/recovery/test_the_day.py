@@ -19,7 +19,7 @@ from twinhull.model.errors import (
     UsageError,
 )
 from twinhull.model.machine import DiskKey, PointId, PowerState, Role
-from twinhull.platforms.simulated import SimulatedSite
+from twinhull.platforms.simulated import SimulatedCaptures
 from twinhull.recovery.actions import ACTIONS
 from twinhull.recovery.failover.action import FAILBACK, FAILOVER
 from twinhull.recovery.previews import plan_failover, plan_restore, plan_rollback, plan_sync
@@ -67,7 +67,7 @@ def test_an_isolated_side_that_goes_on_running_is_fenced_and_stopped_when_it_ans
     assert not is_on(story, A)
     assert story.world.host(A).standings[WEB].role is Role.FENCED
     with pytest.raises(StaleEpoch):
-        story.context().site(A).start(WEB, 1)
+        story.context().site(A).power.start(WEB, 1)
     check_all(story)
     assert story.run(RECONCILE, ReconcileRequest(story.run_id(), WEB, (A, B)))["corrections"] == []
     story.write(2, B)
@@ -82,7 +82,7 @@ def test_an_old_host_that_comes_back_with_its_machine_off_does_not_start_it() ->
     story.world.host(A).return_()
     story.sync(B, A)
     with pytest.raises(StaleEpoch):
-        story.context().site(A).start(WEB, 1)
+        story.context().site(A).power.start(WEB, 1)
     check_all(story)
 
 
@@ -181,7 +181,7 @@ def test_an_epoch_that_a_failover_left_on_a_source_which_is_silent_now_is_passed
 ) -> None:
     story = synced()
     with monkeypatch.context() as patch:
-        patch.setattr(SimulatedSite, "arm_trackers", _refuse)
+        patch.setattr(SimulatedCaptures, "arm_trackers", _refuse)
         with pytest.raises(SiteError):
             story.run(FAILOVER, planned(story))
     assert (story.world.host(A).standings[WEB].epoch, story.world.host(B).standings[WEB].epoch) == (2, 1)
@@ -198,7 +198,7 @@ def test_a_source_that_is_given_back_without_the_repository_keeps_its_trackers(m
     story = synced()
     story.is_repository_away = True
     with monkeypatch.context() as patch:
-        patch.setattr(SimulatedSite, "arm_trackers", _refuse)
+        patch.setattr(SimulatedCaptures, "arm_trackers", _refuse)
         with pytest.raises(SiteError):
             story.run(FAILOVER, as_it_is(story))
     assert is_on(story, A)

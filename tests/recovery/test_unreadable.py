@@ -10,7 +10,7 @@ from tests.recovery.scenarios import is_on, synced
 from tests.story import WEB, A, B, Story, check_promises
 from twinhull.model.errors import DataError, SiteError
 from twinhull.model.machine import Role, Standing
-from twinhull.platforms.simulated import SimulatedSite
+from twinhull.platforms.simulated import SimulatedInventory, SimulatedPower
 from twinhull.recovery.failover.action import FAILOVER
 
 
@@ -50,7 +50,7 @@ def test_an_unreadable_standing_on_the_source_does_not_block_an_unplanned_failov
     if WEB in source.machines:
         assert any("cannot be read" in str(reason) for reason in facts["reasons"])  # type: ignore[union-attr]
         with pytest.raises(DataError):  # the guard refuses what cannot be read
-            story.context().site(A).start(WEB, taken.epoch)
+            story.context().site(A).power.start(WEB, taken.epoch)
     check_promises(story)
 
 
@@ -65,14 +65,14 @@ def test_a_planned_failover_and_a_replica_need_a_standing_that_can_be_read(*, is
 
 def test_a_source_whose_machines_cannot_be_understood_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     story = synced()
-    ask = SimulatedSite.machines
+    ask = SimulatedInventory.machines
 
-    def answer_oddly(site: SimulatedSite) -> object:
-        if site.settings.name == A:
+    def answer_oddly(site: SimulatedInventory) -> object:
+        if site.host.name == A:
             raise DataError("The definition of another machine on a cannot be read.")
         return ask(site)
 
-    monkeypatch.setattr(SimulatedSite, "machines", answer_oddly)
+    monkeypatch.setattr(SimulatedInventory, "machines", answer_oddly)
     with pytest.raises(SiteError, match="may still run on a") as refused:
         story.run(FAILOVER, story.failover_request(A, B, is_planned=False))
     assert "Switch the host of a off" in refused.value.hint
@@ -82,10 +82,10 @@ def test_a_source_whose_machines_cannot_be_understood_is_not_passed_over(monkeyp
 def test_a_source_that_cannot_say_whether_it_runs_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     story = synced()
 
-    def stop(_: SimulatedSite, *__: object) -> bool:
+    def stop(_: SimulatedPower, *__: object) -> bool:
         raise DataError("The answer cannot be read.")
 
-    monkeypatch.setattr(SimulatedSite, "stop", stop)
+    monkeypatch.setattr(SimulatedPower, "stop", stop)
     with pytest.raises(SiteError, match="may still run on a"):
         story.run(FAILOVER, story.failover_request(A, B, is_planned=False))
     assert not is_on(story, B)

@@ -29,13 +29,13 @@ def test_each_sync_says_what_the_replica_lacks() -> None:
         reasons = result["reasons"]
         assert isinstance(reasons, list)
         assert reasons.count(TPM.reason) == 1
-    assert story.context().site(B).lacks(ReplicaRequest(story.machine().spec)) == (TPM, KERNEL)
+    assert story.context().site(B).replicas.lacks(ReplicaRequest(story.machine().spec)) == (TPM, KERNEL)
 
 
 def test_the_owner_s_own_definition_lacks_nothing() -> None:
     story = with_lacks()
     story.sync()
-    assert story.context().site(A).lacks(ReplicaRequest(story.machine().spec)) == ()
+    assert story.context().site(A).replicas.lacks(ReplicaRequest(story.machine().spec)) == ()
 
 
 def test_a_machine_of_which_all_is_kept_says_nothing() -> None:

@@ -262,7 +262,7 @@ def test_a_target_disk_that_is_too_small_is_refused(monkeypatch: pytest.MonkeyPa
 def test_two_syncs_at_once_the_second_is_refused() -> None:
     story = synced()
     site = story.context().site(A)
-    with site.capture(CaptureRequest(WEB, "the-other-one")), pytest.raises(MachineBusy):
+    with site.captures.capture(CaptureRequest(WEB, "the-other-one")), pytest.raises(MachineBusy):
         story.sync()
     assert len(story.points()) == 1
     story.sync()

@@ -98,7 +98,9 @@ def test_a_capture_of_changes_reads_nothing_else() -> None:
     story = filled(is_copying_changes=True)
     [disk] = story.points()[-1].document.disks
     site = story.context().site(A)
-    with site.capture(CaptureRequest(story.machine().spec.machine_id, "c", {VDA: str(disk.tracker["id"])})) as capture:
+    with site.captures.capture(
+        CaptureRequest(story.machine().spec.machine_id, "c", {VDA: str(disk.tracker["id"])})
+    ) as capture:
         assert not capture.disks[0].is_whole
         with pytest.raises(DataError, match="was not copied"):
             capture.disks[0].open().read(0, 1)

@@ -13,11 +13,11 @@ def clean_leftovers(site: Site, machine_id: MachineId, kept_trackers: Collection
 
     ``kept_trackers`` are those that the next capture starts from; None where nobody can say: then all are kept.
     """
-    found = site.leftovers(machine_id, sorted(set(kept_trackers or ())))
+    found = site.leftovers.find(machine_id, sorted(set(kept_trackers or ())))
     if kept_trackers is None:
         found = [leftover for leftover in found if leftover.kind != TRACKER]
     for leftover in found:
-        site.clean(leftover)
+        site.leftovers.clean(leftover)
     return [
         f"The {leftover.kind} '{leftover.name}' on {site.settings.name} belonged to nothing any more: it was removed."
         for leftover in found

@@ -24,7 +24,12 @@ from twinhull.manager.repository.damages import Damages, point_by_name
 from twinhull.manager.repository.soundness import Soundness, soundness
 from twinhull.manager.repository.vault import Vault
 from twinhull.manager.runs.journal import Journal
-from twinhull.manager.sites.editing import forget_identity, remember_identity, remembered_identity, require_same_host
+from twinhull.manager.sites.editing import (
+    forget_identity,
+    remember_identity,
+    remembered_identity,
+    require_same_host,
+)
 from twinhull.manager.sites.identities import identities, require_another
 from twinhull.manager.sites.names import Named, Names
 from twinhull.manager.sites.overview import Lookout
@@ -143,7 +148,7 @@ class Manager:
             identity = site.identity()
             require_another(name, identity, others)
             home = identity.directory
-            taken = site.trust(is_dry_run=is_dry_run)
+            taken = site.standings.trust(is_dry_run=is_dry_run)
         if not is_dry_run:
             remember_identity(self.catalog, name, identity)
             self.lookout.look([name])
@@ -241,7 +246,7 @@ class Manager:
             require_another(settings.name, site.identity(), others)
             site.prepare()
             remember_identity(self.catalog, settings.name, site.identity())
-            machine_count = len(site.machines())
+            machine_count = len(site.inventory.machines())
         finally:
             site.close()
         self.catalog.add_site(settings)
@@ -291,7 +296,7 @@ class Manager:
         from twinhull.manager.sites.unprotecting import Unprotector  # noqa: PLC0415 - loaded for this alone
 
         unprotector = Unprotector(self.state, self.pool)
-        seen = [Named(status.spec.machine_id, status.spec.name) for status in site.machines()]
+        seen = [Named(status.spec.machine_id, status.spec.name) for status in site.inventory.machines()]
         left: list[str] = []
         for named in seen:
             try:
@@ -325,7 +330,7 @@ class Manager:
     def _withdraw(self, name: SiteName) -> list[str]:
         try:
             with self.pool.lease(is_looking=True) as door:
-                left = list(door(name).withdraw())
+                left = list(door(name).guard.withdraw())
                 return [*self._take_off(door(name)), *left]
         except SiteError as error:
             return [f"The host of '{name}' was left as it is: {error.message}"]

@@ -53,14 +53,16 @@ class Question:
 def _when_off(asked: Asked) -> Sequence[str]:
     is_here = asked.source is asked.target
     disks = asked.disks if is_here else ()
-    return asked.source.obstacles_when_off(asked.machine_id, disks, is_capturing=asked.is_capturing)
+    return asked.source.power.obstacles_when_off(asked.machine_id, disks, is_capturing=asked.is_capturing)
 
 
 def _what_the_target_lacks(asked: Asked) -> Sequence[str]:
     """Raises NotSupportedHere where the target can make no such machine at all."""
     if asked.replica is None:
         return ()
-    vital = [lack for lack in asked.target.lacks(asked.replica) if lack.consequence is Consequence.WILL_NOT_BOOT]
+    vital = [
+        lack for lack in asked.target.replicas.lacks(asked.replica) if lack.consequence is Consequence.WILL_NOT_BOOT
+    ]
     return [f"{lack.reason} Change that where it runs, or choose another site." for lack in vital]
 
 
@@ -80,7 +82,7 @@ BEFORE_ANYTHING: tuple[Question, ...] = (
 
 AFTER_THE_SYNC = Question(
     "Is all there that the target needs to start the machine?",
-    lambda asked: asked.target.obstacles(asked.machine_id) if asked.is_starting else (),
+    lambda asked: asked.target.power.obstacles(asked.machine_id) if asked.is_starting else (),
     frozenset({"start", "take over"}),
 )
 """Asked when the replica was brought to its point, which removes some obstacles; of a rollback, with the others."""

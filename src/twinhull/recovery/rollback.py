@@ -54,7 +54,7 @@ def _look(context: Context, facts: Facts) -> Facts:
     # Where the present is not kept, what is missing may be a disk that the rollback is to bring back.
     is_capturing = request.is_keeping_present and not _is_between_points(side.standing)
     if _is_starting(request, was_running=side.is_running) and is_capturing:
-        obstacles = context.site(request.site).obstacles(request.machine_id)
+        obstacles = context.site(request.site).power.obstacles(request.machine_id)
         require_startable(side.status.spec.name, request.site, obstacles)
     site = context.site(request.site)
     disks = spec_from_json(point.document.spec).disks
@@ -75,7 +75,7 @@ def _is_starting(request: RollbackRequest, *, was_running: bool) -> bool:
 def _stop(context: Context, facts: Facts) -> Facts:
     request = RollbackRequest.of(facts)
     down_since = context.ports.clock.monotonic()
-    has_obeyed = context.site(request.site).stop(request.machine_id, request.grace_seconds)
+    has_obeyed = context.site(request.site).power.stop(request.machine_id, request.grace_seconds)
     reasons = [] if has_obeyed else ["The guest did not shut down by itself; it was switched off."]
     return {"down_since_seconds": down_since, "reasons": with_reasons(facts, *reasons)}
 
@@ -94,7 +94,7 @@ def _capture_present(context: Context, facts: Facts) -> Facts:
     """Keep what is there; from here on the standing says which point the stopped machine's disks are at."""
     request = RollbackRequest.of(facts)
     found: dict[str, JsonValue] = {"present_point_id": None}
-    if _is_between_points(context.site(request.site).standing(request.machine_id)):
+    if _is_between_points(context.site(request.site).standings.read(request.machine_id)):
         return _nothing_to_keep(context, facts, found)
     if request.is_keeping_present:
         order = CaptureOrder(request.run_id, request.machine_id, request.site, is_freezing=False)
@@ -105,7 +105,7 @@ def _capture_present(context: Context, facts: Facts) -> Facts:
             "reasons": with_reasons(facts, *captured.reasons),
         }
     present = _present(found)
-    context.site(request.site).write_standing(
+    context.site(request.site).standings.write(
         Standing(request.machine_id, Role.PRIMARY, number(facts, "epoch"), present, claim=claimed(facts))
     )
     return found
@@ -173,7 +173,7 @@ def _disks_here(then: MachineSpec, here: MachineSpec) -> tuple[DiskSpec, ...]:
 def _put_present_again(context: Context, facts: Facts) -> None:
     request = RollbackRequest.of(facts)
     present = _present(facts)
-    held = context.site(request.site).standing(request.machine_id)
+    held = context.site(request.site).standings.read(request.machine_id)
     if held is None or (not held.is_dirty and held.point_id == present):
         return  # the disks were not touched
     if present is None:
@@ -191,7 +191,7 @@ def _arm(context: Context, facts: Facts) -> Facts:
     found: Facts = {"armed_trackers": trackers, "reasons": with_reasons(facts, *reasons)}
     point = context.repository.point(PointId(str(facts["point_id"])))
     standing = armed_standing(request.machine_id, {**facts, **found}, point.id)
-    site.write_standing(replace(standing, capture=capture_of(point)))
+    site.standings.write(replace(standing, capture=capture_of(point)))
     return found
 
 
@@ -211,10 +211,10 @@ def _stop_again(context: Context, facts: Facts) -> None:
     """Stop it; what the guest has written since it was started is at no point."""
     request = RollbackRequest.of(facts)
     site = context.site(request.site)
-    site.stop(request.machine_id, request.grace_seconds)
-    held = site.standing(request.machine_id)
+    site.power.stop(request.machine_id, request.grace_seconds)
+    held = site.standings.read(request.machine_id)
     if held and held.role is Role.PRIMARY:
-        site.write_standing(spoiled(held))
+        site.standings.write(spoiled(held))
 
 
 ROLLBACK: Action[Context] = Action(

@@ -29,7 +29,7 @@ def start_and_wait(context: Context, site: Site, machine_id: MachineId, epoch: i
     clock = context.ports.clock
     deadline = clock.monotonic() + timeout_seconds
     _start(context, site, machine_id, epoch, deadline)
-    while (power := site.power(machine_id)) is not PowerState.RUNNING:
+    while (power := site.power.state(machine_id)) is not PowerState.RUNNING:
         if clock.monotonic() > deadline:
             raise SiteError(
                 f"The machine {machine_id} was started on {site.settings.name} and is {power.value} after "
@@ -45,7 +45,7 @@ def _start(context: Context, site: Site, machine_id: MachineId, epoch: int, dead
     for attempt in range(1, _ATTEMPTS + 1):
         clean_before_start(context, site, machine_id)
         try:
-            site.start(machine_id, epoch)
+            site.power.start(machine_id, epoch)
         except SiteError as error:
             is_passing = type(error) is SiteError
             if not is_passing or attempt == _ATTEMPTS or clock.monotonic() + _PAUSE_SECONDS > deadline:
@@ -74,7 +74,7 @@ def clean_before_start(context: Context, site: Site, machine_id: MachineId) -> N
     Trackers that its standing names stay, also where their point is not to be found: the repository may be away. Where
     it names none, and no point is known, all of them do.
     """
-    held, points = site.standing(machine_id), context.points(machine_id)
+    held, points = site.standings.read(machine_id), context.points(machine_id)
     kept = {*choose_base(points, site.settings.name, held).trackers.values(), *(held.trackers.values() if held else ())}
     for reason in clean_leftovers(site, machine_id, kept if kept or points else None):
         context.on_reason(reason)

@@ -102,14 +102,14 @@ def capture_machine(context: Context, order: CaptureOrder) -> Captured:
     """
     site = context.site(order.site)
     points = context.points(order.machine_id)
-    standing = site.standing(order.machine_id)
+    standing = site.standings.read(order.machine_id)
     require_whole(order.machine_id, order.site, standing)
     capturing = _Capturing(context, order, points, standing)
     capturing.epoch = standing.epoch if standing else FIRST_EPOCH
     captured = capturing.run()
     if standing and standing.trackers:
         # The trackers armed at the standing's point are replaced by the point's own.
-        site.write_standing(replace(standing, point_id=None, trackers={}))
+        site.standings.write(replace(standing, point_id=None, trackers={}))
     return captured
 
 
@@ -165,7 +165,7 @@ class _Capturing:
     def run_divergent(self) -> Point | None:
         """Publish what is there, unless the base has it all; no tracker is left, for the disks are overwritten next."""
         request = replace(self._request(), is_tracking=False)
-        with self._site.capture(request) as capture, self._context.repository.writer() as writer:
+        with self._site.captures.capture(request) as capture, self._context.repository.writer() as writer:
             reads = [self._read(writer, disk) for disk in capture.disks]
             self._require_still_there(capture)
             if self._base.point and {read.key: read.root for read in reads} == self._base.roots():
@@ -213,7 +213,7 @@ class _Capturing:
             raise full from None
 
     def _run(self, request: CaptureRequest) -> Captured:
-        with self._unless_it_dies(), self._site.capture(request) as capture:
+        with self._unless_it_dies(), self._site.captures.capture(request) as capture:
             self._watch.add("freeze", capture.window.freeze_seconds)
             self._watch.add("begin", capture.window.begin_seconds)
             self.note(*capture.reasons, *drift(self._last, capture))
@@ -238,12 +238,12 @@ class _Capturing:
     def _unless_it_dies(self) -> Iterator[None]:
         """Say so when a machine that ran is off by the time its capture fails: that is what ended it."""
         machine_id = self._order.machine_id
-        was_off = self._site.power(machine_id).is_off
+        was_off = self._site.power.state(machine_id).is_off
         try:
             yield
         except (DataError, SiteError) as error:
             is_other = was_off or isinstance(error, MachineChanged | RepositoryError | SiteUnreachable)
-            if is_other or not self._site.power(machine_id).is_off:
+            if is_other or not self._site.power.state(machine_id).is_off:
                 raise
             raise MachineChanged(
                 f"The machine went off on {self._order.site} while it was captured; nothing was published, and earlier"
@@ -261,7 +261,7 @@ class _Capturing:
     def _require_still_there(self, capture: Capture) -> None:
         """Nothing is published of a machine that went away while it was read."""
         try:
-            spec = self._site.machine(self._order.machine_id).spec
+            spec = self._site.inventory.machine(self._order.machine_id).spec
         except NotFound as error:
             raise MachineChanged(
                 f"The machine {capture.spec.name} vanished from {self._order.site} while it was captured; nothing was "

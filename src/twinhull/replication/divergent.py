@@ -56,7 +56,7 @@ def keep_divergent(context: Context, machine_id: MachineId, name: SiteName, stan
         return None
     context.repository.hold_point(point.id, f"what {name} had written after it lost the machine")
     at_point = replace(standing, role=Role.FENCED, point_id=point.id, is_dirty=False, capture=capture_of(point))
-    context.site(name).write_standing(at_point)
+    context.site(name).standings.write(at_point)
     return point
 
 

@@ -112,7 +112,7 @@ def bring_replica(context: Context, order: ReplicaOrder) -> Brought:
 
 def find(site: Site, machine_id: str) -> MachineStatus | None:
     """The machine's status on a site, or None where it is not there."""
-    return next((status for status in site.machines() if status.spec.machine_id == machine_id), None)
+    return next((status for status in site.inventory.machines() if status.spec.machine_id == machine_id), None)
 
 
 def find_with_standing(site: Site, machine_id: MachineId) -> tuple[MachineStatus | None, Standing | None]:
@@ -122,7 +122,7 @@ def find_with_standing(site: Site, machine_id: MachineId) -> tuple[MachineStatus
     """
     status = find(site, machine_id)
     is_told = status and (status.standing is None or status.standing.role is not Role.UNREADABLE)
-    return status, status.standing if status and is_told else site.standing(machine_id)
+    return status, status.standing if status and is_told else site.standings.read(machine_id)
 
 
 class _Bringing:
@@ -140,13 +140,13 @@ class _Bringing:
         status, standing = find_with_standing(self._site, self._machine_id)
         self._require_ours(status, standing)
         divergent = self._keep_divergent(standing) if status else None
-        standing = self._site.standing(self._machine_id) if divergent else standing
+        standing = self._site.standings.read(self._machine_id) if divergent else standing
         self._note(*clean_leftovers(self._site, self._machine_id, standing.trackers.values() if standing else ()))
         points = self._points()
         standing = believed(standing, points)
         known = what_is_known(self._spec, status.spec if status else None, standing, points)
         with self._watch.phase("prepare"):
-            self._site.write_standing(self._standing(is_dirty=True))
+            self._site.standings.write(self._standing(is_dirty=True))
             known = self._prepare(known, standing)
         obstacles = self._obstacles()
         with self._watch.phase("apply"):
@@ -155,7 +155,7 @@ class _Bringing:
         if self._order.is_verifying:
             with self._watch.phase("verify"):
                 read_bytes += self._verify_all()
-        self._site.write_standing(self._standing(is_dirty=False))
+        self._site.standings.write(self._standing(is_dirty=False))
         written = sum(item.written_bytes for item in applied)
         kept = divergent.id if divergent else None
         reasons = tuple(self._reasons)
@@ -213,17 +213,17 @@ class _Bringing:
 
     def _prepare(self, known: dict[DiskKey, Known], standing: Standing | None) -> dict[DiskKey, Known]:
         """Make the disks follow. Until it is known what was made anew, no point is said to be there at all."""
-        changes = self._site.prepare_replica(ReplicaRequest(self._spec, self._order.networks, self._order.boot_mode))
+        changes = self._site.replicas.prepare(ReplicaRequest(self._spec, self._order.networks, self._order.boot_mode))
         self._lacks = changes.lacks
         self._note(*changes.reasons, *(lack.reason for lack in changes.lacks))
         is_as_expected = all(known[key].is_to_be_made for key in changes.new_disks) and not changes.is_new
         if standing and standing.point_id and is_as_expected and all(disk.can_be_told_again for disk in known.values()):
             told = replace(self._standing(is_dirty=True), point_id=standing.point_id, capture=standing.capture)
-            self._site.write_standing(told)
+            self._site.standings.write(told)
         return {key: _after_preparing(key, disk, changes.new_disks) for key, disk in known.items()}
 
     def _obstacles(self) -> tuple[str, ...]:
-        found = tuple(self._site.obstacles(self._machine_id))
+        found = tuple(self._site.power.obstacles(self._machine_id))
         self._note(*(f"{self._spec.name} would not start on {self._order.site}: {obstacle}" for obstacle in found))
         return found
 
@@ -243,7 +243,7 @@ class _Bringing:
             self._note(f"{known.reason} It is compared in full; only what differs is written.")
         elif next(places_between(self._context.repository, known, root), None) is None:
             return Applied()  # nothing differs: the disk need not even be opened
-        with self._site.write_disk(self._machine_id, key) as door:
+        with self._site.disks.writing(self._machine_id, key) as door:
             return apply_disk(self._context, door, key, root, known)
 
     def _verify_all(self) -> int:
@@ -251,14 +251,14 @@ class _Bringing:
             return sum(self._verify(key) for key in self._order.brought)
         except DataError:
             # No point is known to be there any more: the next sync compares in full, and puts it right.
-            self._site.write_standing(self._standing(is_dirty=True))
+            self._site.standings.write(self._standing(is_dirty=True))
             raise
 
     def _verify(self, key: DiskKey) -> int:
         disk = self._order.point.disk(key)
         if disk is None:
             raise NotFound(f"The point {self._order.point.id} has no disk {key}.")
-        with self._site.read_disk(self._machine_id, key) as door:
+        with self._site.disks.reading(self._machine_id, key) as door:
             return verify_disk(self._context, door, key, disk.root)
 
 

@@ -41,9 +41,9 @@ def correct(context: Context, situation: Situation) -> list[str]:
     for correction in corrections(situation):
         site = context.site(correction.site)
         if correction.standing:
-            site.write_standing(correction.standing)
+            site.standings.write(correction.standing)
         if correction.deed is Deed.STOP:
-            site.kill(situation.machine_id)
+            site.power.kill(situation.machine_id)
         context.on_reason(correction.reason)
         reasons.append(correction.reason)
     return reasons
@@ -52,7 +52,7 @@ def correct(context: Context, situation: Situation) -> list[str]:
 def read_standing(site: Site, machine_id: MachineId) -> tuple[Standing | None, str]:
     """The machine's standing there, and why it cannot be read if it is ``Role.UNREADABLE``."""
     try:
-        return site.standing(machine_id), ""
+        return site.standings.read(machine_id), ""
     except DataError as error:
         return Standing(machine_id, Role.UNREADABLE, epoch=0), error.message
 

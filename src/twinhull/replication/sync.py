@@ -97,7 +97,7 @@ def _look(context: Context, facts: Facts) -> Facts:
     claim = current_claim(situation) or (request.run_id if is_new else "")
     if is_new:
         first = Standing(request.machine_id, Role.PRIMARY, epoch, claim=claim)
-        context.site(request.source).write_standing(first)
+        context.site(request.source).standings.write(first)
     return {
         "epoch": epoch,
         "claim": claim,
@@ -116,11 +116,11 @@ def _forget_standing(context: Context, facts: Facts) -> None:
     if not facts.get("is_new_standing") or request.target is None:
         return
     try:
-        held = context.site(request.target).standing(request.machine_id)
+        held = context.site(request.target).standings.read(request.machine_id)
     except SILENCE:
         return
     if held is None:
-        context.site(request.source).remove_standing(request.machine_id)
+        context.site(request.source).standings.remove(request.machine_id)
 
 
 def _capture(context: Context, facts: Facts) -> Facts:

@@ -86,9 +86,9 @@ def _door(site: Site, status: MachineStatus, label: str, opened: ExitStack) -> C
     """Opens disks of a stopped machine one by one, of a running one at one instant."""
     machine_id = status.spec.machine_id
     if status.power.is_off:
-        return lambda key: opened.enter_context(site.read_disk(machine_id, key))()
+        return lambda key: opened.enter_context(site.disks.reading(machine_id, key))()
     request = CaptureRequest(machine_id, label, is_freezing=False, is_tracking=False)
-    disks = {disk.key: disk for disk in opened.enter_context(site.capture(request)).disks}
+    disks = {disk.key: disk for disk in opened.enter_context(site.captures.capture(request)).disks}
     return lambda key: _captured(disks.get(key), key)
 
 

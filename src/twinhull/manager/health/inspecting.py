@@ -113,7 +113,11 @@ class Inspector:
             raise NotFound(f"No site that answers has the machine {named.name}.", hint="'twinhull status' tells more.")
         with self.pool.lease(is_looking=not is_looking_inside) as door:
             places = [
-                Place(name, door(name).machine(named.machine_id), overview.sites[name].standings.get(named.machine_id))
+                Place(
+                    name,
+                    door(name).inventory.machine(named.machine_id),
+                    overview.sites[name].standings.get(named.machine_id),
+                )
                 for name in holders
             ]
             here = next((place for place in places if place.standing and place.standing.may_start), places[0])
@@ -153,7 +157,7 @@ def _described(way: _Way, there: Site) -> list[Finding]:
     if way.replica:
         found = [
             Finding(f"It would not start there: {obstacle}", f"{REMEDY}.", Consequence.WILL_NOT_BOOT)
-            for obstacle in there.obstacles(way.replica.spec.machine_id)
+            for obstacle in there.power.obstacles(way.replica.spec.machine_id)
         ]
     if way.plan:
         found += judge(way.here.status, way.plan, there.capabilities(), is_homewards=way.is_homewards)

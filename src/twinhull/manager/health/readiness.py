@@ -32,7 +32,7 @@ def judge(
 def lacking(site: Site, spec: MachineSpec, plan: Plan, boot_mode: BootMode | None) -> list[Finding]:
     """What a replica on the target site lacks of the machine, as it is described now."""
     try:
-        lacks = site.lacks(ReplicaRequest(spec, plan.networks, boot_mode))
+        lacks = site.replicas.lacks(ReplicaRequest(spec, plan.networks, boot_mode))
     except SiteError as error:
         return [Finding(error.message, error.hint or _CHOOSE, Consequence.WILL_NOT_BOOT)]
     return [

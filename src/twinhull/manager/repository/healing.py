@@ -113,20 +113,20 @@ class _SiteHealer:
     def has(self, point: Point, key: DiskKey) -> bool:
         """See ``Healer.has``: the machine is not held, and its disks are not opened."""
         try:
-            status = self.site.machine(point.machine_id)
+            status = self.site.inventory.machine(point.machine_id)
         except NotFound:
             return False
         return any(disk.key == key for disk in status.spec.disks)
 
     def _open(self, machine_id: MachineId) -> dict[DiskKey, Disk]:
         try:
-            self.site.machine(machine_id)
+            self.site.inventory.machine(machine_id)
         except NotFound:
             return {}
         self.healing.hold(machine_id)
         label = f"heal-{self.healing.ports.randomness.token(4).hex()}"
         request = CaptureRequest(machine_id, label, is_freezing=False, is_tracking=False)
-        capture = self.healing.closing.enter_context(self.site.capture(request))
+        capture = self.healing.closing.enter_context(self.site.captures.capture(request))
         disks = {disk.key: disk.open() for disk in capture.disks}
         for disk in disks.values():
             self.healing.closing.callback(disk.close)

@@ -104,4 +104,4 @@ class Previewer:
         if side.status is None:
             return ()
         with self.pool.lease(is_looking=True) as door:
-            return door(side.site).obstacles(side.status.spec.machine_id)
+            return door(side.site).power.obstacles(side.status.spec.machine_id)

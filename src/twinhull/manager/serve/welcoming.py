@@ -61,7 +61,7 @@ class Welcome:
 
         try:
             with self.manager.pool.lease() as door:
-                for leftover in door(site).leftovers(None, (), report):
+                for leftover in door(site).leftovers.find(None, (), report):
                     self._clean_one(door(site), leftover)
         except Exception as error:  # noqa: BLE001 - as above
             self.tell("site", {"site": site, "reason": f"could not be cleaned: {_told(error)}"})
@@ -71,7 +71,7 @@ class Welcome:
         try:
             with self._alone(leftover) as is_nobodys:
                 if is_nobodys:
-                    site.clean(leftover)
+                    site.leftovers.clean(leftover)
                     self.tell("clean", {"site": site.settings.name, "reason": f"{what} was left behind"})
         except Exception as error:  # noqa: BLE001 - as above; the next start finds it again
             self.tell("site", {"site": site.settings.name, "reason": f"{what} could not be removed: {_told(error)}"})

@@ -71,23 +71,23 @@ class Unprotector:
 
     def _trackers(self, named: Named, name: SiteName) -> TakenOff:
         def take(site: Site) -> TakenOff:
-            found = site.leftovers(named.machine_id, ())
+            found = site.leftovers.find(named.machine_id, ())
             if not self.is_dry:
                 for leftover in found:
-                    site.clean(leftover)
+                    site.leftovers.clean(leftover)
             return TakenOff(tuple(f"{name}: the {left.kind} '{left.name}' of {named.name}." for left in found))
 
         return self._on(name, named, take)
 
     def _replica(self, named: Named, name: SiteName) -> TakenOff:
         def remove(site: Site) -> TakenOff:
-            standing = site.standing(named.machine_id)
+            standing = site.standings.read(named.machine_id)
             if standing is None or standing.role is not Role.REPLICA:
                 return TakenOff()
             if standing.is_dirty and standing.applying_point_id is None:
                 return TakenOff(left=(f"{name}: the replica of {named.name}, for it may hold what no point has.",))
             if not self.is_dry:
-                site.remove_replica(named.machine_id)
+                site.replicas.remove(named.machine_id)
                 if _is_there(site, named.machine_id):
                     return TakenOff(left=(f"{name}: {named.name} itself, which Twinhull did not make there.",))
             return TakenOff((f"{name}: the replica of {named.name}, with its disks.",))
@@ -101,7 +101,7 @@ class Unprotector:
         held: dict[SiteName, Standing] = {}
 
         def look(site: Site) -> TakenOff:
-            standing = site.standing(named.machine_id)
+            standing = site.standings.read(named.machine_id)
             if standing and not (self.is_dry and standing.role is Role.REPLICA):
                 held[site.settings.name] = standing
             return TakenOff()
@@ -115,7 +115,7 @@ class Unprotector:
 
         def remove(site: Site) -> TakenOff:
             if not self.is_dry:
-                site.remove_standing(named.machine_id)
+                site.standings.remove(named.machine_id)
             return TakenOff((f"{name}: the standing of {named.name}; it starts freely.",))
 
         return self._on(name, named, remove)
@@ -130,7 +130,7 @@ class Unprotector:
 
 def _is_there(site: Site, machine_id: MachineId) -> bool:
     try:
-        site.power(machine_id)
+        site.power.state(machine_id)
     except NotFound:
         return False
     return True

@@ -48,7 +48,7 @@ def require_refusal(act: Callable[[], object], kinds: tuple[type[Exception], ...
 
 def inventory(scratch: Scratch) -> None:
     """The machines are listed, each once, with an id that is a lower-case UUID."""
-    ids = [status.spec.machine_id for status in scratch.site.machines()]
+    ids = [status.spec.machine_id for status in scratch.site.inventory.machines()]
     require(len(ids) == len(set(ids)), "A machine is listed twice.")
     require(all(item == item.lower() and item.count("-") == 4 for item in ids), "A machine's id is no UUID.")  # noqa: PLR2004
 
@@ -59,7 +59,7 @@ def prepare_replica(scratch: Scratch) -> None:
     require(changes.is_new and changes.new_disks == (KEY,), f"A new replica was told as {changes}.")
     again = scratch.prepare()
     require(not again.is_new and not again.new_disks, f"A replica that is there was told as {again}.")
-    status = scratch.site.machine(scratch.machine_id)
+    status = scratch.site.inventory.machine(scratch.machine_id)
     require(status.power.is_off, f"A new replica is {status.power.value}.")
     disk = status.spec.disk(KEY)
     require(disk and disk.size_bytes == DISK_BYTES, f"The replica's disk is listed as {disk}.")
@@ -69,7 +69,7 @@ def prepare_replica(scratch: Scratch) -> None:
 def write_and_read(scratch: Scratch) -> None:
     """What is written is read back by another handle and by a later opening; zeroed ranges read as zeros."""
     first, last = scratch.pattern(MIB), scratch.pattern(MIB)
-    with scratch.site.write_disk(scratch.machine_id, KEY) as door:
+    with scratch.site.disks.writing(scratch.machine_id, KEY) as door:
         one, other = door(), door()
         try:
             require(one.size_bytes == DISK_BYTES, f"The disk opens with {one.size_bytes} bytes.")
@@ -90,7 +90,7 @@ def write_and_read(scratch: Scratch) -> None:
 
 def extents(scratch: Scratch) -> None:
     """Extents cover the range exactly, and no data is called zero."""
-    with scratch.site.read_disk(scratch.machine_id, KEY) as door:
+    with scratch.site.disks.reading(scratch.machine_id, KEY) as door:
         disk = door()
         try:
             _require_honest(disk, list(disk.extents(0, DISK_BYTES)), 0, DISK_BYTES)
@@ -113,24 +113,26 @@ def _require_honest(disk: Disk, found: Sequence[Extent], offset_bytes: int, leng
 def standing(scratch: Scratch) -> None:
     """A standing is read as it was written; its epoch is never lowered, nor taken from the run that claimed it."""
     site, written = scratch.site, _standing(scratch, Role.REPLICA)
-    require(site.standing(scratch.machine_id) is None, "A machine that has no standing is told to have one.")
+    require(site.standings.read(scratch.machine_id) is None, "A machine that has no standing is told to have one.")
     written = replace(written, point_id=PointId(f"{scratch.machine_id}/00000001"), trackers={KEY: "word-1"})
-    site.write_standing(written)
-    require(site.standing(scratch.machine_id) == written, f"It reads as {site.standing(scratch.machine_id)}.")
-    require(written in site.standings(), "The list of standings lacks it.")
-    listed = next(status for status in site.machines() if status.spec.machine_id == scratch.machine_id)
-    for status in (listed, site.machine(scratch.machine_id)):
+    site.standings.write(written)
+    require(
+        site.standings.read(scratch.machine_id) == written, f"It reads as {site.standings.read(scratch.machine_id)}."
+    )
+    require(written in site.standings.read_all(), "The list of standings lacks it.")
+    listed = next(status for status in site.inventory.machines() if status.spec.machine_id == scratch.machine_id)
+    for status in (listed, site.inventory.machine(scratch.machine_id)):
         require(status.standing == written, f"The inventory tells another standing: {status.standing}.")
     ours = replace(written, claim="run-1")
-    site.write_standing(ours)
-    site.write_standing(ours)
+    site.standings.write(ours)
+    site.standings.write(ours)
     for other, what in (
         (replace(ours, epoch=_EPOCH - 1), "Lowering the epoch"),
         (replace(ours, claim="run-2"), "Taking an epoch that another run has claimed"),
         (written, "Taking an epoch without saying who does"),
     ):
-        require_refusal(lambda other=other: site.write_standing(other), (StaleEpoch,), what)  # type: ignore[misc]
-        require(site.standing(scratch.machine_id) == ours, f"{what} was refused, and written all the same.")
+        require_refusal(lambda other=other: site.standings.write(other), (StaleEpoch,), what)  # type: ignore[misc]
+        require(site.standings.read(scratch.machine_id) == ours, f"{what} was refused, and written all the same.")
     primary = replace(ours, role=Role.PRIMARY, epoch=_EPOCH + 1)
     there = replace(ours, point_id=PointId(f"{scratch.machine_id}/00000002"))
     for held, other, what in (
@@ -138,25 +140,25 @@ def standing(scratch: Scratch) -> None:
         (there, primary, "Making a replica the primary that is elsewhere"),
         (replace(ours, is_dirty=True), there, "Calling a replica clean at a point that it was not brought to"),
     ):
-        site.remove_standing(scratch.machine_id)
-        site.write_standing(held)
-        require_refusal(lambda other=other: site.write_standing(other), (ReplicaDirty,), what)  # type: ignore[misc]
-        require(site.standing(scratch.machine_id) == held, f"{what} was refused, and written all the same.")
-    site.remove_standing(scratch.machine_id)
-    site.write_standing(ours)
+        site.standings.remove(scratch.machine_id)
+        site.standings.write(held)
+        require_refusal(lambda other=other: site.standings.write(other), (ReplicaDirty,), what)  # type: ignore[misc]
+        require(site.standings.read(scratch.machine_id) == held, f"{what} was refused, and written all the same.")
+    site.standings.remove(scratch.machine_id)
+    site.standings.write(ours)
     primary = replace(ours, role=Role.PRIMARY)
-    site.write_standing(primary)
-    require_refusal(lambda: site.write_standing(ours), (StaleEpoch,), "Making a primary a replica in its own epoch")
-    require(site.standing(scratch.machine_id) == primary, "A refused standing was written all the same.")
-    site.remove_standing(scratch.machine_id)
+    site.standings.write(primary)
+    require_refusal(lambda: site.standings.write(ours), (StaleEpoch,), "Making a primary a replica in its own epoch")
+    require(site.standings.read(scratch.machine_id) == primary, "A refused standing was written all the same.")
+    site.standings.remove(scratch.machine_id)
 
 
 def obstacles(scratch: Scratch) -> None:
     """Nothing is told to keep a machine off that needs nothing; a machine that is not there has no obstacles."""
-    found = scratch.site.obstacles(scratch.machine_id)
+    found = scratch.site.power.obstacles(scratch.machine_id)
     require(not found, f"A machine that needs nothing is told to have obstacles: {found}.")
     nobody = MachineId(scratch.ports.randomness.uuid())
-    require_refusal(lambda: scratch.site.obstacles(nobody), (NotFound,), "Asking for a machine that is not there")
+    require_refusal(lambda: scratch.site.power.obstacles(nobody), (NotFound,), "Asking for a machine that is not there")
 
 
 def guard(scratch: Scratch) -> None:
@@ -168,19 +170,19 @@ def guard(scratch: Scratch) -> None:
         (replace(_standing(scratch, Role.PRIMARY), is_dirty=True), _EPOCH, "Starting a dirty machine"),
         (_standing(scratch, Role.PRIMARY), _EPOCH - 1, "Starting with an epoch that is past"),
     ):
-        scratch.site.write_standing(held)
-        require_refusal(lambda epoch=epoch: scratch.site.start(scratch.machine_id, epoch), refused, what)  # type: ignore[misc]
-        power = scratch.site.power(scratch.machine_id)
+        scratch.site.standings.write(held)
+        require_refusal(lambda epoch=epoch: scratch.site.power.start(scratch.machine_id, epoch), refused, what)  # type: ignore[misc]
+        power = scratch.site.power.state(scratch.machine_id)
         require(power.is_off, f"{what} was refused, and the machine is {power.value}.")
 
 
 def start_as_primary(scratch: Scratch) -> None:
     """A canary: the power switch works, and the disks of a running machine are not handed out."""
-    scratch.site.write_standing(_standing(scratch, Role.PRIMARY))
-    scratch.site.start(scratch.machine_id, _EPOCH)
+    scratch.site.standings.write(_standing(scratch, Role.PRIMARY))
+    scratch.site.power.start(scratch.machine_id, _EPOCH)
     power = scratch.wait_for_power(PowerState.RUNNING)
     require(power is PowerState.RUNNING, f"After its start the machine is {power.value}.")
-    scratch.site.start(scratch.machine_id, _EPOCH)
+    scratch.site.power.start(scratch.machine_id, _EPOCH)
     require_refusal(lambda: scratch.write(0, b"x" * 512), (StillRunning,), "Writing to a running machine's disk")
     require_refusal(scratch.prepare, (StillRunning,), "Preparing a running machine")
 
@@ -188,14 +190,14 @@ def start_as_primary(scratch: Scratch) -> None:
 def capture_running(scratch: Scratch) -> None:
     """A running machine is captured, and a second capture at the same time is refused."""
     _start(scratch)
-    with scratch.site.capture(scratch.capture_request()) as capture:
+    with scratch.site.captures.capture(scratch.capture_request()) as capture:
         require(capture.consistency is not Consistency.SHUT_DOWN, "A running machine was captured as shut down.")
         require([disk.key for disk in capture.disks] == [KEY], f"The capture has the disks {capture.disks}.")
         _require_held(scratch, capture.disks[0], MIB)
         second = scratch.capture_request()
 
         def capture_again() -> None:
-            with scratch.site.capture(second):
+            with scratch.site.captures.capture(second):
                 pass
 
         require_refusal(capture_again, (MachineBusy,), "A second capture at the same time")
@@ -205,17 +207,17 @@ def switch_off(scratch: Scratch) -> None:
     """A machine is switched off, and stopping one that is off is no error."""
     _start(scratch)
     _switch_off(scratch)
-    require(scratch.site.stop(scratch.machine_id, 1.0), "Stopping a machine that is off is told as not obeyed.")
+    require(scratch.site.power.stop(scratch.machine_id, 1.0), "Stopping a machine that is off is told as not obeyed.")
 
 
 def capture_stopped(scratch: Scratch) -> None:
     """A stopped machine is captured, and reading it leaves no tracker behind that was not kept."""
     _switch_off(scratch)
-    with scratch.site.capture(scratch.capture_request()) as capture:
+    with scratch.site.captures.capture(scratch.capture_request()) as capture:
         require(capture.consistency in (Consistency.SHUT_DOWN, Consistency.CRASH), f"It reached {capture.consistency}.")
         _require_held(scratch, capture.disks[0], MIB)
         require(capture.disks[0].size_bytes == DISK_BYTES, "The captured disk has another size.")
-    left = scratch.site.leftovers(scratch.machine_id, ())
+    left = scratch.site.leftovers.find(scratch.machine_id, ())
     require(not left, f"A capture that was not kept has left {left}.")
 
 
@@ -230,7 +232,7 @@ def track_changes(scratch: Scratch) -> None:
 def arm(scratch: Scratch) -> None:
     """Trackers that are armed on a stopped machine count from there."""
     _switch_off(scratch)
-    armed = scratch.site.arm_trackers(scratch.machine_id, f"{scratch.label}-armed")
+    armed = scratch.site.captures.arm_trackers(scratch.machine_id, f"{scratch.label}-armed")
     require(KEY in armed, "No tracker was armed.")
     scratch.write(16 * MIB, scratch.pattern(MIB))
     _require_tracked(scratch, armed[KEY], Extent(16 * MIB, MIB))
@@ -239,7 +241,7 @@ def arm(scratch: Scratch) -> None:
 def broken_tracker(scratch: Scratch) -> None:
     """A tracker that is not there is said, not guessed."""
     _switch_off(scratch)
-    with scratch.site.capture(scratch.capture_request({KEY: "no-such-tracker"})) as capture:
+    with scratch.site.captures.capture(scratch.capture_request({KEY: "no-such-tracker"})) as capture:
         disk = capture.disks[0]
         require(not disk.is_tracked and disk.tracker_reason, "A tracker that is not there is told to be whole.")
 
@@ -269,13 +271,13 @@ def _standing(scratch: Scratch, role: Role) -> Standing:
 
 
 def _start(scratch: Scratch) -> None:
-    scratch.site.write_standing(_standing(scratch, Role.PRIMARY))
-    scratch.site.start(scratch.machine_id, _EPOCH)
+    scratch.site.standings.write(_standing(scratch, Role.PRIMARY))
+    scratch.site.power.start(scratch.machine_id, _EPOCH)
     scratch.wait_for_power(PowerState.RUNNING)
 
 
 def _switch_off(scratch: Scratch) -> None:
-    scratch.site.kill(scratch.machine_id)
+    scratch.site.power.kill(scratch.machine_id)
     power = scratch.wait_for_power(PowerState.OFF, PowerState.CRASHED)
     require(power.is_off, f"After it was switched off the machine is {power.value}.")
 
@@ -291,7 +293,7 @@ def _require_held(scratch: Scratch, disk: CapturedDisk, offset_bytes: int) -> No
 
 
 def _tracked_capture(scratch: Scratch) -> str:
-    with scratch.site.capture(scratch.capture_request()) as capture:
+    with scratch.site.captures.capture(scratch.capture_request()) as capture:
         tracker = capture.disks[0].tracker_id
         require(tracker, "The capture has left no tracker.")
         capture.keep_trackers()
@@ -299,7 +301,7 @@ def _tracked_capture(scratch: Scratch) -> str:
 
 
 def _require_tracked(scratch: Scratch, tracker: str, written: Extent) -> None:
-    with scratch.site.capture(scratch.capture_request({KEY: tracker})) as capture:
+    with scratch.site.captures.capture(scratch.capture_request({KEY: tracker})) as capture:
         disk = capture.disks[0]
         require(disk.is_tracked, f"The tracker is not usable: {disk.tracker_reason}")
         changed = sorted(disk.changed())

@@ -93,10 +93,10 @@ def _missing(capabilities: Mapping[Capability, Support], capability: Capability)
 def _leave_nothing(site: Site, scratch: Scratch) -> None:
     scratch.remove()
     machine_id = scratch.machine_id
-    if any(status.spec.machine_id == machine_id for status in site.machines()):
+    if any(status.spec.machine_id == machine_id for status in site.inventory.machines()):
         raise Nonconforming("The scratch machine is still there after it was removed.")
-    if site.standing(machine_id) is not None:
+    if site.standings.read(machine_id) is not None:
         raise Nonconforming("The scratch machine's standing is still there after it was removed.")
-    left = [f"{leftover.kind} {leftover.name}" for leftover in site.leftovers(machine_id, ())]
+    left = [f"{leftover.kind} {leftover.name}" for leftover in site.leftovers.find(machine_id, ())]
     if left:
         raise Nonconforming(f"These are still there: {', '.join(left)}.")

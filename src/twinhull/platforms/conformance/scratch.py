@@ -38,7 +38,7 @@ class Scratch:
         """Make the machine, or make it follow these disks (none: as they are)."""
         if disks:
             self.spec = replace(self.spec, disks=disks)
-        changes = self.site.prepare_replica(ReplicaRequest(self.spec))
+        changes = self.site.replicas.prepare(ReplicaRequest(self.spec))
         self.is_made = True
         return changes
 
@@ -50,7 +50,7 @@ class Scratch:
 
     def write(self, offset_bytes: int, data: bytes) -> None:
         """Write to the stopped machine's disk, durably."""
-        with self.site.write_disk(self.machine_id, KEY) as door:
+        with self.site.disks.writing(self.machine_id, KEY) as door:
             disk = door()
             try:
                 disk.write(offset_bytes, data)
@@ -61,7 +61,7 @@ class Scratch:
 
     def read(self, *offsets_bytes: int, length_bytes: int = MIB) -> list[bytes]:
         """Read the stopped machine's disk at these offsets, opened once: each opening costs, behind ssh."""
-        with self.site.read_disk(self.machine_id, KEY) as door:
+        with self.site.disks.reading(self.machine_id, KEY) as door:
             disk = door()
             try:
                 return [disk.read(offset, length_bytes) for offset in offsets_bytes]
@@ -76,19 +76,19 @@ class Scratch:
         """Poll until the power is as wanted, or the time is over; returns what it is."""
         clock = self.ports.clock
         deadline = clock.monotonic() + _POWER_SECONDS
-        while (power := self.site.power(self.machine_id)) not in wanted and clock.monotonic() < deadline:
+        while (power := self.site.power.state(self.machine_id)) not in wanted and clock.monotonic() < deadline:
             clock.sleep(_POLL_SECONDS)
         return power
 
     def remove(self) -> None:
         """Switch it off, clean what was left, remove it; safe to repeat, and where it was never made."""
         try:
-            self.site.kill(self.machine_id)
+            self.site.power.kill(self.machine_id)
         except NotFound:
-            self.site.remove_standing(self.machine_id)
+            self.site.standings.remove(self.machine_id)
             return
         self.wait_for_power(PowerState.OFF, PowerState.CRASHED)
-        for leftover in self.site.leftovers(self.machine_id, ()):
-            self.site.clean(leftover)
-        self.site.remove_replica(self.machine_id)
-        self.site.remove_standing(self.machine_id)
+        for leftover in self.site.leftovers.find(self.machine_id, ()):
+            self.site.leftovers.clean(leftover)
+        self.site.replicas.remove(self.machine_id)
+        self.site.standings.remove(self.machine_id)

@@ -142,6 +142,10 @@ class StandingFiles:
         keys.settle(keys.home, left)
         return taken
 
+    def trust(self, *, is_dry_run: bool) -> Sequence[Standing]:
+        """Seal also our machines' standings whose seal is not ours; returns those that were, or would be, sealed."""
+        return self.take_over(is_trusting=True, is_dry_run=is_dry_run)
+
     def _has_sealed(self, standing: Standing, keys: StandingKeys) -> bool:
         try:
             self._write(standing, keys)

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import libvirt
 
-from twinhull.blocks.nbd import NbdAddress, NbdDisk
-from twinhull.blocks.servers import Image, serving
 from twinhull.hosts.host import check
-from twinhull.model.errors import AlreadyExists, MachineBusy, NotFound, NotSupportedHere, SiteUnreachable, TwinhullError
+from twinhull.model.errors import AlreadyExists, MachineBusy, NotSupportedHere, SiteUnreachable, TwinhullError
 from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec
 from twinhull.platforms.contract import ReplicaChanges
 from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.definition.domains import Definition, ImageFile
-from twinhull.platforms.libvirt.finding import definition_of, find, require_off
-from twinhull.platforms.libvirt.holding import holding
 from twinhull.platforms.libvirt.images import ImageInfo, create, exact_sizes, grow
 from twinhull.platforms.libvirt.place import Place
-from twinhull.platforms.libvirt.when_off import can_open
 
 
 def define(place: Place, xml: str, name: str) -> None:
@@ -161,33 +156,3 @@ def forget(place: Place, standings: StandingFiles, machine_id: MachineId) -> Non
     """Remove what the host keeps of a replica that is no longer defined; safe to repeat."""
     remove_files(place, machine_id)
     standings.remove(machine_id)
-
-
-@contextmanager
-def open_disk(
-    place: Place,
-    machine_id: MachineId,
-    key: DiskKey,
-    *,
-    is_writable: bool,
-    locks: Sequence[tuple[str, str]] = (),
-) -> Iterator[Callable[[], NbdDisk]]:
-    """Serve a stopped machine's disk; ``locks`` are held meanwhile.
-
-    Raises:
-        StillRunning: it runs.
-        NotFound: there is no such disk.
-    """
-    domain = find(place, machine_id)
-    image = definition_of(place, domain).disk(key)
-    if image is None or not can_open(image):
-        raise NotFound(f"Machine {machine_id} has no disk '{key}' with an image on site '{place.site}'.")
-    label = f"{'write' if is_writable else 'read'}-{key}-{place.clock.monotonic()}"
-    served = Image(image.path, image.format, is_writable=is_writable)
-    with holding(place, machine_id, label, locks) as scratch:
-        require_off(place, domain)
-        with (
-            serving(place.host.start, served, f"{scratch}/nbd") as socket,
-            place.host.forward(socket) as local,
-        ):
-            yield lambda: NbdDisk(NbdAddress(local))

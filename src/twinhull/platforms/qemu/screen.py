@@ -18,31 +18,43 @@ if TYPE_CHECKING:
 LARGEST_SCREENSHOT_BYTES = 64 * 2**20
 
 
-def serial_log(place: Place, machine_id: MachineId, last_bytes: int) -> str:
-    """The end of what the guest wrote to its serial console; raises NotSupportedHere."""
-    path = definition_of(place, find(place, machine_id)).serial_path
-    if not path:
-        raise NotSupportedHere(
-            f"Machine {machine_id} writes no serial log on site '{place.site}'.",
-            hint="Give it <serial type='file'> or a <log file='…'/> in its serial device.",
-        )
-    return check(place.host, ["tail", "-c", str(last_bytes), "--", path]).decode(errors="replace")
+class QemuSerialLog:
+    """Serial consoles that libvirt writes to files."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def read(self, machine_id: MachineId, last_bytes: int) -> str:
+        """The end of what the guest wrote to its serial console; raises NotSupportedHere."""
+        path = definition_of(self._place, find(self._place, machine_id)).serial_path
+        if not path:
+            raise NotSupportedHere(
+                f"Machine {machine_id} writes no serial log on site '{self._place.site}'.",
+                hint="Give it <serial type='file'> or a <log file='…'/> in its serial device.",
+            )
+        return check(self._place.host, ["tail", "-c", str(last_bytes), "--", path]).decode(errors="replace")
 
 
-def screenshot(place: Place, machine_id: MachineId) -> bytes:
-    """The console as PNG; raises NotSupportedHere."""
-    domain = find(place, machine_id)
-    if not definition_of(place, domain).has_screen:
-        raise NotSupportedHere(f"Machine {machine_id} has no screen on site '{place.site}'.")
-    connection = place.connection.get()
-    with told(place.site, f"taking a screenshot of machine {machine_id}"):
-        stream = connection.newStream(0)
-        kind = domain.screenshot(stream, 0, 0)
-        picture = b"".join(_received(stream))
-        stream.finish()
-    if kind != "image/png":
-        raise NotSupportedHere(f"Site '{place.site}' gives screenshots as {kind} only: its QEMU is older than 7.1.")
-    return picture
+class QemuScreen:
+    """Machines' consoles."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def screenshot(self, machine_id: MachineId) -> bytes:
+        """The console as PNG; raises NotSupportedHere."""
+        place, domain = self._place, find(self._place, machine_id)
+        if not definition_of(place, domain).has_screen:
+            raise NotSupportedHere(f"Machine {machine_id} has no screen on site '{place.site}'.")
+        connection = place.connection.get()
+        with told(place.site, f"taking a screenshot of machine {machine_id}"):
+            stream = connection.newStream(0)
+            kind = domain.screenshot(stream, 0, 0)
+            picture = b"".join(_received(stream))
+            stream.finish()
+        if kind != "image/png":
+            raise NotSupportedHere(f"Site '{place.site}' gives screenshots as {kind} only: its QEMU is older than 7.1.")
+        return picture
 
 
 def _received(stream: libvirt.virStream) -> Iterator[bytes]:

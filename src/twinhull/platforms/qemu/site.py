@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import libvirt
 
-from twinhull.blocks.nbd import NbdDisk
 from twinhull.model.errors import UsageError
-from twinhull.model.machine import DiskKey, MachineId, MachineStatus
 from twinhull.model.ports import Ports
 from twinhull.model.sealing import FindKeys, no_keys
-from twinhull.platforms.contract import (
-    Capability,
-    SiteSettings,
-    Support,
-)
+from twinhull.platforms.contract import Capability, Grade, GuardGrade, Parts, SiteSettings, Support
 from twinhull.platforms.guard import guard
+from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.definition.xml import parse_xml
+from twinhull.platforms.libvirt.disks import LibvirtDisks
 from twinhull.platforms.libvirt.finding import would_wait
-from twinhull.platforms.libvirt.replicas import open_disk
+from twinhull.platforms.libvirt.hook import LibvirtGuard
+from twinhull.platforms.libvirt.place import Place
+from twinhull.platforms.libvirt.power import LibvirtPower
 from twinhull.platforms.libvirt.site import LibvirtSite
-from twinhull.platforms.qemu import screen
 from twinhull.platforms.qemu.canary import is_guarded
 from twinhull.platforms.qemu.captures import QemuCaptures
 from twinhull.platforms.qemu.inventory import Machines
 from twinhull.platforms.qemu.leftovers import Leftovers
 from twinhull.platforms.qemu.replicas import QemuReplicas
+from twinhull.platforms.qemu.screen import QemuScreen, QemuSerialLog
 from twinhull.platforms.qemu.trackers import Trackers
 
 DRIVER = "qemu"
@@ -48,60 +45,75 @@ _NEEDED_PROGRAMS = ("qemu-img", "qemu-nbd", "flock", "virsh")
 _SHUTDOWN_REQUESTS = (libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT, libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
 
 
+class QemuGuard(LibvirtGuard):
+    """The guard of a QEMU site; tried, because a file in place proves nothing."""
+
+    def __init__(self, place: Place, standings: StandingFiles, hooks_directory: str) -> None:
+        is_asked = not place.connection.is_embedded
+        super().__init__(place.host, hooks_directory, DRIVER, place.directory, is_asked=is_asked)
+        self._place = place
+        self._standings = standings
+
+    def grade(self) -> GuardGrade:
+        """Whether libvirt itself refuses what may not start."""
+        if not self.is_asked:
+            return GuardGrade(Grade.NOTICES, _NO_HOOKS)
+        if not self.is_prepared:
+            is_there = self.is_installed
+            reason = _NOT_TRIED if is_there else _NOT_THERE.format(site=self._place.site)
+            return GuardGrade(Grade.REFUSES if is_there else Grade.NOTICES, reason)
+        if not is_guarded(self._place, self._standings):
+            return GuardGrade(Grade.NOTICES, _RESTART)
+        return GuardGrade(Grade.REFUSES, "" if guard.has_python(self._host) else _OLDER.format(site=self._place.site))
+
+
 class QemuSite(LibvirtSite):
     """A libvirt host that runs QEMU."""
 
     def __init__(self, settings: SiteSettings, ports: Ports, keys: FindKeys = no_keys) -> None:
-        super().__init__(settings, ports, keys, DRIVER, _SHUTDOWN_REQUESTS)
-        self._machines = Machines(self._place, self._standings)
-        trackers = Trackers(self._place)
-        self._leftovers = Leftovers(self._place, trackers)
-        self._captures = QemuCaptures(self._place, self._machines, trackers, self._leftovers)
-        self._replicas = QemuReplicas(self._place, self._standings, self._domain_type)
+        super().__init__(settings, ports, keys, DRIVER)
+        place, standings = self._place, self._standings
+        self._guard = QemuGuard(place, standings, settings.hooks_directory)
+        self._machines = Machines(place, standings)
+        trackers = Trackers(place)
+        leftovers = Leftovers(place, trackers)
+        self.parts = Parts(
+            inventory=self._machines,
+            power=LibvirtPower(place, standings, _SHUTDOWN_REQUESTS),
+            captures=QemuCaptures(place, self._machines, trackers, leftovers),
+            replicas=QemuReplicas(place, standings, self._domain_type),
+            # QEMU's image lock keeps others, and the machine itself, away from an open disk.
+            disks=LibvirtDisks(place),
+            standings=standings,
+            guard=self._guard,
+            leftovers=leftovers,
+            serial_log=QemuSerialLog(place),
+            screen=QemuScreen(place),
+        )
 
     def close(self) -> None:
         """Close the connection; safe to repeat."""
         self._machines.close()
         super().close()
 
-    def _guard_support(self) -> Support:
-        """Whether libvirt itself refuses what may not start; tried, because a file in place proves nothing."""
-        if self._connection.is_embedded:
-            return Support(is_supported=False, reason=_NO_HOOKS)
-        if not self._is_prepared:
-            settings = self.settings
-            is_there = guard.is_installed(self._host, settings.hooks_directory, DRIVER, settings.directory)
-            return Support(
-                is_supported=is_there, reason=_NOT_TRIED if is_there else _NOT_THERE.format(site=settings.name)
-            )
-        if not is_guarded(self._place, self._standings):
-            return Support(is_supported=False, reason=_RESTART)
-        is_current = guard.has_python(self._host)
-        return Support(is_supported=True, reason="" if is_current else _OLDER.format(site=self.settings.name))
-
-    def capabilities(self) -> Mapping[Capability, Support]:
-        """What this site can do; every capability is named."""
+    def limits(self) -> Mapping[Capability, Support]:
+        """What this site cannot do, or only within limits."""
         missing = self._missing_programs()
         tools = Support(
             is_supported=not missing, reason=f"missing on the host: {', '.join(missing)}" if missing else ""
         )
-        yes = Support(is_supported=True)
         return {
-            Capability.INVENTORY: yes,
-            Capability.POWER: yes,
             Capability.CAPTURE_RUNNING: self._confinement() if tools.is_supported else tools,
             Capability.CAPTURE_STOPPED: tools,
             Capability.CHANGE_TRACKING: Support(
                 is_supported=True, reason="of qcow2 disks; others are compared in full, and so are all after a crash"
             ),
             Capability.REPLICA: tools,
-            Capability.GUARD: self._guard_support(),
             Capability.FREEZE: Support(is_supported="virsh" not in missing, reason="where the guest runs an agent"),
             Capability.SERIAL_LOG: Support(
                 is_supported=True, reason="of machines whose serial device writes to a file"
             ),
             Capability.SCREENSHOT: Support(is_supported=True, reason="of machines with a screen, from QEMU 7.1 on"),
-            Capability.BOOT_BIOS: yes,
             Capability.BOOT_UEFI: self._uefi_support(),
             Capability.BOOT_PV: Support(is_supported=False, reason="QEMU boots full hardware only"),
         }
@@ -150,28 +162,6 @@ class QemuSite(LibvirtSite):
             "No machine here shows whether KVM works: the replica is emulated, which is slow."
             " Set the site's option accelerator=kvm where it does."
         )
-
-    def machines(self) -> Sequence[MachineStatus]:
-        """All machines of the site, by name."""
-        return self._machines.machines()
-
-    def machine(self, machine_id: MachineId) -> MachineStatus:
-        """One machine, its agent asked."""
-        return self._machines.machine(machine_id)
-
-    def serial_log(self, machine_id: MachineId, last_bytes: int) -> str:
-        """The end of the serial log."""
-        return screen.serial_log(self._place, machine_id, last_bytes)
-
-    def screenshot(self, machine_id: MachineId) -> bytes:
-        """The console as PNG."""
-        return screen.screenshot(self._place, machine_id)
-
-    def open_disk(
-        self, machine_id: MachineId, key: DiskKey, *, is_writable: bool
-    ) -> AbstractContextManager[Callable[[], NbdDisk]]:
-        """Open a stopped machine's disk; QEMU's image lock keeps others, and the machine itself, away meanwhile."""
-        return open_disk(self._place, machine_id, key, is_writable=is_writable)
 
 
 class QemuPlatform:

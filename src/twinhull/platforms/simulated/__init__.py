@@ -14,10 +14,16 @@ from __future__ import annotations
 from twinhull.model.ports import Ports
 from twinhull.model.sealing import FindKeys, no_keys
 from twinhull.platforms.contract import Site, SiteSettings
+from twinhull.platforms.simulated.connection import SimulatedPart
 from twinhull.platforms.simulated.disks import SimulatedDisk
+from twinhull.platforms.simulated.inventory import SimulatedInventory
+from twinhull.platforms.simulated.leftovers import SimulatedLeftovers
 from twinhull.platforms.simulated.machines import History, SimulatedMachine, Write
+from twinhull.platforms.simulated.opening import SimulatedDisks
 from twinhull.platforms.simulated.outer import SeededRandomness, SimulatedClock, simulated_ports
-from twinhull.platforms.simulated.site import SimulatedSite
+from twinhull.platforms.simulated.power import SimulatedPower
+from twinhull.platforms.simulated.site import SimulatedCaptures, SimulatedReplicas, SimulatedSite
+from twinhull.platforms.simulated.standings import SimulatedStandings
 from twinhull.platforms.simulated.world import Captured, Killed, SimulatedHost, SimulatedWorld
 
 _SHARED = SimulatedWorld()
@@ -41,7 +47,7 @@ class SimulatedPlatform:
     ) -> Site:
         """Connect to the host of the site's name; raises SiteUnreachable."""
         site = SimulatedSite(self._world, settings)
-        site.machines()
+        site.inventory.machines()
         if not is_looking:
             site.prepare()
         return site
@@ -56,12 +62,20 @@ __all__ = [
     "History",
     "Killed",
     "SeededRandomness",
+    "SimulatedCaptures",
     "SimulatedClock",
     "SimulatedDisk",
+    "SimulatedDisks",
     "SimulatedHost",
+    "SimulatedInventory",
+    "SimulatedLeftovers",
     "SimulatedMachine",
+    "SimulatedPart",
     "SimulatedPlatform",
+    "SimulatedPower",
+    "SimulatedReplicas",
     "SimulatedSite",
+    "SimulatedStandings",
     "SimulatedWorld",
     "Write",
     "simulated_ports",

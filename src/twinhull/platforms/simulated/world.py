@@ -20,6 +20,7 @@ from threading import RLock
 from twinhull.model.errors import SiteUnreachable
 from twinhull.model.machine import Consistency, DiskKey, MachineId, MachineSpec, Standing
 from twinhull.model.ports import Ports
+from twinhull.platforms.contract import Grade, GuardGrade
 from twinhull.platforms.simulated.machines import History, SimulatedMachine
 from twinhull.platforms.simulated.outer import simulated_ports
 
@@ -72,6 +73,7 @@ class SimulatedHost:
     unreadable: set[MachineId] = field(default_factory=set)
     held: list[Held] = field(default_factory=list)
     networks: set[str] = field(default_factory=set)
+    guard: GuardGrade = field(default_factory=lambda: GuardGrade(Grade.REFUSES))
     is_reachable: bool = True
     is_prepared: bool = False
     hang_seconds: float = 0.0

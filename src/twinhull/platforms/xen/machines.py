@@ -35,29 +35,38 @@ def _look(place: Place, domain: libvirt.virDomain) -> XenMachine:
     return survey(place, [definition], definition.machine_id)[0]
 
 
-def status(place: Place, machine_id: MachineId) -> MachineStatus:
-    """How one machine is; raises NotFound."""
-    domain = find(place, machine_id)
-    return _status(_look(place, domain), power(place, domain))
+class XenMachines:
+    """One host's machines."""
 
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
-def statuses(place: Place) -> Sequence[MachineStatus]:
-    """How all machines are, by name; the host's own domain 0 is none of them."""
-    with told(place.site, "listing machines"):
-        domains = [domain for domain in place.connection.get().listAllDomains() if domain.UUIDString() != _DOMAIN_0]
-    definitions, powers, unread = [], [], []
-    for domain in domains:
-        try:
-            seen = definition_of(place, domain), power(place, domain)
-        except NotFound:
-            continue  # it was removed between the listing and this look
-        except BadDefinition as error:
-            unread.append(unreadable(place, domain, error))
-            continue
-        definitions.append(seen[0])
-        powers.append(seen[1])
-    found = [_status(machine, state) for machine, state in zip(survey(place, definitions), powers, strict=True)]
-    return sorted([*found, *unread], key=lambda status: status.spec.name)
+    def machine(self, machine_id: MachineId) -> MachineStatus:
+        """How one machine is; raises NotFound."""
+        domain = find(self._place, machine_id)
+        return _status(_look(self._place, domain), power(self._place, domain))
+
+    def machines(self) -> Sequence[MachineStatus]:
+        """How all machines are, by name; the host's own domain 0 is none of them."""
+        with told(self._place.site, "listing machines"):
+            domains = [
+                domain for domain in self._place.connection.get().listAllDomains() if domain.UUIDString() != _DOMAIN_0
+            ]
+        definitions, powers, unread = [], [], []
+        for domain in domains:
+            try:
+                seen = definition_of(self._place, domain), power(self._place, domain)
+            except NotFound:
+                continue  # it was removed between the listing and this look
+            except BadDefinition as error:
+                unread.append(unreadable(self._place, domain, error))
+                continue
+            definitions.append(seen[0])
+            powers.append(seen[1])
+        found = [
+            _status(machine, state) for machine, state in zip(survey(self._place, definitions), powers, strict=True)
+        ]
+        return sorted([*found, *unread], key=lambda status: status.spec.name)
 
 
 def _status(machine: XenMachine, state: PowerState) -> MachineStatus:

@@ -58,7 +58,7 @@ def capture_the_last(context: Context, facts: Facts) -> Facts:
         return _loss_as_it_is(context, request, facts)
     if not request.is_planned:
         return _loss(context, request, facts)
-    power = context.site(request.source).power(request.machine_id)
+    power = context.site(request.source).power.state(request.machine_id)
     if not power.is_off:
         raise StillRunning(
             f"The machine is {power.value} on {request.source} although it was stopped; the failover is taken back.",
@@ -114,14 +114,14 @@ def _lost_bytes(context: Context, request: FailoverRequest, point: Point) -> int
     try:
         site = context.site(request.source)
         points = context.points(request.machine_id)
-        base = choose_base(points, request.source, site.standing(request.machine_id))
+        base = choose_base(points, request.source, site.standings.read(request.machine_id))
         clean_leftovers(site, request.machine_id, base.trackers.values())
         if base.point is None or base.point.id != point.id:
             return None
         asked = CaptureRequest(
             request.machine_id, f"{request.run_id}-loss", base.trackers, is_freezing=False, is_tracking=False
         )
-        with site.capture(asked) as capture:
+        with site.captures.capture(asked) as capture:
             if not all(disk.is_tracked for disk in capture.disks):
                 return None
             return sum(total_bytes(disk.changed()) for disk in capture.disks)

@@ -37,7 +37,7 @@ def look_at_both(context: Context, facts: Facts) -> Facts:
     name = status.spec.name if status else str(wanted.document.spec["name"]) if wanted else request.machine_id
     if source.is_running and target.status and not request.is_planned:
         # It would be switched off at once, and started again for nothing.
-        require_startable(name, request.target, context.site(request.target).obstacles(request.machine_id))
+        require_startable(name, request.target, context.site(request.target).power.obstacles(request.machine_id))
     if request.is_planned and source.status:
         sites = context.site(request.source), context.site(request.target)
         require_endable(asked_by_failover(request, source.status.spec, *sites))

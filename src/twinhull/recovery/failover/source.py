@@ -75,7 +75,7 @@ def _take_down(context: Context, request: FailoverRequest, facts: Facts) -> tupl
 
 def _is_running(site: Site, request: FailoverRequest) -> bool:
     try:
-        return not site.power(request.machine_id).is_off
+        return not site.power.state(request.machine_id).is_off
     except NotFound:
         return False
 
@@ -86,15 +86,15 @@ def _switch_off(request: FailoverRequest) -> str:
 
 def _fence_and_stop(context: Context, request: FailoverRequest, epoch: int) -> list[str]:
     site = context.site(request.source)
-    held = site.standing(request.machine_id) or Standing(request.machine_id, Role.PRIMARY, epoch)
+    held = site.standings.read(request.machine_id) or Standing(request.machine_id, Role.PRIMARY, epoch)
     fence = replace(held, role=Role.FENCED, epoch=epoch, claim=request.run_id, elsewhere=request.target)
-    site.write_standing(fence)
+    site.standings.write(fence)
     return _stop(site, request)
 
 
 def _stop(site: Site, request: FailoverRequest) -> list[str]:
     try:
-        has_obeyed = site.stop(request.machine_id, request.grace_seconds if request.is_planned else 0.0)
+        has_obeyed = site.power.stop(request.machine_id, request.grace_seconds if request.is_planned else 0.0)
     except NotFound:
         return [f"The machine is not on {request.source} any more."]
     if has_obeyed:
@@ -114,7 +114,7 @@ def start_source_again(context: Context, facts: Facts) -> None:
     request = FailoverRequest.of(facts)
     try:
         site = context.site(request.source)
-        held = site.standing(request.machine_id)
+        held = site.standings.read(request.machine_id)
     except (*SILENCE, DataError):
         if not request.is_planned and facts.get("was_silent"):
             return  # it was never reached, as far as we know
@@ -127,7 +127,7 @@ def start_source_again(context: Context, facts: Facts) -> None:
         context.on_reason(f"{request.target} was made primary by another run: {request.source} stays fenced.")
         return
     # A killed undo may have written the standing and not started the machine: both are done again.
-    site.write_standing(replace(held, role=Role.PRIMARY, elsewhere=""))
+    site.standings.write(replace(held, role=Role.PRIMARY, elsewhere=""))
     if facts.get("was_running"):
         _start_again(context, site, request, held.epoch)
 
@@ -139,13 +139,13 @@ def belongs(held: Standing, request: FailoverRequest, facts: Facts) -> bool:
 
 def give_way(site: Site, taken: Standing, epoch: int) -> None:
     """Give up our epoch to the run that has made the site primary: that side's rises beyond it, and is not stale."""
-    site.write_standing(replace(taken, epoch=max(taken.epoch, epoch + 1)))
+    site.standings.write(replace(taken, epoch=max(taken.epoch, epoch + 1)))
 
 
 def _taken_by_another(context: Context, request: FailoverRequest) -> Standing | None:
     """The target's standing where another run took over there; a target that does not answer is not waited for."""
     try:
-        held = context.site(request.target).standing(request.machine_id)
+        held = context.site(request.target).standings.read(request.machine_id)
     except SILENCE:
         return None
     return held if held and held.role is Role.PRIMARY else None
@@ -181,7 +181,7 @@ def require_source_held(context: Context, request: FailoverRequest, facts: Facts
 
 def _power_and_standing(context: Context, request: FailoverRequest) -> tuple[PowerState, Standing | None]:
     site = context.site(request.source)
-    return site.power(request.machine_id), read_standing(site, request.machine_id)[0]
+    return site.power.state(request.machine_id), read_standing(site, request.machine_id)[0]
 
 
 def settle_source(context: Context, facts: Facts) -> Facts:
@@ -191,11 +191,11 @@ def settle_source(context: Context, facts: Facts) -> Facts:
     if facts.get("is_source_fenced"):
         try:
             site = context.site(request.source)
-            held = site.standing(request.machine_id)
+            held = site.standings.read(request.machine_id)
             # Where this run was killed and goes on late, another one may have synced home, or taken the machine there.
             is_ours = held is not None and held.role is not Role.PRIMARY and belongs(held, request, facts)
             if held and is_ours and held.role is Role.FENCED:
-                site.write_standing(_settled(request, facts, epoch))
+                site.standings.write(_settled(request, facts, epoch))
             if is_ours:
                 _hand_on_autostart(context, site, request)
         except (SiteError, StaleEpoch) as error:
@@ -224,8 +224,8 @@ def _settled(request: FailoverRequest, facts: Facts, epoch: int) -> Standing:
 def _hand_on_autostart(context: Context, site: Site, request: FailoverRequest) -> None:
     """Whichever side is primary is started with its host, if the machine was so before."""
     try:
-        was_on = site.set_autostart(request.machine_id, is_on=False)
+        was_on = site.power.set_autostart(request.machine_id, is_on=False)
     except NotFound:
         return
     if was_on:
-        context.site(request.target).set_autostart(request.machine_id, is_on=True)
+        context.site(request.target).power.set_autostart(request.machine_id, is_on=True)

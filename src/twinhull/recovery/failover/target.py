@@ -25,7 +25,7 @@ def bring_target(context: Context, facts: Facts) -> Facts:
     if request.is_without_repository:
         site = context.site(request.target)
         _require_at_point(site, request, facts)
-        require_startable(str(facts["machine_name"]), request.target, site.obstacles(request.machine_id))
+        require_startable(str(facts["machine_name"]), request.target, site.power.obstacles(request.machine_id))
         return {}
     point = context.repository.point(PointId(str(facts["point_id"])))
     is_verifying = request.is_verifying and not facts.get("is_verified")
@@ -49,10 +49,10 @@ def bring_target(context: Context, facts: Facts) -> Facts:
 
 def _is_ready(site: Site, machine_id: MachineId, point: Point) -> bool:
     """Whether the replica is at the point and could start: bringing it once more removes some obstacles."""
-    held = site.standing(machine_id)
+    held = site.standings.read(machine_id)
     is_there = held is not None and held.role is Role.REPLICA and not held.is_dirty and is_of(point, held)
     try:
-        return is_there and not site.obstacles(machine_id)
+        return is_there and not site.power.obstacles(machine_id)
     except NotFound:
         return False
 
@@ -71,7 +71,7 @@ def arm(context: Context, site: Site, label: str, machine_id: MachineId) -> tupl
     """Trackers on a stopped machine, or the reason why there are none."""
     capture_id = f"{label}-{context.ports.randomness.token(4).hex()}"
     try:
-        armed = site.arm_trackers(machine_id, capture_id)
+        armed = site.captures.arm_trackers(machine_id, capture_id)
         return {str(key): tracker for key, tracker in armed.items()}, []
     except NotSupportedHere as error:
         reason = f"No changes are tracked on {site.settings.name} ({error.message}); the next sync compares in full."
@@ -94,7 +94,7 @@ def take_over(context: Context, facts: Facts) -> Facts:
     held = _require_at_point(site, request, facts)
     if held.role is not Role.PRIMARY:
         standing = armed_standing(request.machine_id, facts, PointId(str(facts["point_id"])))
-        site.write_standing(replace(standing, capture=held.capture))
+        site.standings.write(replace(standing, capture=held.capture))
     return {}
 
 
@@ -114,13 +114,13 @@ def start_target(context: Context, facts: Facts) -> Facts:
 
 def _epoch_held(site: Site, request: FailoverRequest, facts: Facts) -> int:
     """The epoch to start in: ours, which was raised meanwhile where another run had chosen the same number."""
-    held = site.standing(request.machine_id)
+    held = site.standings.read(request.machine_id)
     return held.epoch if held and belongs(held, request, facts) else number(facts, "epoch")
 
 
 def _require_at_point(site: Site, request: FailoverRequest, facts: Facts) -> Standing:
     """A replica that is not exactly at the point is not started; raises ReplicaDirty, StaleEpoch where it is none."""
-    held = site.standing(request.machine_id)
+    held = site.standings.read(request.machine_id)
     if held and held.role is Role.PRIMARY and not belongs(held, request, facts):
         give_way(site, held, number(facts, "epoch"))
         raise StaleEpoch(

@@ -24,7 +24,7 @@ def look(context: Context, request: RestoreRequest, point: Point) -> Facts:
     site = context.site(str(request.to_site))
     machine_id = request.new_machine_id or MachineId(context.ports.randomness.uuid())
     name = request.new_name or f"{spec.name}-restored"
-    for status in site.machines():
+    for status in site.inventory.machines():
         if status.spec.machine_id == machine_id or status.spec.name == name:
             raise AlreadyExists(
                 f"{request.to_site} has a machine {status.spec.name} ({status.spec.machine_id}); it was left as it is.",
@@ -64,13 +64,13 @@ def take_away(context: Context, request: RestoreRequest, facts: Facts) -> None:
     """Remove what was made; safe to repeat, and nothing else can have the id."""
     machine_id = _machine_id(facts)
     site = context.site(str(request.to_site))
-    site.remove_replica(machine_id)
-    site.remove_standing(machine_id)
+    site.replicas.remove(machine_id)
+    site.standings.remove(machine_id)
 
 
 def hand_over(context: Context, request: RestoreRequest, facts: Facts) -> None:
     """From here on it is a machine like any other: it starts freely."""
-    context.site(str(request.to_site)).remove_standing(_machine_id(facts))
+    context.site(str(request.to_site)).standings.remove(_machine_id(facts))
 
 
 def _machine_id(facts: Facts) -> MachineId:
