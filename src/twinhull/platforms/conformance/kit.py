@@ -17,7 +17,7 @@ from twinhull.model.errors import NotSupportedHere, TwinhullError
 from twinhull.model.ports import Ports
 from twinhull.platforms.conformance.checks import CHECKS, Nonconforming, Trial
 from twinhull.platforms.conformance.scratch import Scratch
-from twinhull.platforms.contract import Capability, Site, Support
+from twinhull.platforms.contract import Absent, Capability, Site, Support
 
 
 class Verdict(StrEnum):
@@ -54,14 +54,19 @@ def run_conformance(site: Site, ports: Ports, on_check: Callable[[Check], None] 
         if asked.verdict is not Verdict.PASSED:
             note(asked)
         for trial in CHECKS:
-            note(_try(trial, capabilities, scratch, ports))
+            note(_try(trial, capabilities, scratch, ports) if capabilities else _not_asked(trial))
     finally:
         note(_timed("leave nothing behind", ports, lambda: _leave_nothing(site, scratch)))
     return results
 
 
+def _not_asked(trial: Trial) -> Check:
+    return Check(trial.name, Verdict.FAILED, 0.0, "Not tried: the site did not say what it can do.")
+
+
 def _try(trial: Trial, capabilities: Mapping[Capability, Support], scratch: Scratch, ports: Ports) -> Check:
-    missing = [reason for needed in trial.needs if (reason := _missing(capabilities, needed))]
+    needs = [*trial.needs, Capability.REPLICA] if trial.is_on_scratch else trial.needs
+    missing = [reason for needed in needs if (reason := _missing(capabilities, needed))]
     if missing:
         return Check(trial.name, Verdict.UNSUPPORTED, 0.0, missing[0])
     if trial.is_on_scratch and not scratch.is_made:
@@ -91,6 +96,8 @@ def _missing(capabilities: Mapping[Capability, Support], capability: Capability)
 
 
 def _leave_nothing(site: Site, scratch: Scratch) -> None:
+    if isinstance(site.parts.replicas, Absent):
+        return  # no scratch machine can have been made
     scratch.remove()
     machine_id = scratch.machine_id
     if any(status.spec.machine_id == machine_id for status in site.inventory.machines()):
