@@ -330,8 +330,9 @@ class Manager:
     def _withdraw(self, name: SiteName) -> list[str]:
         try:
             with self.pool.lease(is_looking=True) as door:
-                left = list(door(name).guard.withdraw())
-                return [*self._take_off(door(name)), *left]
+                site = door(name)
+                left = site.parts.guard.withdraw() if site.parts.guard else ()
+                return [*self._take_off(site), *left]
         except SiteError as error:
             return [f"The host of '{name}' was left as it is: {error.message}"]
 

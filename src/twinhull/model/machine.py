@@ -167,6 +167,7 @@ class MachineStatus:
 
     ``slots`` says where its devices are plugged in, if the site tells: a device (``card MAC``, ``disk KEY``,
     ``controller …``, ``bridge …``) and the platform's own word for its place, which is only ever compared.
+    ``native_id`` is what the platform itself calls the machine, if it has ids of its own.
     """
 
     spec: MachineSpec
@@ -176,3 +177,4 @@ class MachineStatus:
     standing: Standing | None = None
     warnings: tuple[str, ...] = field(default=())
     slots: Mapping[str, str] = field(default_factory=dict)
+    native_id: str = ""

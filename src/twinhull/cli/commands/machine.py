@@ -99,6 +99,7 @@ def show(
         door.screen.facts(
             [
                 ("id", status.spec.machine_id),
+                ("id on its site", status.native_id),
                 ("power", status.power.value),
                 ("role", place.standing.role.value if place.standing else "none: it starts freely"),
                 ("epoch", str(place.standing.epoch) if place.standing else ""),

@@ -43,6 +43,7 @@ def machine(status: MachineStatus, site_name: str, standing: Standing | None) ->
     return {
         **spec_to_json(status.spec),
         "site": site_name,
+        "native_id": status.native_id,
         "power": status.power.value,
         "has_agent": status.has_agent,
         "agent_answers": status.agent_answers,

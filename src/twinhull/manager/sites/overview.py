@@ -102,7 +102,8 @@ class Lookout:
             with self._pool.lease(is_looking=True) as door:
                 site = door(settings.name)
                 machines = tuple(site.inventory.machines())
-                standings = {standing.machine_id: standing for standing in site.standings.read_all()}
+                held = site.parts.standings.read_all() if site.parts.standings else ()
+                standings = {standing.machine_id: standing for standing in held}
         except TwinhullError as error:
             return SiteView(settings, is_reachable=False, reason=error.message, hint=error.hint)
         except Exception as error:  # noqa: BLE001 - whatever one site makes of it, the others are to be heard

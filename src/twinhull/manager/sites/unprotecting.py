@@ -71,7 +71,7 @@ class Unprotector:
 
     def _trackers(self, named: Named, name: SiteName) -> TakenOff:
         def take(site: Site) -> TakenOff:
-            found = site.leftovers.find(named.machine_id, ())
+            found = site.leftovers.find(named.machine_id, ()) if site.parts.leftovers else ()
             if not self.is_dry:
                 for leftover in found:
                     site.leftovers.clean(leftover)
@@ -81,7 +81,7 @@ class Unprotector:
 
     def _replica(self, named: Named, name: SiteName) -> TakenOff:
         def remove(site: Site) -> TakenOff:
-            standing = site.standings.read(named.machine_id)
+            standing = _held(site, named.machine_id)
             if standing is None or standing.role is not Role.REPLICA:
                 return TakenOff()
             if standing.is_dirty and standing.applying_point_id is None:
@@ -101,7 +101,7 @@ class Unprotector:
         held: dict[SiteName, Standing] = {}
 
         def look(site: Site) -> TakenOff:
-            standing = site.standings.read(named.machine_id)
+            standing = _held(site, named.machine_id)
             if standing and not (self.is_dry and standing.role is Role.REPLICA):
                 held[site.settings.name] = standing
             return TakenOff()
@@ -126,6 +126,11 @@ class Unprotector:
                 return work(door(name))
         except (SiteError, SafetyError, DataError) as error:
             return TakenOff(left=(f"{name}: whatever is there of {named.name}: {error.message}",))
+
+
+def _held(site: Site, machine_id: MachineId) -> Standing | None:
+    """The standing there; none on a site that holds no standings."""
+    return site.parts.standings.read(machine_id) if site.parts.standings else None
 
 
 def _is_there(site: Site, machine_id: MachineId) -> bool:

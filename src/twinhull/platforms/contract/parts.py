@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from twinhull.model.errors import NotSupportedHere
 from twinhull.model.machine import SiteName
@@ -20,14 +21,18 @@ from twinhull.platforms.contract.standings import Standings
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A part that a site does not offer. ``reason`` is one sentence."""
+    """A part that a site does not offer: false in a condition. ``reason`` is one sentence."""
 
     reason: str
+
+    def __bool__(self) -> Literal[False]:
+        """A part that is there is true."""
+        return False
 
     def error(self, site: SiteName, what: str) -> NotSupportedHere:
         """The error for a caller who needs the part; ``what`` says what cannot be done."""
         return NotSupportedHere(
-            f"Site '{site}' cannot {what}: {self.reason}",
+            f"Site '{site}' cannot {what}. {self.reason}",
             hint=f"See what the site can do: twinhull site check {site} --look-only",
         )
 

@@ -87,6 +87,7 @@ def create(
     """Say which machines shall have replicas where. Nothing moves until 'sync' or 'serve'."""
     from twinhull.manager.catalog.records import Plan  # noqa: PLC0415 - as above
     from twinhull.manager.sites import pool as sites  # noqa: PLC0415 - loaded when called
+    from twinhull.manager.sites.suitability import OF_A_SOURCE, OF_A_TARGET, require_parts  # noqa: PLC0415 - as above
 
     door = door_of(context)
     sites.checked_name(name, "plan")
@@ -108,6 +109,8 @@ def create(
             full_compare_seconds=parse_duration(full_compare_every),
             is_freezing=is_freezing,
         )
+        require_parts(manager.pool, plan.source, OF_A_SOURCE)
+        require_parts(manager.pool, plan.target, OF_A_TARGET)
         manager.catalog.add_plan(plan)
     door.screen.answer(
         shapes.plan(plan),
