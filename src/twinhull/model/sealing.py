@@ -117,9 +117,10 @@ def _is_equal(one: str, other: str) -> bool:
 
 def _seal(key: bytes, plain: Mapping[str, Any], home: str) -> str:
     """The bound seal for that host, or without a host the one of the first form."""
-    purpose, prefix = (f"twinhull standing 2\n{home}\n", _BOUND_PREFIX) if home else ("twinhull standing 1\n", "")
-    content = purpose + json.dumps(plain, sort_keys=True)
-    return prefix + hmac.new(key, content.encode(), hashlib.sha256).hexdigest()
+    bound = b"twinhull standing 2\n" + home.encode() + b"\n"
+    purpose, prefix = (bound, _BOUND_PREFIX) if home else (b"twinhull standing 1\n", "")
+    content = purpose + json.dumps(plain, sort_keys=True).encode()
+    return prefix + hmac.new(key, content, hashlib.sha256).hexdigest()
 
 
 NO_KEYS = StandingKeys()
