@@ -7,10 +7,12 @@ import unicodedata
 from collections.abc import Callable
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from twinhull.model.errors import UsageError
 from twinhull.repository import KdfCost, MemoryStore, Repository, WrongPassphrase, check_new_passphrase
 from twinhull.repository.keys import key_search as searching
+from twinhull.repository.keys.key_objects import KeyMemory, signed
 from twinhull.repository.keys.key_search import MAX_PARSED, MAX_TOLD, MAX_WORK
 from twinhull.repository.keys.passphrases import MIN_PASSPHRASE_LENGTH, stretch
 from twinhull.repository.keys.wrapping import shared_salt
@@ -79,6 +81,46 @@ def test_forged_keys_cost_no_more_than_a_bound_and_shut_nobody_out(
         Repository.open(store, "some other phrase", ports=ports())
     assert stretched.work < 2 * MAX_WORK + 20 * KdfCost().work
     assert len(refused.value.message) < 200 + MAX_TOLD * 200
+
+
+@pytest.fixture
+def of_1_0(stretched: _Stretched) -> MemoryStore:
+    """A repository whose key is as those of format 1.0: its salt is its own, its cost the usual one."""
+    store = MemoryStore()
+    repository = made(store)
+    (name,) = (name for name in store.objects if name.startswith("key-"))
+    own = {"iterations": 3, "lanes": 4, "memory_kib": 128 * 1024, "salt": "ff" * 16}
+    key = stretched(PASSPHRASE, b"\xff" * 16, KdfCost())
+    ring = AESGCM(key).encrypt(bytes(12), b"".join(repository.keys.ring), repository.id.encode())
+    line = json.dumps({"kdf": "argon2id", **own, "wrapped_keys": ring.hex()}).encode()
+    del store.objects[name]
+    store.objects["key-ffffffffffffffff"] = signed(repository.keys, line)
+    return store
+
+
+@pytest.mark.parametrize("count", [40, MAX_PARSED + 50])
+def test_a_key_that_has_opened_before_is_tried_before_forged_ones(
+    of_1_0: MemoryStore, stretched: _Stretched, count: int
+) -> None:
+    """A key of 1.0 has a salt of its own, as forged ones have: the bound on what is tried would shut its owner out."""
+    remembered: dict[str, list[str]] = {}
+
+    def note(repository_id: str, name: str) -> None:
+        remembered.setdefault(repository_id, []).append(name)
+
+    memory = KeyMemory(lambda repository_id: remembered.get(repository_id, []), note)
+    Repository.open(of_1_0, PASSPHRASE, ports=ports(), memory=memory)
+    raw = _genuine(of_1_0)
+    for number in range(count):
+        of_1_0.objects[f"key-{number:016x}"] = json.dumps(_as_of_version_1_0(number, raw)).encode() + b"\n"
+    with pytest.raises(WrongPassphrase):
+        Repository.open(of_1_0, PASSPHRASE, ports=ports(seed="stranger"))
+    stretched.work = 0
+    assert Repository.open(of_1_0, PASSPHRASE, ports=ports(), memory=memory).points() == []
+    assert stretched.work < 3 * KdfCost().work
+    with pytest.raises(WrongPassphrase):
+        Repository.open(of_1_0, "some other phrase", ports=ports(), memory=memory)
+    assert stretched.work < 2 * MAX_WORK + 20 * KdfCost().work
 
 
 def test_among_any_number_of_objects_the_right_one_is_found_by_its_name(

@@ -18,7 +18,7 @@ from twinhull.repository.format.keyring import Keys
 from twinhull.repository.format.points import DiskRoot, Point
 from twinhull.repository.format.removals import Removal
 from twinhull.repository.keys.config import DEFAULT_CHUNK_SIZE_BYTES, Config, create_config, open_config
-from twinhull.repository.keys.key_objects import KeyObjects
+from twinhull.repository.keys.key_objects import KeyMemory, KeyObjects
 from twinhull.repository.keys.passphrases import KdfCost, new_recovery_key
 from twinhull.repository.keys.renewal import FindPassphrase, Renewal, not_kept
 from twinhull.repository.points.catalog import Catalog, OnDamage
@@ -101,15 +101,17 @@ class Repository:
         near: CachedStore | None = None,
         find_passphrase: FindPassphrase | None = None,
         level: int = DEFAULT_LEVEL,
+        memory: KeyMemory | None = None,
     ) -> Repository:
         """Open the repository in a store; ``near`` is the same store through a cache.
 
         ``find_passphrase`` is asked for the passphrase of then if the keys are rotated while it is open; without it, it
-        is taken to be the same. ``level`` is zstd's, for whatever is written.
+        is taken to be the same. ``level`` is zstd's, for whatever is written. ``memory`` has the keys that have opened
+        before, so that forged ones cannot keep them from being tried.
         Raises RepositoryMissing, RepositoryVersionTooNew, WrongPassphrase, RepositoryDamaged, StoreError.
         """
         world = ports or system_ports()
-        config, keys = open_config(store, passphrase, world.randomness)
+        config, keys = open_config(store, passphrase, world.randomness, memory)
         find = find_passphrase or (lambda: passphrase)
         return cls(store, config, keys, world, near, find_passphrase=find, level=level)
 

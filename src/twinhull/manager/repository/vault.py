@@ -24,12 +24,15 @@ from twinhull.repository import (
     Repository,
     check_new_passphrase,
 )
+from twinhull.repository.keys.key_objects import KeyMemory
+from twinhull.repository.keys.key_search import MAX_REMEMBERED
 from twinhull.repository.store.contract import CONFIG_NAME
 from twinhull.repository.store.locate import is_far, open_store
 
 PASSPHRASE_VARIABLE = "TWINHULL_PASSPHRASE"  # noqa: S105 - the name of a variable
 _SETTING = "repository"
 _LEVEL_SETTING = "compression_level"
+_OPENED_SETTING = "opened-keys:{repository}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,22 @@ class Vault:
             near=near,
             find_passphrase=self.passphrase,
             level=int(self.catalog.setting(_LEVEL_SETTING) or DEFAULT_LEVEL),
+            memory=self._memory,
         )
+
+    @property
+    def _memory(self) -> KeyMemory:
+        return KeyMemory(self._opened_keys, self._note_opened_key)
+
+    def _opened_keys(self, repository_id: str) -> list[str]:
+        """The keys that have opened before, the latest first."""
+        return (self.catalog.setting(_OPENED_SETTING.format(repository=repository_id)) or "").split()
+
+    def _note_opened_key(self, repository_id: str, name: str) -> None:
+        known = self._opened_keys(repository_id)
+        if known[:1] != [name]:
+            names = [name, *(each for each in known if each != name)][:MAX_REMEMBERED]
+            self.catalog.set(_OPENED_SETTING.format(repository=repository_id), " ".join(names))
 
     def create(
         self,
@@ -113,7 +131,7 @@ class Vault:
 
     def use(self, url: str, passphrase: str, *, is_keeping: bool, level: int = DEFAULT_LEVEL) -> Repository:
         """Open a repository that exists, and remember it; as ``create``."""
-        repository = Repository.open(open_store(url), passphrase, ports=self.ports)
+        repository = Repository.open(open_store(url), passphrase, ports=self.ports, memory=self._memory)
         self._remember(url, passphrase if is_keeping else None, level)
         return repository
 

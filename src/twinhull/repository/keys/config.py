@@ -20,7 +20,7 @@ from twinhull.repository.errors import (
 )
 from twinhull.repository.format.envelope import FORMAT_VERSION
 from twinhull.repository.format.keyring import KEY_BYTES, Keys
-from twinhull.repository.keys.key_objects import KeyObjects, check_signed, signed
+from twinhull.repository.keys.key_objects import KeyMemory, KeyObjects, check_signed, signed
 from twinhull.repository.keys.key_search import MAX_PLAIN_BYTES
 from twinhull.repository.keys.passphrases import KdfCost
 from twinhull.repository.store.contract import CONFIG_NAME, Store
@@ -70,13 +70,15 @@ def is_repository(store: Store) -> bool:
     return True
 
 
-def open_config(store: Store, passphrase: str, randomness: Randomness) -> tuple[Config, Keys]:
+def open_config(
+    store: Store, passphrase: str, randomness: Randomness, memory: KeyMemory | None = None
+) -> tuple[Config, Keys]:
     """The config and keys of the repository in a store.
 
     Raises RepositoryMissing, RepositoryVersionTooNew, WrongPassphrase, RepositoryDamaged.
     """
     config = _read_config(store)
-    keys = KeyObjects(store, config.repository_id, randomness).open(passphrase)
+    keys = KeyObjects(store, config.repository_id, randomness).open(passphrase, memory)
     check_signed(store, keys, CONFIG_NAME)
     return config, keys
 

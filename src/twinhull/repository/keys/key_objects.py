@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -27,6 +27,17 @@ _NAME = re.compile(r"key-[0-9a-f]{16}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
+class KeyMemory:
+    """What a caller that outlives this process remembers of each repository: the objects that have opened before.
+
+    It is a hint: what opens is found without it, unless someone has added some thirty objects with costs of their own.
+    """
+
+    names: Callable[[str], Sequence[str]] = lambda _: ()
+    note: Callable[[str, str], None] = lambda _, __: None
+
+
+@dataclass(frozen=True, slots=True)
 class KeyObjects:
     """The keys' objects of one repository in its store."""
 
@@ -36,20 +47,26 @@ class KeyObjects:
     cost: KdfCost = field(default_factory=KdfCost)
     """Of what is wrapped from now on."""
 
-    def open(self, passphrase: str) -> Keys:
+    def open(self, passphrase: str, memory: KeyMemory | None = None) -> Keys:
         """The ring that the passphrase opens; raises WrongPassphrase, also for one of before the last rotation."""
-        search = KeySearch.of(self.store, self.repository_id)
-        found: list[Keys] = []
-        for _, keys in search.rings(passphrase):
+        memory = memory or KeyMemory()
+        name, keys = self._find(passphrase, memory.names(self.repository_id))
+        memory.note(self.repository_id, name)
+        return keys
+
+    def _find(self, passphrase: str, opened_before: Sequence[str]) -> tuple[str, Keys]:
+        search = KeySearch.of(self.store, self.repository_id, opened_before)
+        found: list[tuple[str, Keys]] = []
+        for name, keys in search.rings(passphrase):
             rotations = self._rotations(keys)
             if rotations.is_in_force() and not rotations.is_claimed():
-                return keys
-            found.append(keys)
-        current = [keys for keys in found if not self._rotations(keys).has_newer()]
+                return name, keys
+            found.append((name, keys))
+        current = [(name, keys) for name, keys in found if not self._rotations(keys).has_newer()]
         if not current:
             raise self._wrong(search.problems, is_outdated=bool(found))
         # The rotation's object may be damaged or lost, and nobody shall be locked out for that.
-        return max(current, key=lambda keys: (self._rotations(keys).is_in_force(), keys.number))
+        return max(current, key=lambda each: (self._rotations(each[1]).is_in_force(), each[1].number))
 
     def add(self, keys: Keys, passphrase: str) -> str:
         """Wrap the ring by one more passphrase; returns the name of the object. Raises UsageError."""

@@ -1,12 +1,13 @@
 """Finding the objects ``key-…`` that a passphrase opens, at a bounded cost, however many objects an attacker adds.
 
 Stretching a passphrase is what costs. It is done once for each salt and cost that objects name: first those that every
-object of this version has, so that the right one is always tried; then others, the cheapest first, up to a bound.
+object of this version has, so that the right one is always tried; then those of objects that have opened before, as far
+as the caller remembers any; then others, the cheapest first, up to a bound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from twinhull.model.units import KIB
@@ -24,6 +25,8 @@ MAX_WORK = 32 * KdfCost().work
 """The bound on what is spent on other salts and costs than those of this version: some ten seconds."""
 MAX_TOLD = 3
 """How many objects are named that hold no key."""
+MAX_REMEMBERED = 8
+"""How many objects that have opened before are tried in any case, whatever else there is."""
 NO_KEY = (ValueError, KeyError, TypeError, RecursionError, ObjectMissing, RepositoryDamaged)
 """What comes of an object that holds no key."""
 
@@ -38,23 +41,27 @@ class KeySearch:
     store: Store
     repository_id: str
     names: Sequence[str]
+    opened_before: Collection[str] = ()
     problems: list[str] = field(default_factory=list)
     _spent: int = 0
 
     @classmethod
-    def of(cls, store: Store, repository_id: str) -> KeySearch:
-        """A search among all objects that there are now."""
-        return cls(store, repository_id, [info.name for info in store.list(PREFIX)])
+    def of(cls, store: Store, repository_id: str, opened_before: Sequence[str] = ()) -> KeySearch:
+        """A search among all objects that there are now; those that have opened before come first."""
+        remembered = frozenset(opened_before[:MAX_REMEMBERED])
+        names = [info.name for info in store.list(PREFIX)]
+        return cls(store, repository_id, sorted(names, key=lambda name: name not in remembered), remembered)
 
     def rings(self, passphrase: str) -> Iterator[tuple[str, Keys]]:
         """The objects that the passphrase opens in any of its forms, and the rings in them; some may come twice."""
         parsed, rest = self.names[:MAX_PARSED], self.names[MAX_PARSED:]
         groups = self._groups(parsed)
+        known = {group for group, found in groups.items() if any(each.name in self.opened_before for each in found)}
         if rest:
             groups.setdefault(self._usual, [])
         for form in forms(passphrase):
-            for group in sorted(groups, key=self._order):
-                if self._may_spend(group):
+            for group in sorted(groups, key=lambda group: (group not in known, *self._order(group))):
+                if group in known or self._may_spend(group):
                     yield from self._opened(form, group, groups[group], rest)
 
     @property
