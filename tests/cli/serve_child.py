@@ -13,7 +13,7 @@ from tests.manager.world import PASSPHRASE, machine_id, spec, with_captures
 from twinhull.cli.main import call, main
 from twinhull.model.ports import Ports
 from twinhull.platforms import simulated
-from twinhull.platforms.contract import Capture, CaptureRequest, Site, SiteSettings
+from twinhull.platforms.contract import Capture, CaptureRequest, NoOptions, Site, SiteSettings
 from twinhull.platforms.simulated import SimulatedCaptures, SimulatedSite, SimulatedWorld
 
 
@@ -29,6 +29,7 @@ class HangingPlatform:
     """Opens sites of one world, or never comes back."""
 
     name = "simulated"
+    options = NoOptions
 
     def __init__(self, world: SimulatedWorld) -> None:
         self.world = world

@@ -14,7 +14,7 @@ from twinhull.cli.main import call, main
 from twinhull.hosts.host import LocalHost, check
 from twinhull.model.ports import Ports, system_ports
 from twinhull.platforms import simulated
-from twinhull.platforms.contract import Capture, CaptureRequest, Site, SiteSettings
+from twinhull.platforms.contract import Capture, CaptureRequest, NoOptions, Site, SiteSettings
 from twinhull.platforms.simulated import SimulatedCaptures, SimulatedSite, SimulatedWorld
 
 
@@ -30,6 +30,7 @@ class Platform:
     """Opens such sites of one world."""
 
     name = "simulated"
+    options = NoOptions
 
     def __init__(self, world: SimulatedWorld) -> None:
         self.world = world

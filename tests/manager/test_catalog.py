@@ -18,7 +18,7 @@ from twinhull.platforms.contract import SiteSettings
 from twinhull.repository import RetentionRules
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SITE = SiteSettings(SiteName("here"), "qemu", "qemu:///system", "/d", "/h", {"accelerator": "tcg"})
+SITE = SiteSettings(SiteName("here"), "qemu", "qemu:///system", {"directory": "/d", "accelerator": "tcg"})
 PLAN = Plan(
     PlanName("shop"),
     (MachineId("b"), MachineId("a")),
@@ -76,10 +76,29 @@ def test_a_catalog_of_the_first_version_is_brought_to_this_one(tmp_path: Path) -
     with closing(sqlite3.connect(tmp_path / "catalog.db")) as connection, connection:
         connection.execute("ALTER TABLE plans DROP COLUMN full_compare_seconds")
         connection.execute("ALTER TABLE plans ADD COLUMN full_compare_every INTEGER NOT NULL DEFAULT 5")
+        _as_in_version_2(connection)
         connection.execute("PRAGMA user_version = 1")
     for _ in range(2):
         with closing(Catalog(tmp_path / "catalog.db")) as catalog:
             assert catalog.plans() == (replace(PLAN, full_compare_seconds=WEEK_SECONDS),)
+
+
+def _as_in_version_2(connection: sqlite3.Connection) -> None:
+    for name, default in (("directory", "/d"), ("hooks_directory", "/h")):
+        connection.execute(f"ALTER TABLE sites ADD COLUMN {name} VARCHAR NOT NULL DEFAULT '{default}'")
+
+
+def test_the_directories_of_an_older_catalog_become_options_of_the_platforms_that_have_them(tmp_path: Path) -> None:
+    with closing(Catalog(tmp_path / "catalog.db")) as catalog:
+        catalog.add_site(replace(SITE, options={"accelerator": "tcg"}))
+        catalog.add_site(SiteSettings(SiteName("toy"), "simulated", "simulated:toy"))
+    with closing(sqlite3.connect(tmp_path / "catalog.db")) as connection, connection:
+        _as_in_version_2(connection)
+        connection.execute("PRAGMA user_version = 2")
+    with closing(Catalog(tmp_path / "catalog.db")) as catalog:
+        here, toy = catalog.sites()
+        assert here.options == {"accelerator": "tcg", "directory": "/d", "hooks_directory": "/h"}
+        assert toy.options == {}
 
 
 def test_runs_come_in_the_order_in_which_they_began_whatever_the_clock_said(catalog: Catalog) -> None:

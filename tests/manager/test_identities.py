@@ -81,14 +81,14 @@ def test_a_check_finds_what_became_one_host_later(
 def test_two_sites_on_one_host_are_told_by_what_they_are(xen: CountedSite) -> None:  # noqa: F811 - the fixture
     """Under another name, and with a directory of its own; and a copy of the directory on another host."""
     settings = xen.site.settings
-    beside = replace(settings, name=AGAIN, directory=f"{settings.directory}-2")
+    beside = replace(settings, name=AGAIN, options={**settings.options, "directory": f"{xen.directory}-2"})
     for other in (replace(settings, name=AGAIN), beside):
         site = XenSite(other, system_ports())
         site.connect()
         with pytest.raises(AlreadyExists, match="under another name"):
             require_another(AGAIN, site.identity(), {settings.name: xen.site.identity()})
         site.close()
-    assert not Path(beside.directory).exists(), "looking makes nothing"
+    assert not Path(beside.options["directory"]).exists(), "looking makes nothing"
     moved = replace(xen.site.identity(), host="another")
     with pytest.raises(AlreadyExists, match="in the directory of the site"):
         require_another(AGAIN, moved, {settings.name: xen.site.identity()})

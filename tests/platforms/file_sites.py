@@ -13,7 +13,7 @@ from twinhull.manager.manager import Manager
 from twinhull.model.machine import SiteName
 from twinhull.model.ports import Ports, system_ports
 from twinhull.model.sealing import FindKeys, no_keys
-from twinhull.platforms.contract import Site, SiteIdentity, SiteSettings
+from twinhull.platforms.contract import NoOptions, Site, SiteIdentity, SiteSettings
 from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.simulated import SimulatedSite, SimulatedWorld
 from twinhull.repository import open_store
@@ -49,6 +49,7 @@ class FilePlatform:
     """Sites below one directory, each in a directory of its name."""
 
     name = "simulated"
+    options = NoOptions
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

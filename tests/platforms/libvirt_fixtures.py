@@ -90,7 +90,10 @@ def xen(monkeypatch: pytest.MonkeyPatch) -> Iterator[CountedSite]:
         other.parent.mkdir(parents=True)
         other.touch()
         settings = SiteSettings(
-            SiteName("x"), "xen", "test:///default", f"{name}/d", f"{name}/hooks", {"boot_mode": "pv"}
+            SiteName("x"),
+            "xen",
+            "test:///default",
+            {"directory": f"{name}/d", "hooks_directory": f"{name}/hooks", "boot_mode": "pv"},
         )
         site = XenSite(settings, ports)
         site.connect()

@@ -74,7 +74,7 @@ esac
 """)
     systemctl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    shutil.rmtree(xen.site.settings.hooks_directory)
+    shutil.rmtree(xen.site.settings.options["hooks_directory"])
     for _ in range(2):
         xen.site.prepare()
     (tmp_path / "can").touch()

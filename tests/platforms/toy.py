@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from twinhull.model.machine import DiskKey, DiskSpec, MachineId, MachineSpec, MachineStatus, PowerState
 from twinhull.model.ports import Ports
 from twinhull.model.units import MIB
-from twinhull.platforms.contract import Parts, Site, SiteIdentity, SiteSettings
+from twinhull.platforms.contract import NoOptions, Parts, Site, SiteIdentity, SiteSettings
 from twinhull.platforms.native_ids import Native, NativeIds
 
 POWER = {"vm-1": PowerState.RUNNING, "vm-2": PowerState.OFF}
@@ -67,6 +67,7 @@ class ToySite(Site):
 
 class ToyPlatform:
     name = "toy"
+    options = NoOptions
 
     def open(self, settings: SiteSettings, ports: Ports, **_: object) -> Site:
         return ToySite(settings)

@@ -52,10 +52,12 @@ def settings_of(host: QemuHost, uri: str, name: str = "a") -> SiteSettings:
         SiteName(name),
         "qemu",
         uri,
-        directory=str(host.directory / "th"),
-        # The host's own view of its hooks differs from ours: over ssh it is libvirt's usual place.
-        hooks_directory="/etc/libvirt/hooks" if "+ssh" in uri else str(host.hooks),
-        options={"accelerator": "tcg"},
+        {
+            "directory": str(host.directory / "th"),
+            # The host's own view of its hooks differs from ours: over ssh it is libvirt's usual place.
+            "hooks_directory": "/etc/libvirt/hooks" if "+ssh" in uri else str(host.hooks),
+            "accelerator": "tcg",
+        },
     )
 
 

@@ -60,7 +60,7 @@ def bitmaps(path: Path) -> list[str]:
 
 def assert_nothing_is_left(site: QemuSite, guest: Guest, *kept: str) -> None:
     assert list(site.leftovers.find(guest.machine_id, kept)) == []
-    assert not list(Path(site.settings.directory).glob(f"scratch/{guest.machine_id[:8]}*"))
+    assert not list(Path(site.settings.options["directory"]).glob(f"scratch/{guest.machine_id[:8]}*"))
 
 
 def content_hash(capture: Capture, path: str, client: TinyClient) -> tuple[str, str]:
@@ -273,7 +273,7 @@ def test_a_forgotten_freeze_is_thawed_unless_the_machine_was_started_since(
     client = guest.boot()
     guest.wait_agent(local_site)
     client.shell("kill -STOP $(pidof qemu-ga)")
-    mark = Path(local_site.settings.directory) / "run" / f"{guest.machine_id}.lock.freeze"
+    mark = Path(local_site.settings.options["directory"]) / "run" / f"{guest.machine_id}.lock.freeze"
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
     def left() -> list[Leftover]:
@@ -316,7 +316,7 @@ from twinhull.platforms.contract import CaptureRequest, SiteSettings
 from twinhull.platforms.qemu import freeze
 from twinhull.platforms.qemu.site import QemuPlatform
 uri, directory, hooks, machine, where = sys.argv[2:]
-settings = SiteSettings(SiteName("a"), "qemu", uri, directory=directory, hooks_directory=hooks)
+settings = SiteSettings(SiteName("a"), "qemu", uri, {"directory": directory, "hooks_directory": hooks})
 site = QemuPlatform().open(settings, system_ports())
 
 def hang():
@@ -330,7 +330,7 @@ if where == "overwriting":
 if where == "frozen":
     import twinhull.platforms.qemu.running as running
     running.RunningCaptures._begin_backup = lambda *_: hang()
-with site.capture(CaptureRequest(MachineId(machine), "child-1")) as capture:
+with site.captures.capture(CaptureRequest(MachineId(machine), "child-1")) as capture:
     handle = capture.disks[0].open()
     handle.read(0, 4096)
     hang()
@@ -342,7 +342,14 @@ def capturing_child(site: QemuSite, guest: Guest, where: str) -> Iterator[subpro
     """Another process that captures and stays there: with the guest frozen, or reading."""
     settings = site.settings
     source = str(Path(__file__).parents[2] / "src")
-    arguments = [source, settings.uri, settings.directory, settings.hooks_directory, guest.machine_id, where]
+    arguments = [
+        source,
+        settings.uri,
+        settings.options["directory"],
+        settings.options["hooks_directory"],
+        guest.machine_id,
+        where,
+    ]
     with ExitStack() as stack:
         child = stack.enter_context(
             subprocess.Popen([sys.executable, "-c", CHILD, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -401,7 +408,7 @@ def test_what_a_killed_capture_leaves_is_found_and_cleaned(qemu_site: QemuSite, 
 
 
 def wait_released(site: QemuSite, guest: Guest) -> None:
-    lock = Path(site.settings.directory) / "run" / f"{guest.machine_id}.lock"
+    lock = Path(site.settings.options["directory"]) / "run" / f"{guest.machine_id}.lock"
     subprocess.run(["flock", "-w", "20", str(lock), "true"], check=True)
 
 
@@ -440,7 +447,8 @@ def tight_site(qemu_host: QemuHost) -> Iterator[QemuSite]:
     directory = qemu_host.directory / "tight"
     directory.mkdir(exist_ok=True)
     qemu_host.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(directory)])
-    settings = replace(settings_of(qemu_host, qemu_host.ssh_uri, "tight"), directory=str(directory))
+    settings = settings_of(qemu_host, qemu_host.ssh_uri, "tight")
+    settings = replace(settings, options={**settings.options, "directory": str(directory)})
     site = QemuPlatform().open(settings, system_ports())
     yield site
     site.guard.withdraw()

@@ -29,24 +29,24 @@ from twinhull.platforms.contract import CaptureRequest, SiteSettings
 from twinhull.platforms.qemu.running import RunningCaptures
 from twinhull.platforms.qemu.site import QemuPlatform
 root, machine, what = sys.argv[1:]
-settings = SiteSettings(SiteName("e"), "qemu", f"qemu:///embed?root={root}", directory=f"{root}/th")
+settings = SiteSettings(SiteName("e"), "qemu", f"qemu:///embed?root={root}", options={"directory": f"{root}/th"})
 site = QemuPlatform().open(settings, system_ports())
 connection = site._connection.get()
 if what == "freeze":
     domain = connection.defineXML(Path(f"{root}/guest.xml").read_text())
-    site.start(MachineId(machine), 1)
+    site.power.start(MachineId(machine), 1)
     wait_serial(Path(f"{root}/embedded.log"))
-    while not site.machine(MachineId(machine)).agent_answers:
+    while not site.inventory.machine(MachineId(machine)).agent_answers:
         pass
     def hang(*_):
         print(forward(domain), flush=True)
         sys.stdin.readline()
     RunningCaptures._begin_backup = hang
-    with site.capture(CaptureRequest(MachineId(machine), "embed-1")):
+    with site.captures.capture(CaptureRequest(MachineId(machine), "embed-1")):
         pass
-with site.capture(CaptureRequest(MachineId(machine), "embed-1")) as capture:
-    print(capture.consistency.value, len(list(site.leftovers(None, ()))), flush=True)
-site.kill(MachineId(machine))
+with site.captures.capture(CaptureRequest(MachineId(machine), "embed-1")) as capture:
+    print(capture.consistency.value, len(list(site.leftovers.find(None, ()))), flush=True)
+site.power.kill(MachineId(machine))
 site.close()
 """
 

@@ -82,7 +82,7 @@ def test_a_replica_brought_forward_by_an_increment_starts_with_what_the_guest_wr
     ssh_site.power.stop(guest.machine_id, 60)
     other_site.standings.write(Standing(guest.machine_id, Role.PRIMARY, 2, PointId(f"{guest.machine_id}/00000002")))
     other_site.power.start(guest.machine_id, 2)
-    wait_serial(Path(other_site.settings.directory) / "replicas" / guest.machine_id / "serial.log")
+    wait_serial(Path(other_site.settings.options["directory"]) / "replicas" / guest.machine_id / "serial.log")
     assert other_site.screen.screenshot(guest.machine_id).startswith(b"\x89PNG")
     connection = other_host.connect()
     twin = TinyClient(forward(connection.lookupByUUIDString(guest.machine_id)))
@@ -96,7 +96,7 @@ def test_a_replica_brought_forward_by_an_increment_starts_with_what_the_guest_wr
     assert other_site.standings.read(guest.machine_id) is None
     with pytest.raises(NotFound):
         other_site.inventory.machine(guest.machine_id)
-    assert not (Path(other_site.settings.directory) / "replicas" / guest.machine_id).exists()
+    assert not (Path(other_site.settings.options["directory"]) / "replicas" / guest.machine_id).exists()
 
 
 def test_a_machine_that_was_here_before_follows_and_keeps_its_other_parts(
@@ -154,7 +154,7 @@ def test_what_a_replica_cannot_have_is_said(local_site: QemuSite, make_guest: Ma
     stranger = replace(spec, machine_id=type(guest.machine_id)("11111111-2222-4333-8444-555555555555"))
     with pytest.raises(AlreadyExists):
         local_site.replicas.prepare(ReplicaRequest(stranger))
-    assert not (Path(local_site.settings.directory) / "replicas" / stranger.machine_id).exists()
+    assert not (Path(local_site.settings.options["directory"]) / "replicas" / stranger.machine_id).exists()
 
 
 @pytest.mark.parametrize(("is_uefi", "keeps"), [(True, True), (False, False)], ids=["q35", "pc"])
@@ -211,7 +211,7 @@ def test_a_disk_that_cannot_be_looked_at_stops_a_capture_and_an_image_that_is_go
     guest = make_guest("lacking")
     spec = local_site.inventory.machine(guest.machine_id).spec
     other_site.replicas.prepare(ReplicaRequest(spec))
-    image = Path(other_site.settings.directory) / "replicas" / guest.machine_id / "vda.qcow2"
+    image = Path(other_site.settings.options["directory"]) / "replicas" / guest.machine_id / "vda.qcow2"
     image.unlink()
     assert any("cannot be looked at" in warning for warning in other_site.inventory.machine(guest.machine_id).warnings)
     with (

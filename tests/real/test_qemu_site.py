@@ -57,7 +57,7 @@ def test_an_embedded_site_passes_the_conformance_kit_and_says_that_it_has_no_gua
         "from twinhull.platforms.contract import Capability, SiteSettings\n"
         "from twinhull.platforms.qemu.site import QemuPlatform\n"
         "settings = SiteSettings(SiteName('e'), 'qemu', f'qemu:///embed?root={sys.argv[1]}',\n"
-        "    directory=sys.argv[1] + '/th', options={'accelerator': 'tcg'})\n"
+        "    {'directory': sys.argv[1] + '/th', 'accelerator': 'tcg'})\n"
         "site = QemuPlatform().open(settings, system_ports())\n"
         "print('open', flush=True)\n"
         "sys.stdin.readline()\n"
@@ -73,7 +73,7 @@ def test_an_embedded_site_passes_the_conformance_kit_and_says_that_it_has_no_gua
     ) as child:
         assert child.stdout
         assert child.stdout.readline() == b"open\n"
-        settings = SiteSettings(SiteName("e"), "qemu", f"qemu:///embed?root={root}", directory=f"{root}/th")
+        settings = SiteSettings(SiteName("e"), "qemu", f"qemu:///embed?root={root}", {"directory": f"{root}/th"})
         with pytest.raises(SiteInUse):
             QemuPlatform().open(settings, system_ports())
         _, errors = child.communicate(b"go\n", timeout=300)
@@ -168,7 +168,8 @@ def test_the_guard_refuses_whoever_asks(qemu_site: QemuSite, make_guest: MakeGue
 def test_two_sites_on_one_host_are_both_guarded(
     local_site: QemuSite, make_guest: MakeGuest, qemu_host: QemuHost
 ) -> None:
-    beside = replace(settings_of(qemu_host, qemu_host.uri, "beside"), directory=str(qemu_host.directory / "beside"))
+    beside = settings_of(qemu_host, qemu_host.uri, "beside")
+    beside = replace(beside, options={**beside.options, "directory": str(qemu_host.directory / "beside")})
     other = QemuPlatform().open(beside, system_ports())
     try:
         for site in (local_site, other):
@@ -236,7 +237,7 @@ def test_what_a_killed_check_of_the_guard_leaves_goes_by_itself_or_with_the_next
         raise KeyboardInterrupt
 
     checker = QemuPlatform().open(settings_of(qemu_host, qemu_host.uri), system_ports())
-    hook = Path(guard.path(str(qemu_host.hooks), "qemu", checker.settings.directory))
+    hook = Path(guard.path(str(qemu_host.hooks), "qemu", checker.settings.options["directory"]))
     content = hook.read_bytes()
     hook.write_text("#!/bin/sh\n")
     try:

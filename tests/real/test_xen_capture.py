@@ -29,7 +29,7 @@ from twinhull.platforms.contract import CaptureRequest, SiteSettings
 from twinhull.platforms.xen.site import XenPlatform
 site = XenPlatform().open(SiteSettings(SiteName("x"), "xen", sys.argv[1]), system_ports())
 request = CaptureRequest(MachineId(sys.argv[2]), "killed", {DiskKey("vda"): sys.argv[3]})
-with site.capture(request) as capture:
+with site.captures.capture(request) as capture:
     print("open", flush=True)
     sys.stdin.readline()
 """

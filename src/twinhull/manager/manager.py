@@ -40,7 +40,7 @@ from twinhull.model.errors import AlreadyExists, MachineBusy, NotFound, SiteErro
 from twinhull.model.machine import MachineId, PointId, SiteName, Standing
 from twinhull.model.ports import Ports
 from twinhull.model.sealing import FindKeys, StandingKeys
-from twinhull.platforms.contract import Site, SiteIdentity, SiteSettings
+from twinhull.platforms.contract import Site, SiteIdentity, SiteSettings, checked_options, require_fixed
 from twinhull.repository import Point, Repository
 
 if TYPE_CHECKING:
@@ -236,10 +236,12 @@ class Manager:
                 f"There is a site '{settings.name}' already.",
                 hint=f"Choose another name, or 'twinhull site remove {settings.name}' first.",
             )
+        kind = platform(settings.platform)
+        settings = replace(settings, options=checked_options(kind.options, settings))
         forget_contact(self.catalog, settings.name)
         forget_identity(self.catalog, settings.name)
         keys = self._keys_of(settings.name)
-        site = platform(settings.platform).open(settings, self.ports, keys=keys, is_looking=True)
+        site = kind.open(settings, self.ports, keys=keys, is_looking=True)
         try:
             # Before anything is changed there.
             others = identities(self.catalog, self.pool, settings.name)
@@ -258,9 +260,12 @@ class Manager:
 
         ``is_same_host``: a person says so, where nothing else can. With ``is_dry_run`` nothing is remembered.
         """
+        kind = platform(settings.platform)
+        checked_options(kind.options, settings)
+        require_fixed(kind.options, self.catalog.site(settings.name), settings)
         known = remembered_identity(self.catalog, settings.name) or self._identity_there(settings.name)
         keys = self._keys_of(settings.name)
-        site = platform(settings.platform).open(settings, self.ports, keys=keys, is_looking=True)
+        site = kind.open(settings, self.ports, keys=keys, is_looking=True)
         try:
             identity = site.identity()
             if known or not is_same_host:

@@ -29,16 +29,17 @@ def add(
     context: typer.Context,
     *,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it: a-z, 0-9 and '-'.")],
-    uri: Annotated[str, typer.Argument(metavar="URI", help="How to reach it: a libvirt URI.")],
+    uri: Annotated[str, typer.Argument(metavar="URI", help="How to reach it, such as qemu:///system.")],
     platform: Annotated[
         str | None, typer.Option("--platform", metavar="qemu|xen|…", help="What it is [what the URI begins with].")
     ] = None,
     directory: Annotated[
-        str, typer.Option(metavar="DIR", help="Where on its host replicas and standings are kept.")
-    ] = "/var/lib/twinhull",
+        str | None,
+        typer.Option(metavar="DIR", help="Directory for replicas and standings on its host."),
+    ] = None,
     hooks_directory: Annotated[
-        str, typer.Option(metavar="DIR", help="Where its libvirt looks for hook scripts: the guard goes there.")
-    ] = "/etc/libvirt/hooks",
+        str | None, typer.Option(hidden=True, help="As -o hooks_directory=DIR, for scripts of older versions.")
+    ] = None,
     known_hosts: Annotated[
         str | None, typer.Option(metavar="FILE", help="Accept only the host keys in this file [ssh's own].")
     ] = None,
@@ -56,12 +57,15 @@ def add(
         name=SiteName(name),
         platform=platform or sites.guess_platform(uri),
         uri=sites.with_known_hosts(uri, known_hosts),
-        directory=directory,
-        hooks_directory=hooks_directory,
-        options=pairs(option, form="KEY=VALUE"),
+        options={
+            **({"directory": directory} if directory else {}),
+            **({"hooks_directory": hooks_directory} if hooks_directory else {}),
+            **pairs(option, form="KEY=VALUE"),
+        },
     )
     with door.manager() as manager:
         machine_count = manager.connect(settings)
+        settings = manager.catalog.site(settings.name)
     door.screen.answer(
         {**shapes.site(settings), "machine_count": machine_count},
         f"Connected {name} ({settings.platform}): {machine_count} machines.",

@@ -24,8 +24,9 @@ from twinhull.repository.format.points import Point, current_points
 
 
 def site(settings: SiteSettings) -> Shape:
-    """A site as it was connected."""
-    return rows.values(settings)
+    """A site as it was connected. Directories stand beside the options, too: for scripts of older versions."""
+    older = {name: word for name, word in settings.options.items() if name.endswith("directory")}
+    return {**rows.values(settings), **older}
 
 
 def site_view(view: SiteView) -> Shape:

@@ -11,12 +11,19 @@ from typing import Any
 from sqlalchemy import JSON, Boolean, Column, Float, Integer, MetaData, String, Table
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 MIGRATIONS = {
     1: (
         "ALTER TABLE plans ADD COLUMN full_compare_seconds FLOAT NOT NULL DEFAULT 604800",
         "ALTER TABLE plans DROP COLUMN full_compare_every",
+    ),
+    2: (
+        "UPDATE sites SET options = json_set(options, '$.directory', directory) WHERE platform IN ('qemu', 'xen')",
+        """UPDATE sites SET options = json_set(options, '$.hooks_directory', hooks_directory)
+        WHERE platform IN ('qemu', 'xen')""",
+        "ALTER TABLE sites DROP COLUMN directory",
+        "ALTER TABLE sites DROP COLUMN hooks_directory",
     ),
 }
 """What brings a catalog of that version to the next one."""
@@ -48,7 +55,7 @@ sites = Table(
     "sites",
     metadata,
     _key("name"),
-    *_each(String, "platform", "uri", "directory", "hooks_directory"),
+    *_each(String, "platform", "uri"),
     *_each(JSON, "options"),
 )
 

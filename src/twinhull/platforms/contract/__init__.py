@@ -11,6 +11,7 @@ from twinhull.platforms.contract.disks import DiskDoor, Disks
 from twinhull.platforms.contract.guard import Grade, Guard, GuardGrade
 from twinhull.platforms.contract.inventory import Inventory
 from twinhull.platforms.contract.leftovers import TRACKER, Leftover, Leftovers, OnTrouble, raising
+from twinhull.platforms.contract.options import NoOptions, checked_options, option, options_of, require_fixed
 from twinhull.platforms.contract.parts import Absent, Parts
 from twinhull.platforms.contract.platform import Platform
 from twinhull.platforms.contract.power import Power
@@ -38,6 +39,7 @@ __all__ = [
     "Inventory",
     "Leftover",
     "Leftovers",
+    "NoOptions",
     "OnTrouble",
     "Parts",
     "Platform",
@@ -52,5 +54,9 @@ __all__ = [
     "SiteSettings",
     "Standings",
     "Support",
+    "checked_options",
+    "option",
+    "options_of",
     "raising",
+    "require_fixed",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from twinhull.model.ports import Ports
 from twinhull.model.sealing import FindKeys, no_keys
@@ -16,6 +16,11 @@ class Platform(Protocol):
     @property
     def name(self) -> str:
         """The platform's word: ``qemu``, ``xen``, ``simulated``."""
+        ...
+
+    @property
+    def options(self) -> type[Any]:
+        """Its options: a frozen dataclass (:mod:`twinhull.platforms.contract.options`)."""
         ...
 
     def open(self, settings: SiteSettings, ports: Ports, *, keys: FindKeys = no_keys, is_looking: bool = False) -> Site:

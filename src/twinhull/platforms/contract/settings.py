@@ -10,17 +10,11 @@ from twinhull.model.machine import SiteName
 
 @dataclass(frozen=True, slots=True)
 class SiteSettings:
-    """How a site is reached.
-
-    ``directory`` is where, on the site's host, replicas' disks, standings and scratch files are kept;
-    ``hooks_directory`` is where its libvirt looks for hook scripts; ``options`` are the platform's own.
-    """
+    """How a site is reached. ``options`` are the platform's own (:mod:`twinhull.platforms.contract.options`)."""
 
     name: SiteName
     platform: str
     uri: str
-    directory: str = "/var/lib/twinhull"
-    hooks_directory: str = "/etc/libvirt/hooks"
     options: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -12,6 +12,7 @@ from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.libvirt.connection import LibvirtConnection, told
 from twinhull.platforms.libvirt.definition.xml import parse_xml
 from twinhull.platforms.libvirt.hook import LibvirtGuard
+from twinhull.platforms.libvirt.options import LibvirtOptions
 from twinhull.platforms.libvirt.place import Place
 
 
@@ -20,15 +21,17 @@ class LibvirtSite(Site):
 
     _guard: LibvirtGuard
 
-    def __init__(self, settings: SiteSettings, ports: Ports, keys: FindKeys, driver: str) -> None:
+    def __init__(
+        self, settings: SiteSettings, options: LibvirtOptions, ports: Ports, keys: FindKeys, driver: str
+    ) -> None:
         super().__init__(settings)
         self._driver = driver
         self._host = open_host(settings.uri, ports)
         self._connection = LibvirtConnection(settings.name, settings.uri, self._host, ports.clock)
-        self._place = Place(settings.name, self._connection, self._host, ports.clock, settings.directory, keys)
+        self._place = Place(settings.name, self._connection, self._host, ports.clock, options.directory, keys)
         is_guarded = not self._connection.is_embedded
-        protected = guard.protected_path(settings.hooks_directory, settings.directory) if is_guarded else ""
-        self._standings = StandingFiles(self._host, settings.directory, protected, keys, settings.name)
+        protected = guard.protected_path(options.hooks_directory, options.directory) if is_guarded else ""
+        self._standings = StandingFiles(self._host, options.directory, protected, keys, settings.name)
         self._ports = ports
 
     def connect(self) -> None:

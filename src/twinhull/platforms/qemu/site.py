@@ -11,7 +11,7 @@ import libvirt
 from twinhull.model.errors import UsageError
 from twinhull.model.ports import Ports
 from twinhull.model.sealing import FindKeys, no_keys
-from twinhull.platforms.contract import Capability, Grade, GuardGrade, Parts, SiteSettings, Support
+from twinhull.platforms.contract import Capability, Grade, GuardGrade, Parts, SiteSettings, Support, options_of
 from twinhull.platforms.guard import guard
 from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.libvirt.connection import told
@@ -26,6 +26,7 @@ from twinhull.platforms.qemu.canary import is_guarded
 from twinhull.platforms.qemu.captures import QemuCaptures
 from twinhull.platforms.qemu.inventory import Machines
 from twinhull.platforms.qemu.leftovers import Leftovers
+from twinhull.platforms.qemu.options import Accelerator, QemuOptions
 from twinhull.platforms.qemu.replicas import QemuReplicas
 from twinhull.platforms.qemu.screen import QemuScreen, QemuSerialLog
 from twinhull.platforms.qemu.trackers import Trackers
@@ -71,9 +72,10 @@ class QemuSite(LibvirtSite):
     """A libvirt host that runs QEMU."""
 
     def __init__(self, settings: SiteSettings, ports: Ports, keys: FindKeys = no_keys) -> None:
-        super().__init__(settings, ports, keys, DRIVER)
+        self._options = options_of(QemuOptions, settings)
+        super().__init__(settings, self._options, ports, keys, DRIVER)
         place, standings = self._place, self._standings
-        self._guard = QemuGuard(place, standings, settings.hooks_directory)
+        self._guard = QemuGuard(place, standings, self._options.hooks_directory)
         self._machines = Machines(place, standings)
         trackers = Trackers(place)
         leftovers = Leftovers(place, trackers)
@@ -147,11 +149,9 @@ class QemuSite(LibvirtSite):
         That ``/dev/kvm`` exists proves nothing (nested hosts): the site's option ``accelerator`` decides, or else what
         the machines that run here already use.
         """
-        chosen = self.settings.options.get("accelerator", "")
-        if chosen in ("kvm", "qemu", "tcg"):
-            return ("kvm" if chosen == "kvm" else "qemu"), ""
-        if chosen:
-            raise UsageError(f"'{chosen}' is no accelerator of a QEMU site.", hint="Use accelerator=kvm or tcg.")
+        chosen = self._options.accelerator
+        if chosen is not Accelerator.AS_OTHERS:
+            return ("kvm" if chosen is Accelerator.KVM else "qemu"), ""
         with told(self.settings.name, "looking at its machines"):
             domains = self._connection.get().listAllDomains()
             xmls = [domain.XMLDesc(0) for domain in domains if not would_wait(self._place, domain)]
@@ -168,6 +168,7 @@ class QemuPlatform:
     """QEMU through libvirt. URIs: ``qemu:///system``, ``qemu+ssh://…/system``, ``qemu:///embed?root=…``."""
 
     name = "qemu"
+    options = QemuOptions
 
     def open(
         self, settings: SiteSettings, ports: Ports, *, keys: FindKeys = no_keys, is_looking: bool = False

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from twinhull.model.ports import Ports
 from twinhull.model.sealing import FindKeys, no_keys
-from twinhull.platforms.contract import Site, SiteSettings
+from twinhull.platforms.contract import NoOptions, Site, SiteSettings
 from twinhull.platforms.simulated.connection import SimulatedPart
 from twinhull.platforms.simulated.disks import SimulatedDisk
 from twinhull.platforms.simulated.inventory import SimulatedInventory
@@ -33,6 +33,7 @@ class SimulatedPlatform:
     """The platform ``simulated``; without a world of its own it uses one that the whole process shares."""
 
     name = "simulated"
+    options = NoOptions
 
     def __init__(self, world: SimulatedWorld | None = None) -> None:
         self._world = world or _SHARED

@@ -6,11 +6,20 @@ from collections.abc import Mapping
 
 import libvirt
 
-from twinhull.model.errors import UsageError
-from twinhull.model.machine import BootMode, MachineId
+from twinhull.model.machine import MachineId
 from twinhull.model.ports import Ports
 from twinhull.model.sealing import FindKeys, no_keys
-from twinhull.platforms.contract import Absent, Capability, Grade, GuardGrade, Parts, Site, SiteSettings, Support
+from twinhull.platforms.contract import (
+    Absent,
+    Capability,
+    Grade,
+    GuardGrade,
+    Parts,
+    Site,
+    SiteSettings,
+    Support,
+    options_of,
+)
 from twinhull.platforms.libvirt.disks import LibvirtDisks
 from twinhull.platforms.libvirt.holding import await_start
 from twinhull.platforms.libvirt.hook import LibvirtGuard
@@ -21,6 +30,7 @@ from twinhull.platforms.xen.console import XenSerialLog
 from twinhull.platforms.xen.leftovers import Leftovers
 from twinhull.platforms.xen.machines import XenMachines
 from twinhull.platforms.xen.monitor import Monitors
+from twinhull.platforms.xen.options import XenOptions
 from twinhull.platforms.xen.replicas import XenReplicas
 from twinhull.platforms.xen.sidecar import Sidecars
 
@@ -88,10 +98,11 @@ class XenSite(LibvirtSite):
     """One Xen host."""
 
     def __init__(self, settings: SiteSettings, ports: Ports, keys: FindKeys = no_keys) -> None:
-        super().__init__(settings, ports, keys, DRIVER)
+        options = options_of(XenOptions, settings)
+        super().__init__(settings, options, ports, keys, DRIVER)
         place, standings = self._place, self._standings
         is_asked = not self._connection.is_embedded
-        self._guard = XenGuard(self._host, settings.hooks_directory, DRIVER, place.directory, is_asked=is_asked)
+        self._guard = XenGuard(self._host, options.hooks_directory, DRIVER, place.directory, is_asked=is_asked)
         monitors = Monitors(place)
         leftovers = Leftovers(place, monitors)
         sidecars = Sidecars(self._host, place.directory)
@@ -99,7 +110,7 @@ class XenSite(LibvirtSite):
             inventory=XenMachines(place),
             power=XenPower(place, standings, _SHUTDOWN_REQUESTS),
             captures=XenCaptures(place, monitors, leftovers),
-            replicas=XenReplicas(place, standings, sidecars, _boot_mode(settings)),
+            replicas=XenReplicas(place, standings, sidecars, options.boot_mode),
             # Xen opens disks without image locks: while one is open here, the guard does not let its machine start.
             disks=LibvirtDisks(place, lambda machine_id: [("-s", place.disks_lock(machine_id))]),
             standings=standings,
@@ -114,15 +125,10 @@ class XenSite(LibvirtSite):
         return _LIMITS
 
 
-def _boot_mode(settings: SiteSettings) -> BootMode:
-    word = settings.options.get("boot_mode", BootMode.HVM.value)
-    if word not in (BootMode.HVM.value, BootMode.PV.value):
-        raise UsageError(f"Site '{settings.name}' has the option boot_mode={word}; it can be hvm or pv.")
-    return BootMode(word)
-
-
 class XenPlatform:
     """The platform ``xen``."""
+
+    options = XenOptions
 
     @property
     def name(self) -> str:
