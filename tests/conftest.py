@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from tests.guesses import CHEAP
+from twinhull.repository import KdfCost
 from twinhull.repository.store import reserve
 
 if TYPE_CHECKING:
@@ -41,3 +43,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def small_reserves(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand repositories and state directories of tests keep no room for themselves."""
     monkeypatch.setattr(reserve, "MAX_RESERVE_BYTES", reserve.LEAST_RESERVE_BYTES)
+
+
+@pytest.fixture(autouse=True)
+def cheap_guesses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for Argon2id, but those that are about its cost."""
+    monkeypatch.setattr(KdfCost.__init__, "__defaults__", CHEAP)

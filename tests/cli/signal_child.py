@@ -9,6 +9,7 @@ import os
 import sys
 from contextlib import AbstractContextManager
 
+from tests.guesses import make_guesses_cheap
 from tests.manager.world import PASSPHRASE, machine_id, spec, with_captures
 from twinhull.cli.main import call, main
 from twinhull.hosts.host import LocalHost, check
@@ -41,6 +42,7 @@ class Platform:
 
 def run(state: str, command: str) -> None:
     os.environ["TWINHULL_PASSPHRASE"] = PASSPHRASE
+    make_guesses_cheap()
     platform = Platform(SimulatedWorld(seed=1))
     simulated.PLATFORM = platform  # type: ignore[assignment]
     platform.world.host("here").add_machine(spec(0))

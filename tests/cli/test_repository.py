@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import signal
@@ -14,6 +15,7 @@ import pytest
 from tests.cli.conftest import WEB, Shell
 from twinhull.model.machine import DiskKey
 from twinhull.model.units import MIB
+from twinhull.repository import KdfCost
 from twinhull.repository.store.patient import PatientStore
 
 
@@ -255,6 +257,21 @@ def test_keys_are_rotated_and_everything_goes_on(planned: Shell, tmp_path: Path)
     planned.ok("repository", "keys", "change-passphrase", "--new-passphrase-file", old)
     assert len(planned.ok("points", "list", "--json").json["points"]) == 2
     assert planned("--passphrase-file", new, "points", "list").code == 33
+
+
+def test_every_key_that_is_made_costs_a_guess_the_whole_price(
+    planned: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KdfCost.__init__, "__defaults__", (2, 1, 16))
+    made, phrase = tmp_path / "made", str(tmp_path / "phrase")
+    planned.ok("--passphrase-file", phrase, "repository", "create", str(made))
+    planned.ok("repository", "copy", "--to", str(tmp_path / "copy"), "--create")
+    for words in (["recovery"], ["change-passphrase"], ["rotate", "--yes"], ["recovery"]):
+        new = [] if words == ["recovery"] else ["--new-passphrase-file", phrase]
+        planned.ok("repository", "keys", *words, *new)
+        found = [json.loads(key.read_text().splitlines()[0]) for key in tmp_path.rglob("key-*") if key.is_file()]
+        prices = {(key["iterations"], key["lanes"], key["memory_kib"]) for key in found}
+        assert prices == {(2, 1, 16), (1, 1, 1024)}, "all but the one of the fixture's repository"
 
 
 def test_a_passphrase_file_of_another_system_opens_and_a_new_one_must_be_long(planned: Shell, tmp_path: Path) -> None:

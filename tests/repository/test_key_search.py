@@ -22,6 +22,11 @@ from .world import CHEAP, PASSPHRASE, made, noise, opened, ports
 Json = dict[str, object]
 
 
+@pytest.fixture
+def cheap_guesses() -> None:
+    """Not here: the bounds are on what keys of the product cost."""
+
+
 class _Stretched:
     """Counts what stretching costs, and stretches cheaply."""
 
@@ -132,6 +137,15 @@ def test_among_any_number_of_objects_the_right_one_is_found_by_its_name(
     (name,) = (name for name in store.objects if name.startswith("key-"))
     store.objects |= {f"key-{number:016x}": b"{}" for number in range(MAX_PARSED + 50)}
     assert sorted(each for each in store.objects if each.startswith("key-")).index(name) >= MAX_PARSED
+    assert opened(store).points() == []
+
+
+def test_a_guess_at_a_new_passphrase_is_dear() -> None:
+    assert KdfCost() == KdfCost(iterations=3, lanes=4, memory_kib=128 * 1024)
+    store = MemoryStore()
+    Repository.create(store, PASSPHRASE, ports=ports(seed="made"))
+    raw = _genuine(store)
+    assert (raw["kdf"], raw["iterations"], raw["lanes"], raw["memory_kib"]) == ("argon2id", 3, 4, 128 * 1024)
     assert opened(store).points() == []
 
 
