@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
+from threading import Lock, RLock
 
 from tests.stepping import Journal, perform
 from twinhull.actions.context import Context, OpenSites
@@ -32,6 +36,11 @@ DISK_BYTES = 256 * KIB
 MAC = "52:54:00:00:00:01"
 NETWORKS = {A: {"bridge:br0": "bridge:xenbr0"}, B: {"bridge:xenbr0": "bridge:br0"}}
 """By the site that a machine comes from: what its networks are called on the other one."""
+
+
+# A copied world has locks of its own.
+copyreg.pickle(type(Lock()), lambda _: (Lock, ()))
+copyreg.pickle(type(RLock()), lambda _: (RLock, ()))
 
 
 class TickingStore:
@@ -101,6 +110,13 @@ class Story:
         store = MemoryStore()
         Repository.create(store, SECRET, chunk_size_bytes=CHUNK_BYTES, cost=CHEAP, ports=world.ports).close()
         return cls(world, store)
+
+    def copy(self) -> Story:
+        """The same world once more, as if it had been made by the same calls in the same order."""
+        assert self.world.on_tick is None, "what is arranged would happen in the first one"
+        assert not self.world.at, "what is arranged would happen in the first one"
+        self._witness = None
+        return deepcopy(self)
 
     def keep_writing(self, site: str = A) -> None:
         """The guest goes on writing while we work: one write at each fifth tick."""
@@ -183,6 +199,12 @@ class Story:
                     return None
                 raise
         raise AssertionError("the run does not converge")
+
+
+def made_once(begin: Callable[[], Story]) -> Callable[[], Story]:
+    """The same beginning, of which copies are handed out: that is ten times as quick as making it."""
+    first = cache(begin)
+    return lambda: first().copy()
 
 
 def check_promises(story: Story, *, may_be_split: bool = False) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.recovery.scenarios import SCENARIOS, Scenario, check_end, is_on, synced
 from tests.recovery.test_every_step import Hiccup, failing_after, with_step
 from tests.stepping import Journal
-from tests.story import WEB, A, B, Story, check_as_found, check_promises
+from tests.story import WEB, A, B, Story, check_as_found, check_promises, made_once
 from twinhull.model.machine import DiskKey
 from twinhull.platforms.simulated import Killed
 
@@ -76,7 +76,7 @@ def test_a_replica_that_was_killed_half_way_is_driven_to_a_later_point_that_take
         return story
 
     was_half_way = 0
-    for story in kill_every_sync(begin):
+    for story in kill_every_sync(made_once(begin)):
         held = story.world.host(B).standings[WEB]
         was_half_way += held.is_dirty and held.point_id is not None
         story.world.ports.clock.sleep(60)  # a guest that was frozen at the kill is thawed by its own host
@@ -100,7 +100,7 @@ def test_a_disk_that_was_gone_behind_our_back_is_not_believed_after_a_kill(*, is
             story.machine(B).remove_disk("vda")
         return story
 
-    for story in kill_every_sync(begin):
+    for story in kill_every_sync(made_once(begin)):
         story.sync()
         check_promises(story)
 
