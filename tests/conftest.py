@@ -1,4 +1,7 @@
-"""How the tests share a machine of two cores: all that need an emulated Xen host run one after the other, and first."""
+"""How the tests share a machine of two cores: the two longest chains begin first, each in one of two workers.
+
+One is all that needs an emulated Xen host, one after the other; the other one the tests on the other release of Debian.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
 from tests.guesses import CHEAP
@@ -16,6 +20,11 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
 
 XEN_TESTS = "tests/real/test_xen_"
+LONGEST_FIRST = (XEN_TESTS, "tests/real/test_other_release", "tests/real/")
+
+# A busy machine is no fault of what is tested: pytest's own timeout ends what hangs.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 # A shell that starts the tests in the background has Ctrl-C ignored; whatever they start would ignore it, too.
@@ -35,8 +44,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneXenH
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest chain of tests begins first (so tests are to be run with ``--no-loadscope-reorder``)."""
-    items.sort(key=lambda item: not item.nodeid.startswith(XEN_TESTS))
+    """The longest chains of tests begin first (so tests are to be run with ``--no-loadscope-reorder``).
+
+    What waits for guests to boot comes next, and the many short files last: neither worker is idle at the end.
+    """
+    items.sort(key=lambda item: [not item.nodeid.startswith(prefix) for prefix in LONGEST_FIRST])
 
 
 @pytest.fixture(autouse=True)
