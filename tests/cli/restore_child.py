@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from twinhull.actions.context import Context
 from twinhull.cli.main import call
+from twinhull.manager.runs.kinds import restore
+from twinhull.manager.runs.kinds.registry import KINDS
 from twinhull.model.steps import Action, Facts, Step
-from twinhull.recovery import actions
 from twinhull.recovery.restore.action import RESTORE
 
 
@@ -35,7 +36,8 @@ def killed(step: Step[Context], when: str) -> Step[Context]:
 
 def main(name: str, when: str, *words: str) -> None:
     steps = tuple(killed(step, when) if step.name == name else step for step in RESTORE.steps)
-    actions.ACTIONS = {**actions.ACTIONS, "restore": Action("restore", steps)}
+    KINDS.forget(restore.RESTORE.word)
+    KINDS.register(replace(restore.RESTORE, action=Action(restore.RESTORE.word, steps)))
     sys.exit(call(words))
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli import restore_child
 from tests.manager.world import PASSPHRASE, Setup, make_setup
-from twinhull.manager.runs.orders import SyncOptions
+from twinhull.manager.runs.kinds.sync import SyncOptions, want_sync
 from twinhull.manager.runs.wants import Ears
 from twinhull.model.units import MIB
 from twinhull.recovery.restore.action import RESTORE
@@ -26,7 +26,7 @@ PLACES = [(step.name, when) for step in RESTORE.steps for when in ("before", "af
 def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     setup = make_setup(tmp_path, monkeypatch)
     with setup.manager() as manager:
-        manager.dispatcher.carry_out(manager.desk.sync(manager.names.machine("m0"), SyncOptions()), Ears())
+        manager.dispatcher.carry_out(want_sync(manager.desk, manager.names.machine("m0"), SyncOptions()), Ears())
     return setup
 
 

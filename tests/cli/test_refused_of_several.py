@@ -30,8 +30,8 @@ def refuse(patched: pytest.MonkeyPatch, kind: type[TwinhullError], *names: str) 
     preview = Previewer.preview
 
     def refusing(self: Previewer, want: Want) -> Preview:
-        if want.machine.name in names:
-            raise kind(f"{want.machine.name} is not to be moved.", hint="Look at it.")
+        if want.subject.name in names:
+            raise kind(f"{want.subject.name} is not to be moved.", hint="Look at it.")
         return preview(self, want)
 
     patched.setattr(Previewer, "preview", refusing)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from twinhull.actions.requests import SyncRequest
 from twinhull.cluster.situation import Side, Situation
 from twinhull.manager.catalog.records import LatestPoint, Plan, RunRecord, RunState, SeenMachine
 from twinhull.manager.health.evidence import Evidence, PointTime
@@ -49,7 +50,7 @@ def silent(site: SiteName) -> Side:
 
 def run(kind: str, state: RunState = RunState.RUNNING, **result: object) -> RunRecord:
     found: Mapping[str, object] = {"point_id": P11, **result}
-    request = {"target": BETA} if kind == "sync" else {}
+    request = SyncRequest(f"{kind}-1", DB, ALPHA, BETA).facts() if kind == "sync" else {}
     return RunRecord(RunId(f"{kind}-1"), kind, DB, "db", "test", request, state, NOW, result=found)  # type: ignore[arg-type]
 
 

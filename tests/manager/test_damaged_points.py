@@ -12,7 +12,9 @@ from tests.manager.test_serve import serving
 from tests.manager.world import Setup, machine_id, make_setup
 from twinhull.manager.catalog.records import RunRecord, RunState
 from twinhull.manager.manager import Manager
-from twinhull.manager.runs.orders import FailoverOptions, SyncOptions
+from twinhull.manager.runs.kinds.move import FailoverOptions, want_failover
+from twinhull.manager.runs.kinds.rollback import want_rollback
+from twinhull.manager.runs.kinds.sync import SyncOptions, want_sync
 from twinhull.manager.runs.wants import Ears, Want
 from twinhull.model.errors import SafetyError
 from twinhull.repository import RepositoryDamaged, RetentionRules
@@ -28,7 +30,7 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     setup = make_setup(tmp_path, monkeypatch, machine_count=2, rpo_seconds=RPO_SECONDS)
     with setup.manager() as manager:
         for name in ("m0", "m0", "m0", "m1"):
-            run(manager, manager.desk.sync(manager.names.machine(name), SyncOptions()))
+            run(manager, want_sync(manager.desk, manager.names.machine(name), SyncOptions()))
     return setup
 
 
@@ -48,11 +50,11 @@ def damage(setup: Setup, tmp_path: Path, number: int) -> str:
 
 def failover(*, is_planned: bool) -> Callable[[Manager], Want]:
     options = FailoverOptions(is_planned=is_planned)
-    return lambda manager: manager.desk.failover(manager.names.machine(MACHINE), options)
+    return lambda manager: want_failover(manager.desk, manager.names.machine(MACHINE), options)
 
 
 def sync(manager: Manager) -> Want:
-    return manager.desk.sync(manager.names.machine(MACHINE), SyncOptions())
+    return want_sync(manager.desk, manager.names.machine(MACHINE), SyncOptions())
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_a_replica_at_a_later_point_is_not_given_up_for_an_older_one_without_bei
             assert "m0 --unplanned --point 2'" in told.value.hint
         named = manager.names.machine(MACHINE)
         as_it_is = FailoverOptions(is_planned=False, is_without_repository=True)
-        done = run(manager, manager.desk.failover(named, as_it_is))
+        done = run(manager, want_failover(manager.desk, named, as_it_is))
         assert str(done.result["point_id"]).endswith("/00000003")
         assert setup.world.host("there").machines[MACHINE].content("vda") == content
 
@@ -99,7 +101,7 @@ def test_an_older_point_is_started_from_if_it_is_named(setup: Setup, tmp_path: P
     setup.world.host("here").crash()
     with setup.manager() as manager:
         named = manager.names.machine(MACHINE)
-        done = run(manager, manager.desk.failover(named, FailoverOptions(is_planned=False, point="2")))
+        done = run(manager, want_failover(manager.desk, named, FailoverOptions(is_planned=False, point="2")))
         assert str(done.result["point_id"]).endswith("/00000002")
 
 
@@ -130,13 +132,13 @@ def test_points_are_neither_counted_nor_let_go_over_a_damaged_one(setup: Setup, 
             with pytest.raises(RepositoryDamaged, match="cannot be counted"):
                 manager.point(f"m0:{word}")
             with pytest.raises(RepositoryDamaged, match="cannot be counted"):
-                run(manager, manager.desk.rollback(named, word, is_starting=None, is_keeping_present=True))
+                run(manager, want_rollback(manager.desk, named, word, is_starting=None, is_keeping_present=True))
         assert manager.point("m0:1").sequence == 1
         with pytest.raises(RepositoryDamaged):
             manager.pruner.look("m0", RetentionRules(keep_last=1))
         with pytest.raises(RepositoryDamaged):
             manager.repository.retain(MACHINE, RetentionRules(keep_last=1))
-        back = manager.desk.rollback(named, "1", is_starting=None, is_keeping_present=True)
+        back = want_rollback(manager.desk, named, "1", is_starting=None, is_keeping_present=True)
         assert run(manager, back).state is RunState.DONE
 
 

@@ -21,14 +21,18 @@ from twinhull.manager.catalog.locks import Lock, is_free
 from twinhull.manager.catalog.records import RunRecord, RunState
 from twinhull.manager.manager import Manager
 from twinhull.manager.runs import runs
-from twinhull.manager.runs.orders import FailoverOptions, RestoreTarget, SyncOptions
+from twinhull.manager.runs.kinds.collect import want_collect
+from twinhull.manager.runs.kinds.move import FailoverOptions, want_failover
+from twinhull.manager.runs.kinds.restore import RestoreTarget, want_restore
+from twinhull.manager.runs.kinds.sync import SyncOptions, want_sync
+from twinhull.manager.runs.kinds.verify import want_verify
 from twinhull.manager.runs.wants import Ears, Want
-from twinhull.manager.sites.names import REPOSITORY
 from twinhull.model.errors import MachineBusy, NotFound, RunCancelled, RunUnfinished
 from twinhull.model.machine import MachineId, Role, RunId
 from twinhull.model.ports import Ports, SystemClock, SystemProcesses, SystemRandomness
 from twinhull.repository import Point, Repository, RetentionRules
 from twinhull.repository.points.catalog import Catalog as PointCatalog
+from twinhull.runs.subject import REPOSITORY
 
 MACHINE = machine_id(0)
 
@@ -39,11 +43,11 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
 
 
 def sync(manager: Manager) -> Want:
-    return manager.desk.sync(manager.names.machine("m0"), SyncOptions())
+    return want_sync(manager.desk, manager.names.machine("m0"), SyncOptions())
 
 
 def failover(manager: Manager, *, is_planned: bool = True) -> Want:
-    return manager.desk.failover(manager.names.machine("m0"), FailoverOptions(is_planned=is_planned))
+    return want_failover(manager.desk, manager.names.machine("m0"), FailoverOptions(is_planned=is_planned))
 
 
 def interrupting(manager: Manager, step: str, busy: MachineId = MACHINE) -> Callable[[str], None]:
@@ -52,7 +56,7 @@ def interrupting(manager: Manager, step: str, busy: MachineId = MACHINE) -> Call
     def on_step(name: str) -> None:
         if name == step:
             deadline = time.monotonic() + 10
-            while not _is_waited_for():
+            while not is_waited_for():
                 assert time.monotonic() < deadline
             os.kill(os.getpid(), signal.SIGINT)
             runs = manager.dispatcher.active.values()
@@ -61,7 +65,7 @@ def interrupting(manager: Manager, step: str, busy: MachineId = MACHINE) -> Call
     return on_step
 
 
-def _is_waited_for() -> bool:
+def is_waited_for() -> bool:
     """Whether the main thread waits for a run by now: before that, Ctrl-C would end the tests."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame and frame.f_code.co_name != "_wait_quietly":
@@ -89,12 +93,10 @@ def test_a_collection_ends_where_it_is_on_ctrl_c(setup: Setup, monkeypatch: pyte
         forget_traces = PointCatalog.forget_traces
         monkeypatch.setattr(PointCatalog, "forget_traces", lambda _: pytest.fail("it went on to its end"))
         with pytest.raises(RunCancelled, match="nobody needed"):
-            manager.dispatcher.carry_out(
-                manager.desk.collect(), Ears(on_step=interrupting(manager, "collect", REPOSITORY.machine_id))
-            )
+            manager.dispatcher.carry_out(want_collect(), Ears(on_step=interrupting(manager, "collect", REPOSITORY.key)))
         assert manager.catalog.runs()[0].state is RunState.CANCELLED
         monkeypatch.setattr(PointCatalog, "forget_traces", forget_traces)
-        assert manager.dispatcher.carry_out(manager.desk.collect(), Ears()).state is RunState.DONE
+        assert manager.dispatcher.carry_out(want_collect(), Ears()).state is RunState.DONE
 
 
 def test_ctrl_c_beyond_the_point_of_no_return_lets_the_run_end(setup: Setup) -> None:
@@ -166,11 +168,11 @@ class _AtOnce:
 def _two_restores(manager: Manager, setup: Setup) -> list[Want]:
     machine, point = manager.names.machine("m0"), manager.point("m0:N").id
     targets = [RestoreTarget(path=str(setup.state.path / f"disk{number}.raw")) for number in range(2)]
-    return [manager.desk.restore(machine, point, target) for target in targets]
+    return [want_restore(manager.desk, machine, point, target) for target in targets]
 
 
 def _two_verifications(manager: Manager, _: Setup) -> list[Want]:
-    return [manager.desk.verify(is_reading=True), manager.desk.verify(is_reading=True, sample=0.5)]
+    return [want_verify(manager.desk, is_reading=True), want_verify(manager.desk, is_reading=True, sample=0.5)]
 
 
 def _until(is_so: Callable[[], bool]) -> None:
@@ -340,7 +342,7 @@ def test_unknown_machines_are_told_with_the_sites_that_are_silent(setup: Setup) 
 
 def restore(manager: Manager, path: Path) -> Want:
     machine = manager.names.machine("m0")
-    return manager.desk.restore(machine, manager.repository.points(MACHINE)[-1].id, RestoreTarget(path=str(path)))
+    return want_restore(manager.desk, machine, manager.repository.points(MACHINE)[-1].id, RestoreTarget(path=str(path)))
 
 
 @pytest.fixture
@@ -377,7 +379,9 @@ def test_a_killed_restore_is_gone_on_with_by_the_same_command_and_holds_up_no_sy
 
     def want(manager: Manager) -> Want:
         point = manager.repository.points(MACHINE)[0].id
-        return manager.desk.restore(manager.names.machine("m0"), point, RestoreTarget(site=THERE, new_name="again"))
+        return want_restore(
+            manager.desk, manager.names.machine("m0"), point, RestoreTarget(site=THERE, new_name="again")
+        )
 
     def on_step(name: str) -> None:
         if name == "write":
@@ -407,7 +411,7 @@ def test_the_point_of_a_replica_that_is_left_behind_stays_until_it_follows(setup
         manager.dispatcher.carry_out(sync(manager), Ears())
         for _ in range(4):
             setup.world.host("here").machines[MACHINE].write("vda", 0, b"once more")
-            run = manager.dispatcher.carry_out(manager.desk.sync(named, alone), Ears())
+            run = manager.dispatcher.carry_out(want_sync(manager.desk, named, alone), Ears())
         assert [point.sequence for point in manager.repository.points(MACHINE)] == [1, 3, 4, 5]
         assert run.result["removed_points"] == [f"{MACHINE}/00000002"]
         run = manager.dispatcher.carry_out(sync(manager), Ears())

@@ -10,7 +10,8 @@ import pytest
 from tests.manager.world import Setup, machine_id, make_setup
 from twinhull.manager.catalog.records import RunRecord
 from twinhull.manager.manager import Manager
-from twinhull.manager.runs.orders import SyncOptions
+from twinhull.manager.runs.kinds.sync import SyncOptions, want_sync
+from twinhull.manager.runs.kinds.verify import want_verify
 from twinhull.manager.runs.wants import Ears, Want
 
 WENT_BACK = "The store went back"
@@ -26,11 +27,11 @@ def run(manager: Manager, want: Want) -> RunRecord:
 
 
 def sync(manager: Manager) -> None:
-    run(manager, manager.desk.sync(manager.names.machine("m0"), SyncOptions()))
+    run(manager, want_sync(manager.desk, manager.names.machine("m0"), SyncOptions()))
 
 
 def problems(manager: Manager) -> list[str]:
-    result = run(manager, manager.desk.verify(is_reading=True)).result
+    result = run(manager, want_verify(manager.desk, is_reading=True)).result
     found = result["problems"]
     assert isinstance(found, list)
     assert len(found) == result["problem_count"]

@@ -10,7 +10,9 @@ import pytest
 from tests.manager.world import HERE, THERE, Setup, machine_id, make_setup, second_manager
 from twinhull.manager.catalog.records import RunState
 from twinhull.manager.manager import Manager
-from twinhull.manager.runs.orders import FailoverOptions, SyncOptions
+from twinhull.manager.runs.kinds.move import FailoverOptions, want_failback, want_failover
+from twinhull.manager.runs.kinds.rollback import want_rollback
+from twinhull.manager.runs.kinds.sync import SyncOptions, want_sync
 from twinhull.manager.runs.wants import Ears, Want
 from twinhull.model.errors import RunUnfinished, SiteFull, StaleEpoch
 from twinhull.model.machine import PowerState, Role, SiteName
@@ -28,15 +30,15 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
 
 
 def sync(manager: Manager) -> Want:
-    return manager.desk.sync(manager.names.machine("m0"), SyncOptions())
+    return want_sync(manager.desk, manager.names.machine("m0"), SyncOptions())
 
 
 def failover(manager: Manager) -> Want:
-    return manager.desk.failover(manager.names.machine("m0"), FailoverOptions())
+    return want_failover(manager.desk, manager.names.machine("m0"), FailoverOptions())
 
 
 def rollback(manager: Manager) -> Want:
-    return manager.desk.rollback(manager.names.machine("m0"), "N", is_starting=None, is_keeping_present=True)
+    return want_rollback(manager.desk, manager.names.machine("m0"), "N", is_starting=None, is_keeping_present=True)
 
 
 def kill(setup: Setup, step: str, make: Callable[[Manager], Want]) -> str:
@@ -61,8 +63,8 @@ def take(setup: Setup, tmp_path: Path, site: SiteName) -> None:
     cut_off.isolate()
     with second.manager() as manager:
         named, options = manager.names.machine(MACHINE), FailoverOptions(is_planned=False)
-        move = manager.desk.failback if site == HERE else manager.desk.failover
-        manager.dispatcher.carry_out(move(named, options), Ears())
+        move = want_failback if site == HERE else want_failover
+        manager.dispatcher.carry_out(move(manager.desk, named, options), Ears())
     cut_off.return_()
 
 

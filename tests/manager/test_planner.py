@@ -12,8 +12,9 @@ from twinhull.manager.clockwatch import Reading, jump_seconds, tell
 from twinhull.manager.health.ages import Aged, observe
 from twinhull.manager.serve.facts import Limits, MachineFacts, RepositoryFacts, SiteFacts, Snapshot
 from twinhull.manager.serve.planner import Act, backoff_seconds, decide, due_seconds
-from twinhull.manager.sites.names import REPOSITORY, Named
+from twinhull.manager.sites.names import Named
 from twinhull.model.machine import MachineId, PointId, SiteName
+from twinhull.runs.subject import REPOSITORY
 
 DAY_SECONDS = 86_400.0
 HERE, THERE = SiteName("here"), SiteName("there")
@@ -107,7 +108,7 @@ def test_the_repository_is_collected_once_a_day_where_something_waits(
     facts: RepositoryFacts, act: Act, reason: str
 ) -> None:
     decision = decide(Snapshot((), SITES, facts), Limits())[0]
-    assert (decision.act, decision.machine) == (act, REPOSITORY)
+    assert (decision.act, decision.subject) == (act, REPOSITORY)
     assert reason in decision.reason
 
 
@@ -120,7 +121,7 @@ def test_machines_come_before_the_repository_which_takes_no_place_of_theirs() ->
     """A verification that reads for hours holds up no sync, and is not held up for ever by them."""
     due, waiting = replace(WELL, age_seconds=None), RepositoryFacts(2 * DAY_SECONDS, 0, 1)
     decisions = decide(Snapshot((due,), SITES, waiting), Limits(run_count=1))
-    assert [(decision.machine.name, decision.act) for decision in decisions] == [
+    assert [(decision.subject.name, decision.act) for decision in decisions] == [
         ("web1", Act.SYNC),
         ("repository", Act.COLLECT),
     ]
@@ -128,7 +129,7 @@ def test_machines_come_before_the_repository_which_takes_no_place_of_theirs() ->
     assert decide(Snapshot((due,), SITES, busy), Limits(run_count=1))[0].act is Act.SYNC
     at_work = replace(WELL, at_work="sync s1")
     decisions = decide(Snapshot((at_work,), SITES, waiting), Limits(run_count=1))
-    assert {decision.machine.name: decision.act for decision in decisions}["repository"] is Act.COLLECT
+    assert {decision.subject.name: decision.act for decision in decisions}["repository"] is Act.COLLECT
 
 
 def test_a_silent_source_is_waited_for_and_named() -> None:
@@ -160,7 +161,7 @@ def test_no_more_runs_at_once_than_allowed_and_the_most_urgent_first() -> None:
         replace(WELL, machine=Named(MachineId(f"m{age}"), f"m{age}"), age_seconds=float(age)) for age in range(721, 731)
     )
     decisions = decide(Snapshot(machines, SITES), Limits(run_count=3, run_count_per_site=9))
-    assert [decision.machine.name for decision in decisions if decision.act is Act.SYNC] == ["m730", "m729", "m728"]
+    assert [decision.subject.name for decision in decisions if decision.act is Act.SYNC] == ["m730", "m729", "m728"]
     assert decisions[3].reason == "Due for sync, and 3 runs are at work: no more at once."
     decisions = decide(Snapshot(machines, SITES), Limits(run_count=9, run_count_per_site=2))
     assert sum(decision.act is Act.SYNC for decision in decisions) == 2
@@ -170,7 +171,7 @@ def test_no_more_runs_at_once_than_allowed_and_the_most_urgent_first() -> None:
 def test_what_is_at_work_takes_room() -> None:
     busy = replace(WELL, machine=Named(MachineId("b"), "b"), at_work="sync s1")
     due = replace(WELL, age_seconds=None)
-    acts = {decision.machine.name: decision.act for decision in decide(Snapshot((busy, due), SITES), Limits(1, 1))}
+    acts = {decision.subject.name: decision.act for decision in decide(Snapshot((busy, due), SITES), Limits(1, 1))}
     assert acts == {"b": Act.WAIT, "web1": Act.WAIT}
 
 
@@ -250,7 +251,7 @@ class Fleet:
         for decision in decisions:
             if decision.act is Act.SYNC:
                 assert decision.is_capture_only is is_silent
-                self.busy[int(decision.machine.name)] = self.now + self.sync_seconds
+                self.busy[int(decision.subject.name)] = self.now + self.sync_seconds
                 self.sync_count += 1
         self.most_at_once = max(self.most_at_once, len(self.busy))
 

@@ -16,7 +16,9 @@ import pytest
 from tests.manager.world import HERE, THERE, Setup, machine_id, make_setup
 from twinhull.manager.health.health import Health, Level
 from twinhull.manager.manager import Manager
-from twinhull.manager.runs.orders import FailoverOptions, SyncOptions
+from twinhull.manager.runs.kinds.move import FailoverOptions
+from twinhull.manager.runs.kinds.rollback import want_rollback
+from twinhull.manager.runs.kinds.sync import SyncOptions, want_sync
 from twinhull.manager.runs.wants import Ears, Want
 from twinhull.manager.sites.overview import Lookout, Overview
 from twinhull.model.errors import RunUnfinished
@@ -135,7 +137,7 @@ def carry_out(poller: Poller, make: Callable[[Manager], Want], phase: str, *, is
 
 
 def sync(manager: Manager) -> Want:
-    return manager.desk.sync(manager.names.machine("m0"), SyncOptions())
+    return want_sync(manager.desk, manager.names.machine("m0"), SyncOptions())
 
 
 def move(kind: str, *, is_planned: bool = True) -> Callable[[Manager], Want]:
@@ -149,7 +151,7 @@ def move(kind: str, *, is_planned: bool = True) -> Callable[[Manager], Want]:
 
 def rollback(manager: Manager) -> Want:
     machine = manager.names.machine("m0")
-    return manager.desk.rollback(machine, "N-1", is_starting=None, is_keeping_present=True)
+    return want_rollback(manager.desk, machine, "N-1", is_starting=None, is_keeping_present=True)
 
 
 def kill(poller: Poller, make: Callable[[Manager], Want], phase: str, when: Callable[[], bool]) -> list[Health]:

@@ -11,7 +11,10 @@ import pytest
 from tests.manager.world import HERE, THERE, Setup, machine_id, make_setup
 from twinhull.manager.catalog.records import RunRecord, RunState
 from twinhull.manager.manager import Manager
-from twinhull.manager.runs.orders import FailoverOptions, RestoreTarget, SyncOptions
+from twinhull.manager.runs.kinds.move import FailoverOptions, want_failback, want_failover
+from twinhull.manager.runs.kinds.restore import RestoreTarget, want_restore
+from twinhull.manager.runs.kinds.rollback import want_rollback
+from twinhull.manager.runs.kinds.sync import SyncOptions, want_sync
 from twinhull.manager.runs.wants import Ears, Want
 from twinhull.model.errors import RunUnfinished, TwinhullError
 from twinhull.model.machine import MachineId, Role, SiteName
@@ -21,11 +24,11 @@ Make = Callable[[Manager], Want]
 
 
 def sync(manager: Manager) -> Want:
-    return manager.desk.sync(manager.names.machine("m0"), SyncOptions())
+    return want_sync(manager.desk, manager.names.machine("m0"), SyncOptions())
 
 
 def failover(manager: Manager) -> Want:
-    return manager.desk.failover(manager.names.machine("m0"), FailoverOptions(is_planned=True))
+    return want_failover(manager.desk, manager.names.machine("m0"), FailoverOptions(is_planned=True))
 
 
 def steps_of(setup: Setup, make: Make) -> list[str]:
@@ -92,18 +95,18 @@ class Case:
 
 
 def failback(manager: Manager) -> Want:
-    return manager.desk.failback(manager.names.machine("m0"), FailoverOptions(is_planned=True))
+    return want_failback(manager.desk, manager.names.machine("m0"), FailoverOptions(is_planned=True))
 
 
 def rollback(manager: Manager) -> Want:
     first = manager.repository.points(MACHINE)[0].id
     machine = manager.names.machine("m0")
-    return manager.desk.rollback(machine, first, is_starting=None, is_keeping_present=True)
+    return want_rollback(manager.desk, machine, first, is_starting=None, is_keeping_present=True)
 
 
 def restore(manager: Manager) -> Want:
     point = manager.repository.points(MACHINE)[0].id
-    return manager.desk.restore(manager.names.machine("m0"), point, RestoreTarget(site=THERE, new_name="again"))
+    return want_restore(manager.desk, manager.names.machine("m0"), point, RestoreTarget(site=THERE, new_name="again"))
 
 
 def holds(setup: Setup, site: str, machine: MachineId, number: int) -> None:

@@ -16,13 +16,16 @@ from twinhull.manager.catalog.records import Plan, RunRecord, RunState
 from twinhull.manager.catalog.state import write_private
 from twinhull.manager.health.health import Health
 from twinhull.manager.manager import Manager
-from twinhull.manager.runs.orders import Desk, FailoverOptions, SyncOptions
+from twinhull.manager.runs.desk import Desk
+from twinhull.manager.runs.kinds.collect import want_collect
+from twinhull.manager.runs.kinds.move import FailoverOptions, want_failover
+from twinhull.manager.runs.kinds.sync import SyncOptions, want_sync
+from twinhull.manager.runs.kinds.verify import want_verify
 from twinhull.manager.runs.wants import Ears, Want
 from twinhull.manager.serve import serve as serve_module
 from twinhull.manager.serve.facts import Limits, Snapshot
 from twinhull.manager.serve.planner import Decision, decide
 from twinhull.manager.serve.serve import Server
-from twinhull.manager.sites.names import REPOSITORY
 from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, SiteError, StateError
 from twinhull.model.machine import PlanName, PowerState, RunId, SiteName
 from twinhull.platforms.contract import Leftover, SiteSettings
@@ -36,6 +39,7 @@ from twinhull.platforms.simulated import (
 )
 from twinhull.platforms.simulated.world import Held
 from twinhull.repository import KdfCost, Point, Repository
+from twinhull.runs.subject import REPOSITORY
 
 
 class Heard:
@@ -109,7 +113,7 @@ def test_points_are_made_while_the_target_is_silent_and_the_replica_follows(
     there, clock = setup.world.host("there"), setup.world.ports.clock
     if not is_new:
         with setup.manager() as manager:
-            manager.dispatcher.carry_out(manager.desk.sync(manager.names.machine("m0"), SyncOptions()), Ears())
+            manager.dispatcher.carry_out(want_sync(manager.desk, manager.names.machine("m0"), SyncOptions()), Ears())
         clock.sleep(101)
     there.isolate()
     with serving(setup) as (manager, heard):
@@ -139,8 +143,8 @@ def test_nothing_is_captured_of_a_side_that_may_have_lost_its_machine(
     setup = make_setup(tmp_path, monkeypatch, rpo_seconds=100)
     with setup.manager() as manager:
         named = manager.names.machine("m0")
-        manager.dispatcher.carry_out(manager.desk.sync(named, SyncOptions()), Ears())
-        manager.dispatcher.carry_out(manager.desk.failover(named, FailoverOptions()), Ears())
+        manager.dispatcher.carry_out(want_sync(manager.desk, named, SyncOptions()), Ears())
+        manager.dispatcher.carry_out(want_failover(manager.desk, named, FailoverOptions()), Ears())
     setup.world.host("there").isolate()
     setup.world.ports.clock.sleep(101)
     with serving(setup) as (_, heard):
@@ -169,7 +173,7 @@ def test_an_old_side_that_comes_back_running_is_stopped(tmp_path: Path, monkeypa
     setup.world.host("here").isolate()
     with setup.manager() as manager:
         named = manager.names.machine("m0")
-        manager.dispatcher.carry_out(manager.desk.failover(named, FailoverOptions(is_planned=False)), Ears())
+        manager.dispatcher.carry_out(want_failover(manager.desk, named, FailoverOptions(is_planned=False)), Ears())
     setup.world.host("here").return_()
     assert not setup.world.host("here").machines[machine_id(0)].power.is_off
     with serving(setup) as (manager, heard):
@@ -188,7 +192,7 @@ def test_an_old_side_that_comes_back_running_is_stopped_while_the_repository_is_
         setup.world.host("here").isolate()
         (tmp_path / "points").rename(tmp_path / "away")
         options = FailoverOptions(is_planned=False, is_without_repository=True)
-        carry_out(manager, manager.desk.failover(manager.names.machine("m0"), options))
+        carry_out(manager, want_failover(manager.desk, manager.names.machine("m0"), options))
         old, new = (setup.world.host(name).machines[machine_id(0)] for name in (HERE, THERE))
         setup.world.host("here").return_()
         assert not old.power.is_off
@@ -202,11 +206,11 @@ def test_a_serve_that_is_started_while_the_repository_is_away_stops_an_old_side_
 ) -> None:
     setup = make_setup(tmp_path, monkeypatch)
     with setup.manager() as manager:
-        carry_out(manager, manager.desk.sync(manager.names.machine("m0"), SyncOptions()))
+        carry_out(manager, want_sync(manager.desk, manager.names.machine("m0"), SyncOptions()))
         setup.world.host("here").isolate()
         (tmp_path / "points").rename(tmp_path / "away")
         options = FailoverOptions(is_planned=False, is_without_repository=True)
-        carry_out(manager, manager.desk.failover(manager.names.machine("m0"), options))
+        carry_out(manager, want_failover(manager.desk, manager.names.machine("m0"), options))
         left = replace(manager.catalog.runs()[-1], run_id=RunId("sync-left"), state=RunState.RUNNING, ended_at=None)
         manager.catalog.add_run(left)
     old, new = (setup.world.host(name).machines[machine_id(0)] for name in (HERE, THERE))
@@ -257,7 +261,7 @@ def test_removed_points_are_collected_once_a_day_as_a_run(tmp_path: Path, monkey
     clock = setup.world.ports.clock
     with setup.manager() as manager:
         for _ in range(2):
-            manager.dispatcher.carry_out(manager.desk.sync(manager.names.machine("m0"), SyncOptions()), Ears())
+            manager.dispatcher.carry_out(want_sync(manager.desk, manager.names.machine("m0"), SyncOptions()), Ears())
         removed = manager.repository.points()[0]
         manager.repository.remove_point(removed.id)
     with serving(setup) as (manager, heard):
@@ -267,14 +271,14 @@ def test_removed_points_are_collected_once_a_day_as_a_run(tmp_path: Path, monkey
             clock.sleep(86_401)
             heard.wait_for(lambda day=day: _collected(manager, day))  # type: ignore[misc]
         assert "removed points and" in str(heard.words("collect")[0]["reason"])
-        runs = manager.catalog.done(REPOSITORY.machine_id, "collect", last=100)
+        runs = manager.catalog.done(REPOSITORY.key, "collect", last=100)
         assert {run.origin for run in runs} == {"serve"}
         assert [point for run in runs for point in run.result["points_gone"]] == [removed.id]  # type: ignore[union-attr]
         assert not manager.repository.removed_points()
 
 
 def _collected(manager: Manager, count: int) -> bool:
-    return len(manager.catalog.done(REPOSITORY.machine_id, "collect", last=100)) == count
+    return len(manager.catalog.done(REPOSITORY.key, "collect", last=100)) == count
 
 
 def test_a_share_of_what_is_stored_is_verified_each_day_and_damage_is_told_until_it_is_mended(
@@ -291,7 +295,7 @@ def test_a_share_of_what_is_stored_is_verified_each_day_and_damage_is_told_until
         largest = max((tmp_path / "points").rglob("pack-*"), key=lambda path: path.stat().st_size)
         good = largest.read_bytes()
         rewrite(largest, good[:60] + bytes([good[60] ^ 1]) + good[61:])
-        carry_out(manager, manager.desk.verify(is_reading=True))
+        carry_out(manager, want_verify(manager.desk, is_reading=True))
         for day in (1, 2):
             clock.sleep(86_401)
             heard.wait_for(lambda day=day: _verified(manager, 2 + day))  # type: ignore[misc]
@@ -309,7 +313,7 @@ def test_a_verification_that_another_version_wrote_down_keeps_neither_the_status
 ) -> None:
     setup = make_setup(tmp_path, monkeypatch)
     with setup.manager() as manager:
-        run = manager.dispatcher.carry_out(manager.desk.verify(is_reading=True), Ears())
+        run = manager.dispatcher.carry_out(want_verify(manager.desk, is_reading=True), Ears())
         told = {name: fact for name, fact in run.result.items() if name != "lost_points"}
         manager.catalog.update_run(run.run_id, lambda noted: replace(noted, result=told))
         assert manager.status().soundness.verified.verdict.is_good  # type: ignore[union-attr]
@@ -318,7 +322,7 @@ def test_a_verification_that_another_version_wrote_down_keeps_neither_the_status
 
 
 def _verified(manager: Manager, count: int) -> bool:
-    return len(manager.catalog.done(REPOSITORY.machine_id, "verify", last=100)) == count
+    return len(manager.catalog.done(REPOSITORY.key, "verify", last=100)) == count
 
 
 def rewrite(path: Path, content: bytes) -> None:
@@ -336,7 +340,7 @@ def test_nothing_is_collected_while_the_clock_is_not_to_be_believed(
     setup = make_setup(tmp_path, monkeypatch, rpo_seconds=1_000_000)
     with setup.manager() as manager:
         for _ in range(2):
-            manager.dispatcher.carry_out(manager.desk.sync(manager.names.machine("m0"), SyncOptions()), Ears())
+            manager.dispatcher.carry_out(want_sync(manager.desk, manager.names.machine("m0"), SyncOptions()), Ears())
         manager.repository.remove_point(manager.repository.points()[0].id)
     with serving(setup) as (manager, heard):
         heard.wait_for(lambda: bool(heard.words("wait")))
@@ -560,7 +564,7 @@ def kill_a_sync(setup: Setup) -> str:
             setup.world.kill_at = len(setup.world.ticks) + 17
 
     with setup.manager() as manager:
-        want = manager.desk.sync(manager.names.machine("m0"), SyncOptions())
+        want = want_sync(manager.desk, manager.names.machine("m0"), SyncOptions())
         with pytest.raises(RunUnfinished):
             manager.dispatcher.carry_out(want, Ears(on_step=on_step))
         run = manager.catalog.runs()[0]
@@ -590,7 +594,7 @@ def test_a_collection_that_was_killed_is_gone_on_with(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Repository, "collect", killed)
     with setup.manager() as manager:
         with pytest.raises(RunUnfinished):
-            manager.dispatcher.carry_out(manager.desk.collect(), Ears())
+            manager.dispatcher.carry_out(want_collect(), Ears())
         left = manager.catalog.runs()[0].run_id
     monkeypatch.setattr(Repository, "collect", collect)
     with serving(setup) as (manager, heard):

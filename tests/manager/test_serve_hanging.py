@@ -15,7 +15,8 @@ from tests.manager.test_serve import carry_out, serving
 from tests.manager.world import HERE, THERE, Setup, machine_id, make_setup
 from twinhull.manager.catalog.records import RunState
 from twinhull.manager.manager import Manager
-from twinhull.manager.runs.orders import FailoverOptions, SyncOptions
+from twinhull.manager.runs.kinds.move import FailoverOptions, want_failover
+from twinhull.manager.runs.kinds.sync import SyncOptions, want_sync
 from twinhull.manager.serve import patient_reads
 from twinhull.manager.serve.patient_reads import PatientReads, StillAsking
 from twinhull.model.machine import RunId
@@ -67,7 +68,7 @@ def fail_over(setup: Setup, manager: Manager) -> None:
     """Without the repository, while the old side is cut off; it comes back running."""
     setup.world.host("here").isolate()
     options = FailoverOptions(is_planned=False, is_without_repository=True)
-    carry_out(manager, manager.desk.failover(manager.names.machine("m0"), options))
+    carry_out(manager, want_failover(manager.desk, manager.names.machine("m0"), options))
     setup.world.host("here").return_()
 
 
@@ -81,7 +82,7 @@ def test_from_the_start_of_serve_on(
 ) -> None:
     setup = make_setup(tmp_path, monkeypatch)
     with setup.manager() as manager:
-        carry_out(manager, manager.desk.sync(manager.names.machine("m0"), SyncOptions()))
+        carry_out(manager, want_sync(manager.desk, manager.names.machine("m0"), SyncOptions()))
         fail_over(setup, manager)
         if is_unfinished:
             left = replace(manager.catalog.runs()[-1], run_id=RunId("sync-left"), state=RunState.RUNNING, ended_at=None)

@@ -9,7 +9,8 @@ import pytest
 from tests.manager.world import HERE, THERE, Setup, machine_id, make_setup
 from twinhull.manager.catalog.records import RunState
 from twinhull.manager.manager import Manager
-from twinhull.manager.runs.orders import FailoverOptions, SyncOptions
+from twinhull.manager.runs.kinds.move import FailoverOptions, want_failover
+from twinhull.manager.runs.kinds.sync import SyncOptions, want_sync
 from twinhull.manager.runs.wants import Ears, Want
 from twinhull.model.errors import RunUnfinished, SiteUnreachable
 from twinhull.model.machine import Role
@@ -19,11 +20,11 @@ MACHINE = machine_id(0)
 
 
 def sync(manager: Manager) -> Want:
-    return manager.desk.sync(manager.names.machine("m0"), SyncOptions())
+    return want_sync(manager.desk, manager.names.machine("m0"), SyncOptions())
 
 
 def failover(manager: Manager, *, is_planned: bool = True) -> Want:
-    return manager.desk.failover(manager.names.machine("m0"), FailoverOptions(is_planned=is_planned))
+    return want_failover(manager.desk, manager.names.machine("m0"), FailoverOptions(is_planned=is_planned))
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ from tests.real.conftest import settings_of
 from tests.real.xen_fixtures import NETWORKS, XEN_BOOT_SECONDS, xen_settings
 from tests.stepping import Journal, perform
 from twinhull.actions.context import Context, OpenSites
-from twinhull.actions.requests import FailoverRequest, Request, SyncRequest
+from twinhull.actions.requests import FailoverRequest, MachineRequest, SyncRequest
+from twinhull.manager.runs.kinds.registry import KINDS
 from twinhull.model.errors import SiteError
 from twinhull.model.lacks import Consequence, lacks_from_json
 from twinhull.model.machine import BootMode, MachineId, SiteName
@@ -37,7 +38,6 @@ from twinhull.model.units import MIB
 from twinhull.platforms.contract import Site
 from twinhull.platforms.qemu.site import QemuPlatform
 from twinhull.platforms.xen.site import XenPlatform
-from twinhull.recovery.actions import ACTIONS
 from twinhull.repository import DirectoryStore, KdfCost, Repository
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
@@ -100,10 +100,10 @@ class Plant:
         self.context = Context(repository, self._sites, system_ports())
         self._runs = 0
 
-    def run(self, kind: str, make: type[Request], target: SiteName, **more: object) -> dict[str, JsonValue]:
+    def run(self, kind: str, make: type[MachineRequest], target: SiteName, **more: object) -> dict[str, JsonValue]:
         self._runs += 1
         request = make(f"second-{self._runs}", self.machine_id, A, target, **more)  # type: ignore[call-arg]
-        return perform(ACTIONS[kind], self.context, request.facts(), Journal())
+        return perform(KINDS.actions[kind], self.context, request.facts(), Journal())
 
     def is_running(self) -> bool:
         return not self.context.site(A).power.state(self.machine_id).is_off

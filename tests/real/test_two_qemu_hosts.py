@@ -13,14 +13,14 @@ from lab.qemu_host import QemuHost
 from tests.real.conftest import Guest, MakeGuest, settings_of
 from tests.stepping import Journal, perform
 from twinhull.actions.context import Context, OpenSites
-from twinhull.actions.requests import FailoverRequest, ReconcileRequest, Request, RollbackRequest, SyncRequest
+from twinhull.actions.requests import FailoverRequest, MachineRequest, ReconcileRequest, RollbackRequest, SyncRequest
+from twinhull.manager.runs.kinds.registry import KINDS
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.model.ports import system_ports
 from twinhull.model.steps import JsonValue
 from twinhull.model.units import MIB
 from twinhull.platforms.contract import Site
 from twinhull.platforms.qemu.site import QemuPlatform
-from twinhull.recovery.actions import ACTIONS
 from twinhull.repository import DirectoryStore, KdfCost, Repository
 
 pytestmark = pytest.mark.real
@@ -49,10 +49,12 @@ class Plant:
         host = self.hosts[name]
         return QemuPlatform().open(settings_of(host, host.uri, name), system_ports())
 
-    def run(self, kind: str, make: type[Request], machine_id: MachineId, *where: object, **more: object) -> Facts:
+    def run(
+        self, kind: str, make: type[MachineRequest], machine_id: MachineId, *where: object, **more: object
+    ) -> Facts:
         self._runs += 1
         request = make(f"real-{self._runs}", machine_id, *where, **more)
-        return perform(ACTIONS[kind], self.context, request.facts(), Journal())
+        return perform(KINDS.actions[kind], self.context, request.facts(), Journal())
 
     def sync(self, machine_id: MachineId, source: SiteName, target: SiteName, **more: object) -> Facts:
         return self.run("sync", SyncRequest, machine_id, source, target, **more)

@@ -20,10 +20,10 @@ from twinhull.model.errors import (
 )
 from twinhull.model.machine import DiskKey, PointId, PowerState, Role
 from twinhull.platforms.simulated import SimulatedCaptures
-from twinhull.recovery.actions import ACTIONS
 from twinhull.recovery.failover.action import FAILBACK, FAILOVER
 from twinhull.recovery.previews import plan_failover, plan_restore, plan_rollback, plan_sync
 from twinhull.recovery.reconcile import RECONCILE
+from twinhull.recovery.restore.action import RESTORE
 from twinhull.recovery.rollback import ROLLBACK
 from twinhull.replication.standing import look
 
@@ -358,11 +358,6 @@ def test_plans_say_what_would_happen_and_change_nothing() -> None:
         plan_failover(FailoverRequest("x", WEB, B, A), situation, points, now)
 
 
-def test_every_action_is_found_by_its_word() -> None:
-    assert sorted(ACTIONS) == ["failback", "failover", "reconcile", "restore", "rollback", "sync"]
-    assert all(action.kind == word for word, action in ACTIONS.items())
-
-
 def test_a_restored_machine_never_replaces_one_that_is_there() -> None:
     story = synced()
     point = story.points()[0].id
@@ -372,8 +367,8 @@ def test_a_restored_machine_never_replaces_one_that_is_there() -> None:
     ]
     for request in taken:
         with pytest.raises(AlreadyExists):
-            story.run(ACTIONS["restore"], request)
+            story.run(RESTORE, request)
     with pytest.raises(UsageError):
-        story.run(ACTIONS["restore"], RestoreRequest("x", WEB, point))
+        story.run(RESTORE, RestoreRequest("x", WEB, point))
     with pytest.raises(NotFound):
-        story.run(ACTIONS["restore"], RestoreRequest("x", WEB, PointId(f"{WEB}/00000099"), to_site=B))
+        story.run(RESTORE, RestoreRequest("x", WEB, PointId(f"{WEB}/00000099"), to_site=B))

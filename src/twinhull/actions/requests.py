@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Self
 
 from twinhull.model.errors import UsageError
 from twinhull.model.machine import MachineId, PointId, SiteName
 from twinhull.model.steps import Facts, JsonValue
+from twinhull.runs.codec import decode, encode
 
 _RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What all requests have: whose run it is (``run_id`` labels what it opens on sites) and which machine's."""
+    """What all requests have: whose run it is. ``run_id`` labels what it opens on sites."""
 
     run_id: str
-    machine_id: MachineId
 
     def __post_init__(self) -> None:
         """Refuse a run id that could not be a label on every platform."""
@@ -27,17 +27,24 @@ class Request:
             raise UsageError(f"'{self.run_id}' is no run id.", hint="Use a-z, 0-9 and '-', at most 40 of them.")
 
     def facts(self) -> dict[str, JsonValue]:
-        """The request as the first facts of its run."""
-        return {item.name: _json(getattr(self, item.name)) for item in fields(self)}
+        """The request as it is recorded."""
+        return encode(self)
 
     @classmethod
     def of(cls, facts: Facts) -> Self:
-        """The request again, from the facts of its run; later facts are ignored."""
-        return cls(**{item.name: facts[item.name] for item in fields(cls) if item.name in facts})  # type: ignore[arg-type]
+        """The request again, checked; what is recorded beside it is ignored. Raises DataError."""
+        return decode(cls, facts)
 
 
 @dataclass(frozen=True, slots=True)
-class SyncRequest(Request):
+class MachineRequest(Request):
+    """A request that is about one machine."""
+
+    machine_id: MachineId
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRequest(MachineRequest):
     """Capture a machine on ``source``, and bring its replica on ``target`` (None: capture only) to that point.
 
     ``compare_reason`` says why no tracker is trusted this time; empty where they are. ``is_dropping_divergent``: what
@@ -55,7 +62,7 @@ class SyncRequest(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class FailoverRequest(Request):
+class FailoverRequest(MachineRequest):
     """Start the machine on ``target`` in place of the one on ``source``. Failback is the same with the two swapped.
 
     Planned: the source answers, nothing is lost. Unplanned: the replica is started at its point, or at
@@ -82,7 +89,7 @@ class FailoverRequest(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class RollbackRequest(Request):
+class RollbackRequest(MachineRequest):
     """Put a machine back to ``to_point_id`` where it is. ``is_starting`` None: start it if it ran before.
 
     ``other_sites`` are asked whether they hold a higher epoch. With ``is_keeping_present`` what is there now is
@@ -97,14 +104,9 @@ class RollbackRequest(Request):
     grace_seconds: float = 120.0
     start_timeout_seconds: float = 120.0
 
-    def __post_init__(self) -> None:
-        """Facts hold lists: make it a tuple again."""
-        Request.__post_init__(self)
-        object.__setattr__(self, "other_sites", tuple(self.other_sites))
-
 
 @dataclass(frozen=True, slots=True)
-class RestoreRequest(Request):
+class RestoreRequest(MachineRequest):
     """Bring a point to ``to_site`` as a new machine, to an NBD export, or into a file (one disk: ``disk_key``).
 
     Exactly one of ``to_site``, ``to_nbd_uri`` and ``to_path`` is given. ``new_name`` and ``new_machine_id`` are the
@@ -126,7 +128,7 @@ class RestoreRequest(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class ReconcileRequest(Request):
+class ReconcileRequest(MachineRequest):
     """Put right what the standings on ``sites`` say is wrong: fence a stale side, stop it where it runs.
 
     ``is_without_repository``: the repository is away, and its points are not asked for a higher epoch.
@@ -134,18 +136,3 @@ class ReconcileRequest(Request):
 
     sites: tuple[SiteName, ...] = ()
     is_without_repository: bool = False
-
-    def __post_init__(self) -> None:
-        """Facts hold lists: make it a tuple again."""
-        Request.__post_init__(self)
-        object.__setattr__(self, "sites", tuple(self.sites))
-
-
-def _json(value: object) -> JsonValue:
-    if isinstance(value, Mapping):
-        return {str(key): _json(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_json(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"{value!r} cannot be a fact")

@@ -47,3 +47,9 @@ def lost(machine_name: str, captured_at: datetime | None, now: datetime) -> str:
 def _date(then: datetime, now: datetime) -> str:
     then = then.astimezone(UTC)
     return f"{then:%d %b %Y}" if abs(now - then) > _LONG_AGO else f"{then:%d %b}"
+
+
+def number_of(point_id: str) -> str:
+    """A point's number."""
+    tail = point_id.rpartition("/")[2]
+    return str(int(tail)) if tail.isdecimal() else point_id

@@ -39,6 +39,13 @@ def points(incomplete: str) -> list[str]:
     return [word for word in words if word.startswith(incomplete)]
 
 
+def kinds(incomplete: str) -> list[str]:
+    """The kinds of runs."""
+    from twinhull.manager.runs.kinds.registry import KINDS  # noqa: PLC0415 - loaded for a completion only
+
+    return [word for word in KINDS.words if word.startswith(incomplete)]
+
+
 def runs(incomplete: str) -> list[str]:
     """The latest runs."""
     return _begun(incomplete, lambda catalog: [run.run_id for run in catalog.runs(last=50)])

@@ -24,6 +24,8 @@ from twinhull.manager.repository.damages import Damages, point_by_name
 from twinhull.manager.repository.soundness import Soundness, soundness
 from twinhull.manager.repository.vault import Vault
 from twinhull.manager.runs.journal import Journal
+from twinhull.manager.runs.kinds.registry import KINDS
+from twinhull.manager.runs.unfinished import lock_of
 from twinhull.manager.sites.editing import (
     forget_identity,
     remember_identity,
@@ -46,8 +48,8 @@ from twinhull.repository import Point, Repository
 if TYPE_CHECKING:
     from twinhull.manager.catalog.records import Plan
     from twinhull.manager.health.inspecting import Inspected
+    from twinhull.manager.runs.desk import Desk
     from twinhull.manager.runs.dispatch import Dispatcher
-    from twinhull.manager.runs.orders import Desk
     from twinhull.manager.runs.previews import Previewer
     from twinhull.manager.runs.pruning import Pruner
     from twinhull.manager.sites.checking import SiteCheck
@@ -177,7 +179,7 @@ class Manager:
     @cached_property
     def desk(self) -> Desk:
         """Builds requests."""
-        from twinhull.manager.runs.orders import Desk  # noqa: PLC0415 - see dispatcher
+        from twinhull.manager.runs.desk import Desk  # noqa: PLC0415 - see dispatcher
 
         return Desk(self.catalog, self.lookout, lambda: self.repository, self.ports.clock, self.damages)
 
@@ -185,15 +187,10 @@ class Manager:
     def dispatcher(self) -> Dispatcher:
         """Carries runs out."""
         # The engine takes a third of a second to load, and most commands run nothing.
-        from twinhull.manager.repository.collecting import COLLECT  # noqa: PLC0415
-        from twinhull.manager.repository.verifying import VERIFY  # noqa: PLC0415
         from twinhull.manager.runs.dispatch import Dispatcher  # noqa: PLC0415
-        from twinhull.manager.runs.removing import PRUNE, REMOVE  # noqa: PLC0415
         from twinhull.manager.runs.runs import Engine  # noqa: PLC0415
-        from twinhull.recovery.actions import ACTIONS  # noqa: PLC0415
 
-        actions = {**ACTIONS, **{each.kind: each for each in (COLLECT, PRUNE, REMOVE, VERIFY)}}
-        engine = Engine(self.state, actions, self.journal, self.ports)
+        engine = Engine(self.state, KINDS.actions, self.journal, self.ports)
         self._closing.callback(engine.close)
         return Dispatcher(
             state=self.state,
@@ -419,7 +416,7 @@ class Manager:
 
     def is_at_work(self, run: RunRecord) -> bool:
         """Whether some process holds the run's lock now, and so works on it, if it is unfinished."""
-        return run.state is RunState.RUNNING and not is_free(self.state.run_lock(run.kind, run.machine_id, run.run_id))
+        return run.state is RunState.RUNNING and not is_free(lock_of(self.state, run.kind, run.subject, run.run_id))
 
     def abandon(self, run: RunRecord) -> RunRecord:
         """Give an unfinished run up; raises MachineBusy while somebody works on it."""

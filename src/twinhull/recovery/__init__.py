@@ -1,7 +1,7 @@
 """What happens on the day: failover, failback, rollback, restore, and putting right what a dead site missed.
 
-Each is an :class:`~twinhull.model.steps.Action` over :class:`~twinhull.actions.context.Context`, found by its word
-in :data:`twinhull.recovery.actions.ACTIONS` (``sync`` included), and started with the facts of its request, a
+Each is an :class:`~twinhull.model.steps.Action` over :class:`~twinhull.actions.context.Context`. What the manager
+knows of it is its :class:`~twinhull.manager.runs.kinds.kind.Kind`. It is started with the facts of its request, a
 dataclass of :mod:`twinhull.actions.requests` whose fields are the request facts:
 
 ===============  ====================  ==============================================================================

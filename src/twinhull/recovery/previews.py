@@ -106,6 +106,11 @@ def plan_rollback(
     return lines
 
 
+def plan_reconcile(situation: Situation) -> list[str]:
+    """What a reconciliation would do, on the sites that answer."""
+    return [correction.reason for correction in corrections(situation)]
+
+
 def plan_restore(request: RestoreRequest, point: Point, now: datetime) -> list[str]:
     """What a restore would do."""
     disks = [disk for disk in point.document.disks if request.disk_key in (None, disk.key)]

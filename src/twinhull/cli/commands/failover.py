@@ -89,7 +89,7 @@ def _move(
     is_no_wait: NoWaitFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    from twinhull.manager.runs.orders import FailoverOptions  # noqa: PLC0415 - loaded when called
+    from twinhull.manager.runs.kinds.move import FailoverOptions, want_failback, want_failover  # noqa: PLC0415 - loaded when called
 
     door, kind = door_of(context), context.command.name
     if point and is_planned:
@@ -114,6 +114,6 @@ def _move(
     question = f"{'Planned' if is_planned else 'Unplanned'} {kind} of {word}"
     with door.manager() as manager:
         _, machines = manager.names.machines(word)
-        move = manager.desk.failback if kind == "failback" else manager.desk.failover
-        wants = [move(machine, options) for machine in machines]
+        move = want_failback if kind == "failback" else want_failover
+        wants = [move(manager.desk, machine, options) for machine in machines]
         carry_out(door, manager, wants, Manner(is_dry_run, is_no_wait, question, is_yes))

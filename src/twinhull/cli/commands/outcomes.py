@@ -14,38 +14,13 @@ from twinhull.cli.screen.progress import watching
 from twinhull.cli.screen.screen import Screen, Shape, Told, error_shape
 from twinhull.model.errors import AlreadyThere, TwinhullError
 from twinhull.model.units import format_bytes, format_duration
+from twinhull.runs.subject import Subject
 
 if TYPE_CHECKING:
     from twinhull.cli.door import Door
     from twinhull.manager.catalog.records import RunRecord
     from twinhull.manager.manager import Manager
     from twinhull.manager.runs.wants import Want
-    from twinhull.manager.sites.names import Named
-
-TOLD = {
-    "point_id": "point",
-    "consistency": "consistency",
-    "epoch": "epoch",
-    "source_read_bytes": "read from the source",
-    "changed_bytes": "changed",
-    "stored_bytes": "stored",
-    "replica_written_bytes": "written to the replica",
-    "written_bytes": "written",
-    "path": "file",
-    "new_machine_id": "new machine",
-    "freed_bytes": "freed",
-    "waiting_bytes": "waits until nobody can need it",
-    "removed_points": "removed points",
-    "points_gone": "removed points gone for good",
-    "present_point_id": "what was there before",
-    "freeze_seconds": "freeze window",
-    "rpo_seconds": "RPO reached",
-    "lost_bytes": "lost",
-    "rto_seconds": "RTO reached",
-    "divergent_point_id": "kept as a divergent point",
-    "retention": "retention",
-}
-"""The facts of a run that are worth a line, in that order."""
 
 
 @dataclass
@@ -53,8 +28,8 @@ class Outcomes:
     """What happened to each machine. ``skipped`` are those of several that were there already."""
 
     runs: list[RunRecord] = field(default_factory=list)
-    failures: list[tuple[Named, TwinhullError]] = field(default_factory=list)
-    skipped: list[tuple[Named, AlreadyThere]] = field(default_factory=list)
+    failures: list[tuple[Subject, TwinhullError]] = field(default_factory=list)
+    skipped: list[tuple[Subject, AlreadyThere]] = field(default_factory=list)
 
     def tell(self, screen: Screen) -> None:
         """Print it; raises the first failure, so that the exit code is its."""
@@ -80,10 +55,7 @@ class Outcomes:
             raise Told(self.failures[0][1])
 
     def _failures(self) -> list[Shape]:
-        return [
-            {"machine_id": named.machine_id, "machine_name": named.name, "error": error_shape(error)}
-            for named, error in self.failures
-        ]
+        return [{**_shape(subject), "error": error_shape(error)} for subject, error in self.failures]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +80,15 @@ def carry_out(door: Door, manager: Manager, wants: Sequence[Want], manner: Manne
     refused = _ask(door, manager, wants, manner) if manner.question else {}
 
     def one(want: Want) -> RunRecord:
-        if error := refused.get(want.machine):
+        if error := refused.get(want.subject):
             raise error
-        with watching(door.screen, want.machine.name) as ears:
+        with watching(door.screen, want.subject.name) as ears:
             return manager.dispatcher.carry_out(want, ears, is_waiting=not manner.is_no_wait)
 
-    each([(want.machine, partial(one, want)) for want in wants]).tell(door.screen)
+    each([(want.subject, partial(one, want)) for want in wants]).tell(door.screen)
 
 
-def each(runs: Sequence[tuple[Named, Callable[[], RunRecord]]]) -> Outcomes:
+def each(runs: Sequence[tuple[Subject, Callable[[], RunRecord]]]) -> Outcomes:
     """One after the other; one that fails does not keep the others from being tried."""
     outcomes = Outcomes()
     for machine, run in runs:
@@ -131,9 +103,9 @@ def each(runs: Sequence[tuple[Named, Callable[[], RunRecord]]]) -> Outcomes:
     return outcomes
 
 
-def _ask(door: Door, manager: Manager, wants: Sequence[Want], manner: Manner) -> dict[Named, TwinhullError]:
+def _ask(door: Door, manager: Manager, wants: Sequence[Want], manner: Manner) -> dict[Subject, TwinhullError]:
     """Show what would be done, and ask; returns the machines that would be refused."""
-    from twinhull.manager.runs.wants import unfinished_before  # noqa: PLC0415 - loaded when called
+    from twinhull.manager.runs.unfinished import unfinished_before  # noqa: PLC0415 - loaded when called
 
     found = previews(manager, wants)
     if not door.screen.is_json:
@@ -141,20 +113,26 @@ def _ask(door: Door, manager: Manager, wants: Sequence[Want], manner: Manner) ->
     first = [run.run_id for want in wants for run in unfinished_before(manager.catalog, want)]
     after = f", after {', '.join(first)}" if first else ""
     door.confirm(f"{manner.question}{after}?", is_yes=manner.is_yes)
-    return {preview.want.machine: preview.refused for preview in found if preview.refused}
+    return {preview.want.subject: preview.refused for preview in found if preview.refused}
 
 
-def _skipped(named: Named, error: AlreadyThere) -> Shape:
-    return {"machine_id": named.machine_id, "machine_name": named.name, "reason": error.message}
+def _skipped(subject: Subject, error: AlreadyThere) -> Shape:
+    return {**_shape(subject), "reason": error.message}
+
+
+def _shape(subject: Subject) -> Shape:
+    return {"subject": subject.shape(), "machine_id": subject.key, "machine_name": subject.name}
 
 
 def tell_run(screen: Screen, run: RunRecord) -> None:
     """A run that is done, for people."""
+    from twinhull.manager.runs.kinds.registry import KINDS  # noqa: PLC0415 - loaded when called
+
     seconds = (run.ended_at - run.started_at).total_seconds() if run.ended_at else 0.0
     screen.heading(f"{run.machine_name}: {run.kind} done in {format_duration(max(seconds, 0.0))}  ({run.run_id})")
     facts = [
         (label, value_in(run, name, run.result[name]))
-        for name, label in TOLD.items()
+        for name, label in KINDS.of(run).told.items()
         if run.result.get(name) not in (None, [])
     ]
     screen.facts([(f"  {label}", text) for label, text in facts])

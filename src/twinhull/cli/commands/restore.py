@@ -71,7 +71,7 @@ def restore(
 
     The point stays as it is. A restored file may be read by its owner only.
     """
-    from twinhull.manager.runs.orders import RestoreTarget  # noqa: PLC0415 - loaded when called
+    from twinhull.manager.runs.kinds.restore import RestoreTarget, want_restore  # noqa: PLC0415 - loaded when called
 
     door = door_of(context)
     target = RestoreTarget(
@@ -87,7 +87,7 @@ def restore(
     )
     with door.manager() as manager:
         found = manager.point(point)
-        want = manager.desk.restore(manager.names.name(found.machine_id), found.id, target)
+        want = want_restore(manager.desk, manager.names.name(found.machine_id), found.id, target)
         carry_out(door, manager, [want], Manner(is_dry_run, is_no_wait))
 
 

@@ -44,8 +44,10 @@ def rollback(
     is_json: JsonFlag = False,
 ) -> None:
     """Put a machine back to an earlier point, where it is. What it holds now becomes a point first."""
+    from twinhull.manager.runs.kinds.rollback import want_rollback  # noqa: PLC0415 - loaded when called
+
     door = door_of(context)
     with door.manager() as manager:
         named = manager.names.machine(machine)
-        want = manager.desk.rollback(named, to, is_starting=is_starting, is_keeping_present=is_keeping_present)
+        want = want_rollback(manager.desk, named, to, is_starting=is_starting, is_keeping_present=is_keeping_present)
         carry_out(door, manager, [want], Manner(is_dry_run, is_no_wait, f"Put {named.name} back to {to}", is_yes))

@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinhull.cli import completing
-from twinhull.cli.commands.outcomes import TOLD, Outcomes, each, value_in
+from twinhull.cli.commands.outcomes import Manner, Outcomes, carry_out, each, value_in
 from twinhull.cli.door import Door, door_of
-from twinhull.cli.options import JsonFlag, NoWaitFlag, OnlyMachineArgument, RunArgument, YesFlag, commands, examples
+from twinhull.cli.options import (
+    DryRunFlag,
+    JsonFlag,
+    NoWaitFlag,
+    OnlyMachineArgument,
+    RunArgument,
+    YesFlag,
+    commands,
+    examples,
+)
 from twinhull.cli.screen import shapes
 from twinhull.cli.screen.progress import watching
 from twinhull.model.errors import UsageError
@@ -40,7 +49,7 @@ def list_(
     """
     door = door_of(context)
     with door.manager() as manager:
-        machine_id = manager.names.machine_or_repository(machine).machine_id if machine else None
+        machine_id = manager.names.subject(machine).key if machine else None
         if is_unfinished:
             runs = manager.catalog.unfinished_runs(machine_id)
         else:
@@ -102,6 +111,45 @@ def show(context: typer.Context, *, name: RunArgument, is_json: JsonFlag = False
         door.screen.line(f"Hint: {run.hint}" if run.hint else "")
 
 
+@app.command(
+    epilog=examples(
+        "twinhull runs start sync web1 is_verifying=yes",
+        "twinhull runs start rollback web1 to=N-2 --dry-run",
+        "twinhull runs start collect repository",
+    )
+)
+def start(
+    context: typer.Context,
+    *,
+    word: Annotated[str, typer.Argument(metavar="KIND", help="A kind of run.", autocompletion=completing.kinds)],
+    subject: Annotated[
+        str, typer.Argument(metavar="SUBJECT", help="A machine, a plan for each of its machines, or 'repository'.")
+    ],
+    said: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Options of that kind.")] = None,
+    is_yes: YesFlag = False,
+    is_dry_run: DryRunFlag = False,
+    is_no_wait: NoWaitFlag = False,
+    is_json: JsonFlag = False,
+) -> None:
+    """Start a run of any kind. Most kinds have a command of their own, which explains its options."""
+    from twinhull.manager.runs.kinds.registry import KINDS  # noqa: PLC0415 - loaded when called
+
+    door, kind = door_of(context), KINDS.named(word)
+    words = _options(said or [])
+    question = f"Start {kind.word} of {subject}" if kind.is_asked_about else ""
+    with door.manager() as manager:
+        wants = [kind.ask(manager.desk, found, words) for found in manager.names.subjects(subject)]
+        carry_out(door, manager, wants, Manner(is_dry_run, is_no_wait, question, is_yes))
+
+
+def _options(said: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in said]
+    wrong = next((name for name, sign, _ in pairs if not sign), None)
+    if wrong is not None:
+        raise UsageError(f"'{wrong}' is no option.", hint="Write NAME=VALUE.")
+    return {name: value for name, _, value in pairs}
+
+
 @app.command(epilog=examples("twinhull runs resume", "twinhull runs resume failover-20261121-110512-9a3f"))
 def resume(
     context: typer.Context,
@@ -144,8 +192,11 @@ _NO_WORDS = {"run_id", "machine_id", "machine_name", "reasons", "claim", "past_c
 
 def _told(run: RunRecord, facts: Facts) -> list[tuple[str, str | list[str]]]:
     """Facts in words: no clock readings of the process, and nothing that is empty or off."""
+    from twinhull.manager.runs.kinds.registry import KINDS  # noqa: PLC0415 - loaded when called
+
+    labels = KINDS.of(run).told
     return [
-        (TOLD.get(name) or _words(name), value_in(run, name, fact))
+        (labels.get(name) or _words(name), value_in(run, name, fact))
         for name, fact in facts.items()
         if name not in _NO_WORDS and not name.endswith(("_at_seconds", "since_seconds")) and _is_worth_it(fact)
     ]
@@ -169,13 +220,11 @@ def _chosen(manager: Manager, name: str | None) -> list[RunRecord]:
 
 
 def _resume(manager: Manager, door: Door, runs: list[RunRecord], *, is_waiting: bool) -> Outcomes:
-    from twinhull.manager.sites.names import Named  # noqa: PLC0415 - loaded when called
-
     def one(run: RunRecord) -> RunRecord:
         with watching(door.screen, run.machine_name) as ears:
             return manager.dispatcher.resume(run, ears, is_waiting=is_waiting)
 
-    return each([(Named(run.machine_id, run.machine_name), partial(one, run)) for run in runs])
+    return each([(run.subject, partial(one, run)) for run in runs])
 
 
 def _took(run: RunRecord) -> str:

@@ -56,7 +56,7 @@ def sync(
     Where an earlier run of the machine was left unfinished, it is finished first. Where another process works on the
     machine, this one waits for it, unless --no-wait is given.
     """
-    from twinhull.manager.runs.orders import SyncOptions  # noqa: PLC0415 - loaded when called
+    from twinhull.manager.runs.kinds.sync import SyncOptions, want_sync  # noqa: PLC0415 - loaded when called
 
     door = door_of(context)
     options = SyncOptions(
@@ -68,5 +68,5 @@ def sync(
     )
     with door.manager() as manager:
         _, machines = manager.names.machines(word)
-        wants = [manager.desk.sync(machine, options) for machine in machines]
+        wants = [want_sync(manager.desk, machine, options) for machine in machines]
         carry_out(door, manager, wants, Manner(is_dry_run, is_no_wait))

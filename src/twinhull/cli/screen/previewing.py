@@ -31,7 +31,7 @@ class Preview:
             return [f"Skipped: {self.skipped.message}"]
         if self.refused:
             hint = [self.refused.hint] if self.refused.hint else []
-            return [f"{self.want.machine.name} will be refused: {self.refused.message}", *hint]
+            return [f"{self.want.subject.name} will be refused: {self.refused.message}", *hint]
         return self.lines or ["Nothing to do."]
 
 
@@ -72,16 +72,17 @@ def tell_previews(screen: Screen, found: Sequence[Preview]) -> None:
         screen.document({"machines": [_preview_shape(preview) for preview in found]})
         return
     for preview in found:
-        screen.heading(preview.want.machine.name)
+        screen.heading(preview.want.subject.name)
         for line in preview.told:
             screen.line(f"  {line}")
 
 
 def _preview_shape(preview: Preview) -> Shape:
-    machine, skipped, refused = preview.want.machine, preview.skipped, preview.refused
+    subject, skipped, refused = preview.want.subject, preview.skipped, preview.refused
     return {
-        "machine_id": machine.machine_id,
-        "machine_name": machine.name,
+        "subject": subject.shape(),
+        "machine_id": subject.key,
+        "machine_name": subject.name,
         "kind": preview.want.kind,
         "would": preview.lines,
         "request": preview.request,

@@ -97,6 +97,7 @@ def run(record: RunRecord, *, is_at_work: bool | None = None) -> Shape:
         "id": record.run_id,
         "run_id": record.run_id,
         "kind": record.kind,
+        "subject": record.subject.shape(),
         "machine_id": record.machine_id,
         "machine_name": record.machine_name,
         "origin": record.origin,

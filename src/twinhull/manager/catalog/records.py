@@ -23,6 +23,7 @@ from pydantic import JsonValue  # noqa: TC002 - the catalog reads the fields' ty
 
 from twinhull.model.machine import MachineId, PlanName, PointId, RunId, SiteName
 from twinhull.repository import RetentionRules
+from twinhull.runs.subject import Subject
 
 WEEK_SECONDS = 7 * 86_400.0
 
@@ -104,6 +105,11 @@ class RunRecord:
     error_kind: str = ""
     error: str = ""
     hint: str = ""
+
+    @property
+    def subject(self) -> Subject:
+        """What it is about; its key stands in ``machine_id``, what it is called in ``machine_name``."""
+        return Subject.of_key(self.machine_id, self.machine_name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,6 @@ from twinhull.model.machine import MachineId, RunId
 from twinhull.repository.store.reserve import Reserve
 
 STATE_VARIABLE = "TWINHULL_STATE"
-READING_KINDS = ("restore", "remove", "verify")
-"""Runs that change nothing of the machine that they are of: they wait for nobody, and nobody waits for them."""
 _ROOT_DIRECTORY = Path("/var/lib/twinhull-manager")
 
 
@@ -53,9 +51,9 @@ class StateDirectory:
         """The lock that whoever works on the machine or its replicas holds."""
         return self.lock(f"machine-{machine_id}")
 
-    def run_lock(self, kind: str, machine_id: MachineId, run_id: RunId) -> Path:
-        """The lock that a run holds: its machine's, or one of its own where it only reads points."""
-        return self.lock(f"run-{run_id}") if kind in READING_KINDS else self.machine_lock(machine_id)
+    def run_lock(self, run_id: RunId) -> Path:
+        """The lock that a run holds which only reads: it is alone on nothing but itself."""
+        return self.lock(f"run-{run_id}")
 
     def lock(self, name: str) -> Path:
         """The lock file of that name."""

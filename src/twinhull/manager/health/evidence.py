@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
+from twinhull.actions.telling import number_of
 from twinhull.cluster.epochs import is_past_without_standing, primary
 from twinhull.cluster.situation import Side, Situation
 from twinhull.manager.catalog.records import LatestPoint, Plan, RunRecord, SeenMachine
+from twinhull.manager.runs.kinds.registry import KINDS
 from twinhull.manager.sites.names import Named
+from twinhull.model.errors import DataError
 from twinhull.model.machine import PointId, Role, SiteName, Standing
 from twinhull.model.units import format_duration
-
-_MOVES = ("failover", "failback", "rollback")
-"""Kinds of runs that stop the machine on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,33 +93,29 @@ class Evidence:
     @property
     def moving(self) -> RunRecord | None:
         """The run that is moving the machine, or putting it back, right now."""
-        return next((run for run in self.at_work if run.kind in _MOVES), None)
+        return next((run for run in self.at_work if KINDS.of(run).is_move), None)
 
     @property
     def syncing(self) -> RunRecord | None:
         """The sync that is running."""
-        return next((run for run in self.at_work if run.kind == "sync"), None)
+        return next((run for run in self.at_work if KINDS.of(run).is_protecting), None)
 
     @property
     def interrupted_move(self) -> RunRecord | None:
         """A failover, failback or rollback that was interrupted."""
-        return next((run for run in self.left if run.kind in _MOVES), None)
+        return next((run for run in self.left if KINDS.of(run).is_move), None)
 
     @cached_property
     def sync_to_replica(self) -> RunRecord | None:
         """The latest sync that ended well and brought what is the replica now to its point."""
         site = self.replica.site if self.replica else None
-        syncs = (run for run in self.done if run.kind == "sync")
-        return next((run for run in syncs if run.request.get("target") == site), None)
+        return next((run for run in self.done if KINDS.of(run).is_protecting and _brings(run, site)), None)
 
     @cached_property
     def arrival(self) -> RunRecord | None:
         """The latest run that left the replica at a point: a sync to it, or the planned move that made it one."""
         site = self.replica.site if self.replica else None
-        moves = (run for run in self.done if run.kind in _MOVES and run.request.get("is_planned"))
-        move = next((run for run in moves if run.request.get("source") == site), None)
-        found = [run for run in (self.sync_to_replica, move) if run]
-        return min(found, key=self.done.index) if found else None
+        return next((run for run in self.done if _brings(run, site)), None)
 
     @cached_property
     def replica_point(self) -> PointId | None:
@@ -177,10 +173,13 @@ class Evidence:
         return f"{told} ({clock_time(known.captured_at)}, {age})"
 
 
-def number_of(point_id: str) -> str:
-    """A point's number."""
-    tail = point_id.rpartition("/")[2]
-    return str(int(tail)) if tail.isdecimal() else point_id
+def _brings(run: RunRecord, site: SiteName | None) -> bool:
+    """Whether the run left the replica on that site at its point; one whose record cannot be read tells nothing."""
+    kind = KINDS.of(run)
+    try:
+        return site is not None and kind.brings(kind.request_of(run)) == site
+    except DataError:
+        return False
 
 
 def clock_time(moment: datetime) -> str:

@@ -10,12 +10,12 @@ from twinhull.cluster.epochs import current_epoch
 from twinhull.cluster.situation import Side, Situation
 from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.records import LatestPoint, Plan, RunRecord, RunState, SeenMachine
-from twinhull.manager.catalog.state import READING_KINDS
 from twinhull.manager.health.evidence import Evidence, PointTime
 from twinhull.manager.health.health import Health, Level, Verdict
 from twinhull.manager.health.judging import judge
 from twinhull.manager.repository.damages import Damages
 from twinhull.manager.repository.soundness import Soundness
+from twinhull.manager.runs.kinds.registry import KINDS
 from twinhull.manager.sites.names import Named
 from twinhull.manager.sites.overview import Overview
 from twinhull.model.machine import MachineId, PointId, RunId, SiteName
@@ -138,7 +138,7 @@ def interrupted(catalog: Catalog, idle: Sequence[RunRecord]) -> tuple[RunRecord,
 
 def _is_on_it(run: RunRecord) -> bool:
     """Whether it is a run that works on the machine's sides."""
-    return run.kind not in READING_KINDS
+    return not KINDS.of(run).is_reading
 
 
 def _latest(machine_id: MachineId, points: Sequence[Point]) -> LatestPoint | None:

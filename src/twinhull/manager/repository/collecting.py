@@ -16,10 +16,7 @@ from twinhull.repository import Repository
 
 @dataclass(frozen=True, slots=True)
 class CollectRequest(Request):
-    """Collect the repository; its ``machine_id`` is that of :data:`twinhull.manager.sites.names.REPOSITORY`.
-
-    ``is_now``: nothing waits for its grace.
-    """
+    """Collect the repository. ``is_now``: nothing waits for its grace."""
 
     is_now: bool = False
 

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.records import RunRecord, RunState
 from twinhull.manager.repository.verifying import VERIFY, Verified, VerifyRequest, latest_verified
-from twinhull.manager.sites.names import REPOSITORY
 from twinhull.model.units import format_duration
 from twinhull.repository import Point
+from twinhull.runs.subject import REPOSITORY
 
 VERIFIED_EACH = timedelta(days=7)
 """``serve`` reads a part each day: after so long without, it does not run, or it fails."""
@@ -58,7 +58,7 @@ def soundness(catalog: Catalog, repository_id: str, points: Iterable[Sequence[Po
 
 def _failed(catalog: Catalog, repository_id: str) -> RunRecord | None:
     """The latest verification that has ended, if it failed; one that was cancelled says nothing."""
-    runs = catalog.runs(machine_id=REPOSITORY.machine_id, last=_LOOKED_BACK)
+    runs = catalog.runs(machine_id=REPOSITORY.key, last=_LOOKED_BACK)
     for run in runs:
         is_told = run.kind == VERIFY.kind and run.state in (RunState.DONE, RunState.FAILED)
         if is_told and VerifyRequest.of(run.request).repository_id == repository_id:

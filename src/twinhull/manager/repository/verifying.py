@@ -12,7 +12,6 @@ from twinhull.actions.context import Context
 from twinhull.actions.requests import Request
 from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.records import RunRecord
-from twinhull.manager.sites.names import REPOSITORY
 from twinhull.model.errors import RunCancelled, UsageError
 from twinhull.model.extents import pieces
 from twinhull.model.progress import OnProgress, Progress
@@ -21,6 +20,7 @@ from twinhull.model.units import MIB, format_bytes
 from twinhull.repository import Point, ReadAheadDisk, Repository, VerifyReport
 from twinhull.repository.errors import RepositoryDamaged, RepositoryError
 from twinhull.repository.points.high_water import gone_back
+from twinhull.runs.subject import REPOSITORY
 
 _PIECE_BYTES = 8 * MIB
 DAILY_SHARE = 1 / 30
@@ -33,7 +33,7 @@ _PROBLEMS_KEPT = 100
 
 @dataclass(frozen=True, slots=True)
 class VerifyRequest(Request):
-    """Verify the repository; its ``machine_id`` is that of :data:`twinhull.manager.sites.names.REPOSITORY`.
+    """Verify the repository.
 
     ``is_reading``: the stored bytes, too, or the share ``sample`` of them. ``numbers`` are the highest ones that were
     ever seen in this repository (``Repository.high_water``).
@@ -110,7 +110,7 @@ class Verified:
 
 def latest_verified(catalog: Catalog, repository_id: str) -> Verified | None:
     """The latest one of this repository, by whatever process, that has read stored bytes or found damage without."""
-    for run in catalog.done(REPOSITORY.machine_id, VERIFY.kind, last=_LOOKED_BACK):
+    for run in catalog.done(REPOSITORY.key, VERIFY.kind, last=_LOOKED_BACK):
         request, verdict = VerifyRequest.of(run.request), Verdict.of(run.result)
         if request.repository_id == repository_id and (request.is_reading or not verdict.is_good):
             return Verified(run, verdict)
@@ -119,7 +119,7 @@ def latest_verified(catalog: Catalog, repository_id: str) -> Verified | None:
 
 def highest_numbers(catalog: Catalog, repository_id: str) -> Mapping[str, int]:
     """The highest numbers that verifications of this repository have seen, by this manager's records."""
-    for run in catalog.done(REPOSITORY.machine_id, VERIFY.kind, last=_LOOKED_BACK):
+    for run in catalog.done(REPOSITORY.key, VERIFY.kind, last=_LOOKED_BACK):
         numbers = run.result.get("numbers")
         if VerifyRequest.of(run.request).repository_id == repository_id and isinstance(numbers, dict):
             return {str(name): int(str(number)) for name, number in numbers.items()}

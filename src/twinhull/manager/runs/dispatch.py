@@ -14,23 +14,23 @@ from twinhull.manager import clockwatch
 from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.locks import Lock, is_free
 from twinhull.manager.catalog.records import RunRecord, RunState
-from twinhull.manager.catalog.state import READING_KINDS, StateDirectory
+from twinhull.manager.catalog.state import StateDirectory
 from twinhull.manager.repository.vault import nothing_stored, require_there
 from twinhull.manager.runs.keeping import Keeper
+from twinhull.manager.runs.kinds.registry import KINDS
 from twinhull.manager.runs.overtaking import is_concerned, look_before_going_on
 from twinhull.manager.runs.runs import Engine, Execution, is_undoing, raise_unless_done
-from twinhull.manager.runs.wants import Ears, Want, unfinished_before
-from twinhull.manager.sites.names import Named
+from twinhull.manager.runs.unfinished import lock_of, unfinished_before
+from twinhull.manager.runs.wants import Ears, Want
 from twinhull.manager.sites.pool import SitePool
 from twinhull.model.errors import MachineBusy, RunFailed, RunUnfinished, StaleEpoch, TwinhullError
 from twinhull.model.machine import RunId
 from twinhull.model.ports import Ports
 from twinhull.model.progress import Progress
-from twinhull.recovery.failover.action import is_past_the_repository
-from twinhull.recovery.reconcile import RECONCILE
 from twinhull.repository import Repository, RepositoryMissing, StoreError
 from twinhull.runs import failures
 from twinhull.runs.leash import Leash
+from twinhull.runs.subject import Subject
 
 _BUSY_PATIENCE_SECONDS = 0.5
 _WAIT_SECONDS = 0.2
@@ -64,8 +64,8 @@ class Dispatcher:
         if left:
             return self.resume(left, ears, is_waiting=is_waiting)
         run_id = self._new_run_id(want.kind)
-        path = self.state.run_lock(want.kind, want.machine.machine_id, run_id)
-        with self._alone(path, want.machine, f"{want.kind} {run_id}", ears, is_waiting=is_waiting):
+        path = self._path(want.kind, want.subject, run_id)
+        with self._alone(path, want.subject.name, f"{want.kind} {run_id}", ears, is_waiting=is_waiting):
             for unfinished in unfinished_before(self.catalog, want):
                 finished = self._finish_first(unfinished, want, ears)
                 if finished and finished.state is RunState.DONE and want.is_same(finished):
@@ -85,13 +85,13 @@ class Dispatcher:
                 raise
             return self._end_half_undone(stopped, want, ears)
         except (RepositoryMissing, StoreError) as error:
-            if want.kind == RECONCILE.kind:
+            if KINDS.named(want.kind).is_correction:
                 return None
             if not want.is_without_repository:
                 raise
             raise RunUnfinished(
                 f"{unfinished.run_id} was left unfinished, and needs the repository to go on: {error.message} "
-                f"Nothing was done with {want.machine.name}.",
+                f"Nothing was done with {want.subject.name}.",
                 hint=f"Give it up, and repeat: twinhull runs abandon {unfinished.run_id}",
             ) from error
 
@@ -103,16 +103,18 @@ class Dispatcher:
 
     def _left_of_its_own(self, want: Want) -> RunRecord | None:
         """What is wanted, if an earlier process began it with a lock of its own, and was killed."""
-        left = [run for run in self.catalog.unfinished_runs(want.machine.machine_id) if run.kind in READING_KINDS]
-        return next((run for run in left if want.is_same(run) and is_free(self._path(run))), None)
+        left = [run for run in self.catalog.unfinished_runs(want.subject.key) if KINDS.of(run).is_reading]
+        return next((run for run in left if want.is_same(run) and is_free(self._path_of(run))), None)
 
-    def _path(self, run: RunRecord) -> Path:
-        return self.state.run_lock(run.kind, run.machine_id, run.run_id)
+    def _path_of(self, run: RunRecord) -> Path:
+        return self._path(run.kind, run.subject, run.run_id)
+
+    def _path(self, kind: str, subject: Subject, run_id: RunId) -> Path:
+        return lock_of(self.state, kind, subject, run_id)
 
     def resume(self, run: RunRecord, ears: Ears, *, is_waiting: bool = True) -> RunRecord:
         """Go on with an unfinished run to its end; raises its error."""
-        machine = Named(run.machine_id, run.machine_name)
-        with self._alone(self._path(run), machine, f"{run.kind} {run.run_id}", ears, is_waiting=is_waiting):
+        with self._alone(self._path_of(run), run.subject.name, f"{run.kind} {run.run_id}", ears, is_waiting=is_waiting):
             present = self.catalog.run(run.run_id)
             if not present.state.is_unfinished:
                 return raise_unless_done(present)
@@ -120,8 +122,7 @@ class Dispatcher:
 
     def abandon(self, run: RunRecord, journal_end: Callable[[RunId], RunRecord]) -> RunRecord:
         """Give an unfinished run up, leaving things as they are; raises MachineBusy while somebody works on it."""
-        machine = Named(run.machine_id, run.machine_name)
-        with self._alone(self._path(run), machine, f"abandon {run.run_id}", Ears(), is_waiting=False):
+        with self._alone(self._path_of(run), run.subject.name, f"abandon {run.run_id}", Ears(), is_waiting=False):
             self.engine.forget(run.run_id)
             return journal_end(run.run_id)
 
@@ -130,7 +131,7 @@ class Dispatcher:
         return RunId(f"{kind}-{self.ports.clock.now():%Y%m%d-%H%M%S}-{token}")
 
     @contextmanager
-    def _alone(self, path: Path, machine: Named, what: str, ears: Ears, *, is_waiting: bool) -> Iterator[None]:
+    def _alone(self, path: Path, name: str, what: str, ears: Ears, *, is_waiting: bool) -> Iterator[None]:
         lock = Lock(path)
         holder = f"{what} by {self.origin} (process {os.getpid()})"
         clock = self.ports.clock
@@ -138,12 +139,10 @@ class Dispatcher:
         if not lock.take(holder, clock, is_unwanted=lambda: clock.monotonic() > deadline):
             if not is_waiting:
                 raise MachineBusy(
-                    f"{machine.name} is being worked on: {lock.holder()}. Nothing was done.",
+                    f"{name} is being worked on: {lock.holder()}. Nothing was done.",
                     hint="Leave --no-wait out to wait for it, or see 'twinhull runs list'.",
                 )
-            ears.on_message(
-                f"{machine.name} is being worked on: {lock.holder()}. Waiting for it to end (Ctrl-C stops)."
-            )
+            ears.on_message(f"{name} is being worked on: {lock.holder()}. Waiting for it to end (Ctrl-C stops).")
             lock.take(holder, clock, is_unwanted=lambda: False)
         with lock:
             yield
@@ -187,8 +186,8 @@ class Dispatcher:
         run = RunRecord(
             run_id=run_id,
             kind=want.kind,
-            machine_id=want.machine.machine_id,
-            machine_name=want.machine.name,
+            machine_id=want.subject.key,
+            machine_name=want.subject.name,
             origin=self.origin,
             request=request.facts(),
             state=RunState.RUNNING,
@@ -220,13 +219,15 @@ class Dispatcher:
 
     def _repository_of(self, run: RunRecord) -> Repository:
         """The repository, or an empty one for a run that asks nothing of it, or nothing any more while it is away."""
-        if run.request.get("is_without_repository"):
+        kind = KINDS.of(run)
+        request = kind.request_of(run)
+        if kind.is_without_repository(request, {}):
             return nothing_stored(self.ports)
         try:
             repository = self.repository()
             require_there(repository)
         except (RepositoryMissing, StoreError):
-            if not is_past_the_repository(run.kind, self.engine.found(run.run_id)):
+            if not kind.is_without_repository(request, self.engine.found(run.run_id)):
                 raise
             return nothing_stored(self.ports)
         return repository

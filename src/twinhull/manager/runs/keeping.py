@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.records import LatestPoint, RunState
+from twinhull.manager.runs.kinds.registry import KINDS
 from twinhull.model.machine import MachineId, PointId
 from twinhull.model.steps import Facts, JsonValue
 from twinhull.repository import Point, Repository, RepositoryDamaged, RepositoryVersionTooNew
 
-_BRINGING = ("sync", "failover", "failback")
 _RUNS_LOOKED_AT = 1000
 """That many points made without the replica, and a full comparison is the smaller harm."""
 
@@ -51,7 +51,8 @@ class Keeper:
     def _last_brought(self, machine_id: MachineId) -> PointId | None:
         """The point that the replica was brought to, as far as the latest runs tell."""
         for run in self.catalog.runs(machine_id=machine_id, last=_RUNS_LOOKED_AT):
-            if run.state is RunState.DONE and run.kind in _BRINGING and run.request.get("target"):
+            kind = KINDS.of(run)
+            if run.state is RunState.DONE and kind.brings(kind.request_of(run)):
                 return PointId(str(run.result.get("point_id")))
         return None
 

@@ -13,19 +13,17 @@ from twinhull.actions.context import Context
 from twinhull.cluster.epochs import current_claim, current_epoch, primary
 from twinhull.cluster.situation import Situation
 from twinhull.manager.catalog.records import RunRecord
+from twinhull.manager.runs.kinds.registry import KINDS
 from twinhull.model.errors import StaleEpoch, TwinhullError
+from twinhull.model.machine import SiteName
 from twinhull.model.steps import Facts
 from twinhull.replication.standing import correct, look
 from twinhull.replication.sync import claimed, number
 
-_STAYS_ON = {"sync": "source", "rollback": "site", "failover": "", "failback": ""}
-"""The kinds that work on a machine's sides. Some leave the machine on a site: the request's field that names it."""
-_SITES = ("source", "target", "site", "other_sites")
-
 
 def is_concerned(run: RunRecord, found: Facts) -> bool:
     """Whether the run works on a machine's sides, and has made its own first look at them."""
-    return run.kind in _STAYS_ON and "epoch" in found
+    return bool(_sites(run)) and "epoch" in found
 
 
 def look_before_going_on(context: Context, run: RunRecord, found: Facts) -> StaleEpoch | None:
@@ -33,7 +31,7 @@ def look_before_going_on(context: Context, run: RunRecord, found: Facts) -> Stal
 
     ``found`` are the facts of the run's finished steps. A site that does not answer is passed over.
     """
-    sites = _sites(run.request)
+    sites = _sites(run)
     situation = look(context, run.machine_id, sites)
     overtaken = _overtaken(run, found, situation)
     try:
@@ -46,16 +44,17 @@ def look_before_going_on(context: Context, run: RunRecord, found: Facts) -> Stal
     return _overtaken(run, found, look(context, run.machine_id, sites)) if is_changed else overtaken
 
 
-def _sites(request: Facts) -> list[str]:
-    named = [request.get(key) for key in _SITES]
-    return [str(site) for value in named for site in (value if isinstance(value, list) else [value]) if site]
+def _sites(run: RunRecord) -> list[SiteName]:
+    kind = KINDS.of(run)
+    return list(kind.sites(kind.request_of(run)))
 
 
 def _overtaken(run: RunRecord, found: Facts, situation: Situation) -> StaleEpoch | None:
     epoch, claim, holder = current_epoch(situation), current_claim(situation), primary(situation)
     ours = claimed(found)
     is_past = epoch > number(found, "epoch") and not (ours and claim == ours)
-    if not is_past or (holder and holder.site == run.request.get(_STAYS_ON[run.kind])):
+    kind = KINDS.of(run)
+    if not is_past or (holder and holder.site == kind.stays_on(kind.request_of(run))):
         return None
     where = f"on {holder.site}" if holder else "elsewhere"
     return StaleEpoch(

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from twinhull.actions.requests import (
-    FailoverRequest,
     Request,
-    RestoreRequest,
-    RollbackRequest,
-    SyncRequest,
 )
-from twinhull.cluster.situation import Side
 from twinhull.manager.catalog.records import RunRecord
-from twinhull.manager.repository.collecting import CollectRequest, plan_collect
-from twinhull.manager.runs.orders import Desk
-from twinhull.manager.runs.wants import Want, unfinished_before
+from twinhull.manager.runs.desk import Desk
+from twinhull.manager.runs.kinds.registry import KINDS
+from twinhull.manager.runs.outlook import Outlook
+from twinhull.manager.runs.unfinished import unfinished_before
+from twinhull.manager.runs.wants import Want
 from twinhull.manager.sites.pool import SitePool
 from twinhull.model.errors import TwinhullError
-from twinhull.model.machine import PointId, RunId
+from twinhull.model.machine import RunId
 from twinhull.model.ports import Clock
 from twinhull.model.steps import Facts
-from twinhull.recovery.before_stop import objections
-from twinhull.recovery.failover.looking import asked_by_failover
-from twinhull.recovery.previews import plan_failover, plan_restore, plan_rollback, plan_sync
 from twinhull.repository import Repository
 
 _NOBODY = RunId("preview")
@@ -65,7 +59,7 @@ class Previewer:
                 raise
             planned = [f"As things are before that, the {want.kind} would be refused: {error.message}"]
         asked = {name: fact for name, fact in facts.items() if name != "run_id"} if facts else None
-        return Preview([*lines, *self.desk.damages.of(want.machine.machine_id), *planned], asked)
+        return Preview([*lines, *self.desk.damages.of(want.subject.key), *planned], asked)
 
     def _first(self, run: RunRecord) -> str:
         if self.is_at_work(run):
@@ -73,35 +67,6 @@ class Previewer:
         return f"First finish {run.run_id}, which was interrupted: twinhull runs resume"
 
     def _planned(self, want: Want, request: Request) -> list[str]:
-        if isinstance(request, RestoreRequest):
-            return plan_restore(request, self.repository().point(PointId(request.point_id)), self.clock.now())
-        if isinstance(request, CollectRequest):
-            return plan_collect(self.repository(), is_now=request.is_now)
-        _, situation, points = self.desk.look(want.machine, is_without_repository=want.is_without_repository)
-        match request:
-            case SyncRequest():
-                return plan_sync(request, situation, points)
-            case FailoverRequest():
-                obstacles: Sequence[str] = [
-                    *self._before_stop(request, situation.side(request.source)),
-                    *self._obstacles(situation.side(request.target)),
-                ]
-                return plan_failover(request, situation, points, self.clock.now(), obstacles, word=want.kind)
-            case RollbackRequest():
-                obstacles = self._obstacles(situation.side(request.site))
-                return plan_rollback(request, situation, points, self.clock.now(), obstacles)
-        raise TypeError(f"{type(request).__name__} has no preview")
-
-    def _before_stop(self, request: FailoverRequest, source: Side) -> Sequence[str]:
-        """What a planned failover would be refused for, before anything is stopped."""
-        if not request.is_planned or source.status is None:
-            return ()
-        with self.pool.lease() as door:
-            sites = door(request.source), door(request.target)
-            return objections(asked_by_failover(request, source.status.spec, *sites))
-
-    def _obstacles(self, side: Side) -> Sequence[str]:
-        if side.status is None:
-            return ()
-        with self.pool.lease(is_looking=True) as door:
-            return door(side.site).power.obstacles(side.status.spec.machine_id)
+        look = Outlook(want, self.desk, self.pool, self.repository)
+        lines: list[str] = KINDS.named(want.kind).preview(look, request)
+        return lines

@@ -9,7 +9,7 @@ from twinhull.actions.requests import Request
 from twinhull.manager import clockwatch
 from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.records import RunRecord
-from twinhull.manager.catalog.state import READING_KINDS
+from twinhull.manager.runs.kinds.registry import KINDS
 from twinhull.manager.runs.removing import PRUNE, RemoveRequest
 from twinhull.manager.runs.wants import Want
 from twinhull.manager.sites.names import Named, Names
@@ -73,7 +73,7 @@ class Pruner:
             why = {verdict.point.id: verdict.reason for verdict in now.verdicts if verdict.point.id in going}
             return RemoveRequest(run_id, shown.machine.machine_id, self.repository.id, why, asdict(shown.rules))
 
-        return Want(PRUNE.kind, shown.machine, make)
+        return Want(PRUNE.kind, shown.machine.subject, make)
 
     def _decide(self, machine: Named, asked: RetentionRules) -> Pruning:
         rules = self._planned(machine) if asked.is_empty else asked
@@ -99,7 +99,8 @@ class Pruner:
 
     def _require_nothing_left(self, machine: Named) -> None:
         for run in self.catalog.unfinished_runs(machine.machine_id):
-            if run.kind not in (*READING_KINDS, PRUNE.kind) and not self.is_at_work(run):
+            is_in_the_way = not KINDS.of(run).is_reading and run.kind != PRUNE.kind
+            if is_in_the_way and not self.is_at_work(run):
                 raise RunUnfinished(
                     f"No point of {machine.name} was removed: {run.run_id} was left unfinished, and may need one.",
                     hint=f"Go on with it first: twinhull runs resume {run.run_id}",

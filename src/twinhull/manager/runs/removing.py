@@ -14,17 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from twinhull.actions.context import Context
-from twinhull.actions.requests import Request
+from twinhull.actions.requests import MachineRequest
 from twinhull.manager.catalog.records import RunRecord
-from twinhull.manager.runs.wants import Want
-from twinhull.manager.sites.names import Named
 from twinhull.model.errors import NotFound, SafetyError
-from twinhull.model.machine import PointId, RunId
+from twinhull.model.machine import PointId
 from twinhull.model.steps import Action, Facts, JsonValue, Step
 
 
 @dataclass(frozen=True, slots=True)
-class RemoveRequest(Request):
+class RemoveRequest(MachineRequest):
     """Remove the points in ``why``, each for its reason; ``keeps`` are the rules of retention, where they decided."""
 
     repository_id: str
@@ -79,19 +77,6 @@ def _ours(context: Context, request: RemoveRequest) -> set[PointId]:
 
 def _signed(reason: str, request: RemoveRequest) -> str:
     return f"{reason} ({request.run_id})"
-
-
-def want_removed(repository_id: str, machine: Named, point_id: PointId, reason: str) -> Want:
-    """Remove one point, beside whatever works on its machine."""
-
-    def is_same(run: RunRecord) -> bool:
-        asked = run.request.get("repository_id"), run.request.get("why")
-        return run.kind == REMOVE.kind and asked == (repository_id, {point_id: reason})
-
-    def make(run_id: RunId) -> Request:
-        return RemoveRequest(run_id, machine.machine_id, repository_id, {point_id: reason})
-
-    return Want(REMOVE.kind, machine, make, is_same)
 
 
 def removed_by(run: RunRecord) -> list[PointId]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from twinhull.actions.requests import Request
-from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.records import RunRecord
-from twinhull.manager.catalog.state import READING_KINDS
-from twinhull.manager.sites.names import Named
 from twinhull.model.machine import RunId
 from twinhull.model.progress import OnProgress, nobody_listens
-from twinhull.model.steps import JsonValue
+from twinhull.runs.codec import decode
+from twinhull.runs.subject import Subject
 
 
 def _ignore_text(_: str) -> None:
@@ -39,21 +37,13 @@ class Want:
     """
 
     kind: str
-    machine: Named
+    subject: Subject
     make: Callable[[RunId], Request]
     is_same: Callable[[RunRecord], bool] = lambda _: False
     is_without_repository: bool = False
     is_ahead: bool = False
 
 
-def unfinished_before(catalog: Catalog, want: Want) -> list[RunRecord]:
-    """The unfinished runs that are gone on with before what is wanted, the earliest first; none if it only reads."""
-    if want.is_ahead or want.kind in READING_KINDS:
-        return []
-    return [run for run in catalog.unfinished_runs(want.machine.machine_id) if run.kind not in READING_KINDS]
-
-
 def same_request(run: RunRecord, request: Request) -> bool:
     """Whether the run was asked for the same, whoever asked."""
-    wanted: Mapping[str, JsonValue] = {**request.facts(), "run_id": run.run_id}
-    return dict(wanted) == dict(run.request)
+    return replace(request, run_id=run.run_id) == decode(type(request), run.request)

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from twinhull.manager.catalog.records import Plan, RunRecord, RunState, SeenMachine
-from twinhull.manager.catalog.state import READING_KINDS
 from twinhull.manager.clockwatch import Reading
 from twinhull.manager.health.evidence import Evidence
 from twinhull.manager.health.health import Health, Verdict
 from twinhull.manager.health.judging import judge
 from twinhull.manager.health.status import interrupted
+from twinhull.manager.runs.kinds.registry import KINDS
 from twinhull.manager.serve.facts import SiteFacts
 from twinhull.manager.serve.known import Known
 from twinhull.manager.serve.welcoming import Tell
@@ -145,7 +145,7 @@ class Alerts:
 
 
 def _is_of(run: RunRecord, machine_id: MachineId) -> bool:
-    return run.machine_id == machine_id and run.kind not in READING_KINDS
+    return run.machine_id == machine_id and not KINDS.of(run).is_reading
 
 
 def _answering(overview: Overview, sites: Mapping[SiteName, SiteFacts]) -> Overview:

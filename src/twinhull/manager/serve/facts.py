@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from twinhull.manager.sites.names import REPOSITORY, Named
+from twinhull.manager.sites.names import Named
 from twinhull.model.machine import SiteName
+from twinhull.runs.subject import REPOSITORY, Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,11 @@ class MachineFacts:
     is_source_known: bool = True
 
     @property
+    def subject(self) -> Subject:
+        """The machine, as what a run is about."""
+        return self.machine.subject
+
+    @property
     def sites(self) -> tuple[SiteName, SiteName]:
         """Both."""
         return self.source, self.target
@@ -79,7 +85,7 @@ class RepositoryFacts:
     unfinished: str = ""
     at_work: str = ""
 
-    machine = REPOSITORY
+    subject = REPOSITORY
     plan = ""
     sites = ()
 

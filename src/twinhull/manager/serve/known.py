@@ -14,7 +14,7 @@ from twinhull.manager.health.ages import Aged, observe
 from twinhull.manager.health.evidence import Evidence, PointTime
 from twinhull.manager.health.status import point_times
 from twinhull.manager.manager import Manager
-from twinhull.manager.runs.orders import other_site, running_side
+from twinhull.manager.runs.desk import other_site, running_side
 from twinhull.manager.serve.facts import MachineFacts
 from twinhull.manager.serve.patient_reads import PatientReads, StillAsking
 from twinhull.manager.sites.names import Named

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from twinhull.manager.serve.facts import Facts, Limits, MachineFacts, RepositoryFacts, Sites, Snapshot
-from twinhull.manager.sites.names import Named
 from twinhull.model.units import format_bytes, format_duration
 from twinhull.replication.bases import comparison_due
+from twinhull.runs.subject import Subject
 
 _MARGIN_SHARE = 0.2
 """A sync begins this part of the RPO early, so that the point is there in time."""
@@ -59,7 +59,7 @@ class Decision:
     the point, and leaves the replica as it is.
     """
 
-    machine: Named
+    subject: Subject
     plan: str
     act: Act
     reason: str
@@ -205,7 +205,7 @@ def _sync(facts: MachineFacts, sites: Sites, reason: str) -> Decision:
     due = comparison_due(facts.uncompared_seconds, facts.full_compare_seconds)
     behind = _falling_behind(facts, sites)
     told = " ".join([reason, *([f"Everything is compared this time: {due}."] if due else []), *behind])
-    return Decision(facts.machine, facts.plan, Act.SYNC, told, compare_reason=due, is_capture_only=bool(behind))
+    return Decision(facts.subject, facts.plan, Act.SYNC, told, compare_reason=due, is_capture_only=bool(behind))
 
 
 def _falling_behind(facts: MachineFacts, sites: Sites) -> list[str]:
@@ -217,11 +217,11 @@ def _falling_behind(facts: MachineFacts, sites: Sites) -> list[str]:
 
 
 def _do(facts: Facts, act: Act, reason: str) -> Decision:
-    return Decision(facts.machine, facts.plan, act, reason)
+    return Decision(facts.subject, facts.plan, act, reason)
 
 
 def _wait(facts: Facts, reason: str, due_in: float | None = None) -> Decision:
-    return Decision(facts.machine, facts.plan, Act.WAIT, reason, due_in)
+    return Decision(facts.subject, facts.plan, Act.WAIT, reason, due_in)
 
 
 _ORDER = {act: number for number, act in enumerate(Act)}
@@ -254,7 +254,7 @@ class _Room:
 
 def _urgency(wish: Decision, facts: Facts) -> tuple[int, float, str]:
     """First what comes first, then who is furthest in its RPO."""
-    return _ORDER[wish.act], -_share_of_rpo(facts), wish.machine.machine_id
+    return _ORDER[wish.act], -_share_of_rpo(facts), wish.subject.key
 
 
 def _share_of_rpo(facts: Facts) -> float:

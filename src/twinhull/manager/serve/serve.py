@@ -19,28 +19,31 @@ from threading import Event, Thread
 from twinhull.manager import clockwatch
 from twinhull.manager.catalog.locks import Lock
 from twinhull.manager.catalog.records import LatestPoint, RunRecord, RunState
-from twinhull.manager.catalog.state import READING_KINDS
 from twinhull.manager.clockwatch import Reading
 from twinhull.manager.manager import Manager
 from twinhull.manager.repository.vault import require_there
-from twinhull.manager.repository.verifying import DAILY_SHARE, VERIFY, Verdict
-from twinhull.manager.runs.orders import SyncOptions
+from twinhull.manager.repository.verifying import DAILY_SHARE
+from twinhull.manager.runs.kinds.collect import want_collect
+from twinhull.manager.runs.kinds.reconcile import want_reconcile
+from twinhull.manager.runs.kinds.registry import KINDS
+from twinhull.manager.runs.kinds.sync import SyncOptions, want_sync
+from twinhull.manager.runs.kinds.verify import want_verify
 from twinhull.manager.runs.wants import Ears
 from twinhull.manager.serve.alerts import Alerts
 from twinhull.manager.serve.facts import Limits, RepositoryFacts, Snapshot
-from twinhull.manager.serve.headlines import headline
 from twinhull.manager.serve.known import Known
 from twinhull.manager.serve.patient_reads import PatientReads, StillAsking
 from twinhull.manager.serve.planner import Act, Decision, decide
 from twinhull.manager.serve.tending import Tending
 from twinhull.manager.serve.watching import SiteWatch
 from twinhull.manager.serve.welcoming import Tell, Welcome
-from twinhull.manager.sites.names import REPOSITORY
+from twinhull.manager.sites.names import Named
 from twinhull.model.errors import AlreadyServing, MachineBusy, RunUnfinished, TwinhullError
 from twinhull.model.machine import MachineId, PointId, RunId, SiteName
 from twinhull.model.units import format_duration
 from twinhull.repository import Point, RepositoryMissing, StoreError, current_points
 from twinhull.runs import failures
+from twinhull.runs.subject import REPOSITORY
 
 _RUNS_LOOKED_AT = 8
 _LOOK_FOR_REPOSITORY_SECONDS = 60.0
@@ -190,15 +193,15 @@ class Server:
             if {facts.source, facts.target} <= self._watch.facts().keys()
         )
         self._alerts.note(overview, self._watch.facts(), now)
-        repository = self._repository_facts(unfinished.get(REPOSITORY.machine_id), now) if is_there else None
-        unread = set(self._known.unread) if repository else {facts.machine.machine_id for facts in machines}
+        repository = self._repository_facts(unfinished.get(REPOSITORY.key), now) if is_there else None
+        unread = set(self._known.unread) if repository else {facts.subject.key for facts in machines}
         self._tell_damages()
         for decision in decide(Snapshot(machines, self._watch.facts(), repository), self.limits):
-            if decision.machine.machine_id in unread and decision.act is not Act.RECONCILE:
+            if decision.subject.key in unread and decision.act is not Act.RECONCILE:
                 continue
             self._tell_decision(decision)
             if decision.act is not Act.WAIT:
-                self._begin(decision, unfinished.get(decision.machine.machine_id))
+                self._begin(decision, unfinished.get(decision.subject.key))
         return repository is not None
 
     def _repository_facts(self, unfinished: RunRecord | None, now: Reading) -> RepositoryFacts | None:
@@ -211,7 +214,7 @@ class Server:
 
     def _is_left(self, run: RunRecord) -> bool:
         """Whether it is ours to resume: what only reads a machine's points and stopped must not hold up its syncs."""
-        is_persons = run.kind in READING_KINDS and run.state is RunState.STOPPED
+        is_persons = KINDS.of(run).is_reading and run.state is RunState.STOPPED
         return not is_persons and not self.manager.is_at_work(run)
 
     def _take_stale(self, site: SiteName) -> bool:
@@ -222,11 +225,11 @@ class Server:
 
     def _tell_decision(self, decision: Decision) -> None:
         """Every act, and each new reason to wait; not the same waiting again with another age in it."""
-        machine_id = decision.machine.machine_id
+        machine_id = decision.subject.key
         sign = (decision.act, "" if decision.due_in_seconds is not None else decision.reason)
         if decision.act is not Act.WAIT or self._told.get(machine_id) != sign:
             facts: dict[str, object] = {
-                "machine": decision.machine.name,
+                "machine": decision.subject.name,
                 "plan": decision.plan,
                 "reason": decision.reason,
             }
@@ -241,21 +244,18 @@ class Server:
                 self.tell("damaged", {"point": point_id, "reason": reason})
 
     def _tell_verdict(self, run: RunRecord) -> None:
-        """What a verification found, if that is damage."""
-        verdict = Verdict.of(run.result) if run.kind == VERIFY.kind else Verdict()
-        for line in verdict.problems:
-            self.tell("damaged", {"run": run.run_id, "reason": line})
-        for point_id in verdict.lost_points:
-            self.tell("damaged", {"point": point_id, "reason": "It cannot be restored whole."})
+        """What the run found, if that is damage."""
+        for problem in KINDS.of(run).problems(run):
+            self.tell("damaged", dict(problem))
 
     def _is_busy(self, machine_id: MachineId) -> bool:
         thread = self._threads.get(machine_id)
         return bool(thread and thread.is_alive())
 
     def _begin(self, decision: Decision, unfinished: RunRecord | None) -> None:
-        name = f"{decision.act} of {decision.machine.name}"
+        name = f"{decision.act} of {decision.subject.name}"
         thread = Thread(target=self._try_to_carry_out, args=(decision, unfinished), name=name, daemon=True)
-        self._threads[decision.machine.machine_id] = thread
+        self._threads[decision.subject.key] = thread
         thread.start()
 
     def _try_to_carry_out(self, decision: Decision, unfinished: RunRecord | None) -> None:
@@ -263,38 +263,38 @@ class Server:
         try:
             self._carry_out(decision, unfinished)
         except Exception as error:  # noqa: BLE001 - it ends the thread, and the next cycle begins anew
-            facts = {"machine": decision.machine.name, "act": decision.act.value}
+            facts = {"machine": decision.subject.name, "act": decision.act.value}
             self.tell("failed", {**facts, "reason": str(failures.encode(error)["message"])})
 
     def _carry_out(self, decision: Decision, unfinished: RunRecord | None) -> None:
-        machine = decision.machine
+        subject = decision.subject
         clock = self.manager.ports.clock
-        began, met_before = clock.monotonic(), self._met_busy(machine.machine_id)
+        began, met_before = clock.monotonic(), self._met_busy(subject.key)
         try:
             run = self._run(decision, unfinished)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and not tried again at once
-            if isinstance(error, MachineBusy) and self._met_busy(machine.machine_id) == met_before:
+            if isinstance(error, MachineBusy) and self._met_busy(subject.key) == met_before:
                 # Somebody else was quicker, and no run was begun; the next cycle sees what came of it.
                 return
             reason = str(failures.encode(error)["message"])
             is_correction = decision.act is Act.RECONCILE
-            self._known.failed(machine.machine_id, reason, clock.monotonic(), is_correction=is_correction)
-            self.tell("failed", {"machine": machine.name, "act": decision.act.value, "reason": reason})
+            self._known.failed(subject.key, reason, clock.monotonic(), is_correction=is_correction)
+            self.tell("failed", {"machine": subject.name, "act": decision.act.value, "reason": reason})
             return
         finally:
-            plan = self.manager.catalog.plan_of(machine.machine_id)
+            plan = self.manager.catalog.plan_of(subject.key)
             self._stale_sites.update((plan.source, plan.target) if plan else ())
         now = clock.monotonic()
-        self._known.went_well(machine.machine_id, now - began, now, is_sync=run.kind == "sync")
+        self._known.went_well(subject.key, now - began, now, is_sync=KINDS.of(run).is_protecting)
         self._tending.note(run)
         self._tell_verdict(run)
         facts = {
-            "machine": machine.name,
+            "machine": subject.name,
             "run": run.run_id,
             "point": run.result.get("point_id"),
             "seconds": now - began,
         }
-        self.tell("done", {**facts, "reason": " ".join([headline(run, now - began), *run.reasons])})
+        self.tell("done", {**facts, "reason": " ".join([KINDS.of(run).headline(run, now - began), *run.reasons])})
 
     def _met_busy(self, machine_id: MachineId) -> set[tuple[RunId, datetime | None]]:
         """The machine's latest runs that found it held on its host, by another manager."""
@@ -306,15 +306,15 @@ class Server:
         if decision.act is Act.RESUME and unfinished:
             return dispatcher.resume(unfinished, Ears(), is_waiting=False)
         if decision.act is Act.RECONCILE:
-            want = desk.reconcile(decision.machine, is_repository_hanging=self._is_repository_hanging())
+            want = want_reconcile(desk, Named.of(decision.subject), is_repository_hanging=self._is_repository_hanging())
             return dispatcher.carry_out(want, Ears(), is_waiting=False)
         if decision.act is Act.COLLECT:
-            return dispatcher.carry_out(desk.collect(), Ears(), is_waiting=False)
+            return dispatcher.carry_out(want_collect(), Ears(), is_waiting=False)
         if decision.act is Act.VERIFY:
-            want = desk.verify(is_reading=True, sample=DAILY_SHARE)
+            want = want_verify(desk, is_reading=True, sample=DAILY_SHARE)
             return dispatcher.carry_out(want, Ears(), is_waiting=False)
         options = SyncOptions(compare_reason=decision.compare_reason, is_capture_only=decision.is_capture_only)
-        return dispatcher.carry_out(desk.sync(decision.machine, options), Ears(), is_waiting=False)
+        return dispatcher.carry_out(want_sync(desk, Named.of(decision.subject), options), Ears(), is_waiting=False)
 
     def _is_repository_hanging(self) -> bool:
         """Whether it does not answer a small question soon; one that is away says so at once."""

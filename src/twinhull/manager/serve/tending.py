@@ -11,7 +11,7 @@ from twinhull.manager.repository.collecting import COLLECT
 from twinhull.manager.repository.verifying import VERIFY, latest_verified
 from twinhull.manager.serve.facts import RepositoryFacts
 from twinhull.manager.serve.known import Known
-from twinhull.manager.sites.names import REPOSITORY
+from twinhull.runs.subject import REPOSITORY
 
 _AGE_OF_NEVER_SECONDS = 23 * 3600.0
 """What was never verified is due after an hour: a ``serve`` that is started anew each day would wait for ever."""
@@ -50,7 +50,7 @@ class Tending:
     def facts(self, unfinished: RunRecord | None, now: Reading) -> RepositoryFacts:
         """All that the planner needs; ``unfinished`` is a run of the repository that nobody works on."""
         self._observe(now)
-        machine_id = REPOSITORY.machine_id
+        machine_id = REPOSITORY.key
         trouble = self.known.troubles.get(machine_id)
         return RepositoryFacts(
             since_collect_seconds=now.monotonic - self._collected.at_monotonic,
@@ -72,13 +72,13 @@ class Tending:
 
     def _observe(self, now: Reading) -> None:
         catalog, repository = self.manager.catalog, self.manager.repository
-        newest = catalog.latest_done(REPOSITORY.machine_id, VERIFY.kind)
+        newest = catalog.latest_done(REPOSITORY.key, VERIFY.kind)
         newest_id = newest.run_id if newest else ""
         if newest_id != self._seen_verification:  # the others are read only then
             verified = latest_verified(catalog, repository.id)
             self._verified.is_news(verified.run if verified else None, now, age_of_none=_AGE_OF_NEVER_SECONDS)
             self._seen_verification = newest_id
-        collected = catalog.latest_done(REPOSITORY.machine_id, COLLECT.kind)
+        collected = catalog.latest_done(REPOSITORY.key, COLLECT.kind)
         if self._collected.is_news(collected, now):
             waiting = collected.result.get("waiting_bytes") if collected else 0
             self.waiting_bytes = waiting if isinstance(waiting, int) else 0

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from twinhull.manager.catalog.locks import Lock
 from twinhull.manager.manager import Manager
+from twinhull.manager.runs.kinds.registry import KINDS
 from twinhull.manager.sites.overview import SiteView
 from twinhull.model.machine import MachineId, SiteName
 from twinhull.platforms.contract import Leftover, Site
-from twinhull.recovery.restore.action import RESTORE
 from twinhull.runs import failures
 
 Tell = Callable[[str, dict[str, object]], None]
@@ -79,7 +79,7 @@ class Welcome:
     @contextmanager
     def _alone(self, leftover: Leftover) -> Iterator[bool]:
         """Whether no run, of any process, works on the leftover's machine or restores to a new one; nor begins to."""
-        is_nobodys = not any(run.kind == RESTORE.kind for run in self.manager.catalog.unfinished_runs())
+        is_nobodys = not any(KINDS.of(run).makes_machines for run in self.manager.catalog.unfinished_runs())
         with ExitStack() as locks:
             for machine_id in [leftover.machine_id] if leftover.machine_id else list(self.machines()):
                 lock = locks.enter_context(Lock(self.manager.state.machine_lock(machine_id)))

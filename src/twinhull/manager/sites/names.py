@@ -11,6 +11,7 @@ from twinhull.manager.catalog.records import Plan, SeenMachine
 from twinhull.manager.sites.overview import Lookout
 from twinhull.model.errors import NotFound, SiteUnreachable, UsageError
 from twinhull.model.machine import MachineId, SiteName
+from twinhull.runs.subject import Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +21,17 @@ class Named:
     machine_id: MachineId
     name: str
 
+    @classmethod
+    def of(cls, subject: Subject) -> Named:
+        """The machine that a run is about; raises UsageError where it is about something else."""
+        if not subject.is_machine:
+            raise UsageError(f"'{subject.name}' is no machine but a {subject.kind.value}.")
+        return cls(MachineId(subject.id), subject.name)
 
-REPOSITORY = Named(MachineId("repository"), "repository")
-"""Stands where a machine does, in what is not of one machine but of the repository: no UUID is that word."""
+    @property
+    def subject(self) -> Subject:
+        """The machine as what a run is about."""
+        return Subject.machine(self.machine_id, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +59,13 @@ class Names:
             )
         return self._known(word, site) or self._looked_for(word, site)
 
-    def machine_or_repository(self, word: str) -> Named:
-        """As ``machine``; the repository where no machine has its name."""
-        return self._known(word) or (REPOSITORY if word == REPOSITORY.name else self._looked_for(word))
+    def subject(self, word: str) -> Subject:
+        """What a run can be about: a machine, as ``machine`` finds it; ``repository``, ``site:NAME``."""
+        known = self._known(word)
+        if known:
+            return known.subject
+        subject = Subject.of_key(word, word.partition(":")[2] or word)
+        return self._looked_for(word).subject if subject.is_machine else subject
 
     def machines(self, word: str) -> tuple[Plan | None, list[Named]]:
         """The machines of a plan in its order, or one machine; a plan's name wins over a machine's."""
@@ -60,6 +73,11 @@ class Names:
         if plan:
             return plan, [self.name(machine_id) for machine_id in plan.machines]
         return None, [self.machine(word)]
+
+    def subjects(self, word: str) -> list[Subject]:
+        """As ``subject``; a plan's name stands for each of its machines."""
+        plan = next((plan for plan in self.catalog.plans() if plan.name == word), None)
+        return [self.name(machine_id).subject for machine_id in plan.machines] if plan else [self.subject(word)]
 
     def name(self, machine_id: MachineId) -> Named:
         """What to call the machine: its name where it was seen, its UUID otherwise."""

@@ -205,7 +205,7 @@ def remove(
     is_json: JsonFlag = False,
 ) -> None:
     """Take a point out of sight. It can be taken back until its data is collected."""
-    from twinhull.manager.runs.removing import want_removed  # noqa: PLC0415 - as above
+    from twinhull.manager.runs.kinds.remove import want_removed  # noqa: PLC0415 - as above
     from twinhull.manager.sites.names import Named  # noqa: PLC0415 - loaded when called
 
     door = door_of(context)

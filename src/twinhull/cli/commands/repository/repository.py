@@ -146,10 +146,12 @@ def collect(
 
     'twinhull serve' does so once a day if something waits. --now is for a disk that is full.
     """
+    from twinhull.manager.runs.kinds.collect import want_collect  # noqa: PLC0415 - loaded when called
+
     door = door_of(context)
     with door.manager() as manager:
         manner = Manner(is_dry_run=is_dry_run, question="Free all of it now" if is_now else "", is_yes=is_yes)
-        carry_out(door, manager, [manager.desk.collect(is_now=is_now)], manner)
+        carry_out(door, manager, [want_collect(is_now=is_now)], manner)
 
 
 app.add_typer(keys.app, name="keys")

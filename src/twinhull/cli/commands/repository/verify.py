@@ -42,13 +42,16 @@ def verify(
     what is damaged is read again each time, until it is repaired.
     """
     from twinhull.manager.repository.verifying import Verdict  # noqa: PLC0415 - loaded when called
+    from twinhull.manager.runs.kinds.verify import want_verify  # noqa: PLC0415 - loaded when called
 
     if is_reading and sample is not None:
         raise UsageError("--read-data reads everything, and --sample a share.", hint="Leave one of them out.")
     door = door_of(context)
     with door.manager() as manager, watching(door.screen) as ears:
-        want = manager.desk.verify(
-            is_reading=is_reading or sample is not None, sample=(sample or _WHOLE_PERCENT) / _WHOLE_PERCENT
+        want = want_verify(
+            manager.desk,
+            is_reading=is_reading or sample is not None,
+            sample=(sample or _WHOLE_PERCENT) / _WHOLE_PERCENT,
         )
         run = manager.dispatcher.carry_out(want, ears)
     verdict = Verdict.of(run.result)
