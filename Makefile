@@ -1,4 +1,4 @@
-# Twinhull. `make help` lists the targets. They need a Debian 12 machine (13: see docs/platforms) and root, nothing else.
+# Twinhull. `make help` lists the targets. They need a Debian 12 or 13 machine (what ran on 13: README.md) and root.
 
 SHELL := /bin/bash
 VENV := .venv
