@@ -16,7 +16,7 @@ import pytest
 from tests.manager.world import HERE, THERE, Setup, machine_id, make_setup
 from twinhull.manager.health.health import Health, Level
 from twinhull.manager.manager import Manager
-from twinhull.manager.runs.kinds.move import FailoverOptions
+from twinhull.manager.runs.kinds.move import FailoverOptions, want_failback, want_failover
 from twinhull.manager.runs.kinds.rollback import want_rollback
 from twinhull.manager.runs.kinds.sync import SyncOptions, want_sync
 from twinhull.manager.runs.wants import Ears, Want
@@ -142,9 +142,8 @@ def sync(manager: Manager) -> Want:
 
 def move(kind: str, *, is_planned: bool = True) -> Callable[[Manager], Want]:
     def make(manager: Manager) -> Want:
-        ask = getattr(manager.desk, kind)
-        want: Want = ask(manager.names.machine("m0"), FailoverOptions(is_planned=is_planned))
-        return want
+        want = {"failover": want_failover, "failback": want_failback}[kind]
+        return want(manager.desk, manager.names.machine("m0"), FailoverOptions(is_planned=is_planned))
 
     return make
 

@@ -16,7 +16,6 @@ from twinhull.manager.catalog.records import Plan, RunRecord, RunState
 from twinhull.manager.catalog.state import write_private
 from twinhull.manager.health.health import Health
 from twinhull.manager.manager import Manager
-from twinhull.manager.runs.desk import Desk
 from twinhull.manager.runs.kinds.collect import want_collect
 from twinhull.manager.runs.kinds.move import FailoverOptions, want_failover
 from twinhull.manager.runs.kinds.sync import SyncOptions, want_sync
@@ -651,7 +650,7 @@ def test_an_error_of_our_own_is_told_and_not_tried_again_at_once(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a mistake")
 
-    monkeypatch.setattr(Desk, "sync", broken)
+    monkeypatch.setattr("twinhull.manager.serve.serve.want_sync", broken)
     with serving(setup) as (_, heard):
         heard.wait_for(lambda: len(heard.words("failed")) == 1)
         assert "ZeroDivisionError" in str(heard.words("failed")[0]["reason"])

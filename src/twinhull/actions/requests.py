@@ -71,7 +71,8 @@ class FailoverRequest(MachineRequest):
     to report the machine running.
 
     ``is_without_repository``: unplanned, and the repository is not asked, because it cannot be. The replica goes on
-    from the point ``to_point_id`` that it is at, captured at ``captured_at`` (ISO 8601; empty where that is not known).
+    from the point ``to_point_id`` that it is at, captured at ``captured_at`` (ISO 8601; empty or None where that is not
+    known).
     """
 
     source: SiteName
@@ -84,7 +85,7 @@ class FailoverRequest(MachineRequest):
     start_timeout_seconds: float = 120.0
     is_verifying: bool = False
     is_without_repository: bool = False
-    captured_at: str = ""
+    captured_at: str | None = ""
     is_dropping_divergent: bool = False
 
 
