@@ -1,6 +1,7 @@
 """A process that serves two simulated sites, on which a site or a capture may hang for ever.
 
-serve_child.py STATE POINTS HANG        HANG is 'nothing', 'capture' (of m0) or 'site' (lost, with m1 on it)
+serve_child.py STATE POINTS HANG        HANG is 'nothing', 'capture' (of m0), 'site' (lost, with m1 on it) or
+                                        'leak' (lost fails, and its error quotes secrets)
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from threading import Event
 
 from tests.manager.world import PASSPHRASE, machine_id, spec, with_captures
 from twinhull.cli.main import call, main
+from twinhull.model.errors import SiteUnreachable
 from twinhull.model.ports import Ports
 from twinhull.platforms import simulated
 from twinhull.platforms.contract import Capture, CaptureRequest, NoOptions, Site, SiteSettings
@@ -38,6 +40,8 @@ class HangingPlatform:
     def open(self, settings: SiteSettings, ports: Ports, **_: object) -> Site:
         if self.hanging == "site" and settings.name == "lost":
             Event().wait()
+        if self.hanging == "leak" and settings.name == "lost":
+            raise SiteUnreachable(f"cannot reach qemu+ssh://root:hunter2@lost/system with {PASSPHRASE}")
         site = SimulatedSite(self.world, settings)
         return with_captures(site, HangingCaptures) if self.hanging == "capture" else site
 

@@ -95,12 +95,25 @@ def test_serve_says_what_it_does_refuses_a_second_one_and_ends_when_asked(tmp_pa
         assert found["reason"] == "answers, 1 machines"
         assert server.until(lambda told: told["event"] == "done" and told["machine"] == "m0")
         second = server.call("serve")
-        assert second.returncode == 52
+        refused = json.loads(second.stdout)
+        assert (second.returncode, refused["event"], refused["error"]["exit_code"]) == (52, "error", 52)
+        second = server.call("serve", "--log-format", "text")
+        assert (second.returncode, second.stdout) == (52, "")
         assert "Another serve works on" in second.stderr
         assert "Hint: One is enough" in second.stderr
         code, told, err, seconds = server.stop(sign)
         assert (code, err, told[-1]["event"]) == (0, "", "stopped")
         assert seconds < 10
+
+
+def test_no_secret_is_in_the_log_of_a_site_whose_error_quotes_it(tmp_path: Path) -> None:
+    with serving(tmp_path, "leak") as server:
+        found = server.until(lambda told: told["event"] == "site" and told["site"] == "lost")
+        assert (found["level"], found["state"]) == ("warning", "unreachable")
+        assert "cannot reach qemu+ssh://***@lost/system with ***" in found["reason"]
+        server.until(lambda told: told["event"] == "done" and told["machine"] == "m0")
+        _, told, err, _ = server.stop()
+        assert not any(secret in f"{found} {told} {err}" for secret in (PASSPHRASE, "hunter2"))
 
 
 def test_a_run_that_hangs_is_left_to_the_next_start_after_the_grace(tmp_path: Path) -> None:

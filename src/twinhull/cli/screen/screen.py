@@ -17,6 +17,7 @@ from typing import TextIO
 
 from twinhull.cli.screen.plain import plain, plain_json
 from twinhull.model.errors import TwinhullError
+from twinhull.model.redaction import redacted
 
 _GAP = 2
 """Blanks between two columns."""
@@ -114,7 +115,7 @@ class Screen:
         for part in traceback.format_exception(error):
             # A frame is ours and has several lines; an error's own text stays in one.
             for line in part.rstrip("\n").split("\n") if part.startswith('  File "') else [part.strip("\n")]:
-                self.message(line)
+                self.message(redacted(line))
 
     def error(self, error: TwinhullError) -> None:
         """An error: what happened, and what to do."""

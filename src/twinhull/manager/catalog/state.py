@@ -10,6 +10,7 @@ from pathlib import Path
 
 from twinhull.model.errors import StateError, UsageError
 from twinhull.model.machine import MachineId, RunId
+from twinhull.model.redaction import note_secret
 from twinhull.repository.store.reserve import Reserve
 
 STATE_VARIABLE = "TWINHULL_STATE"
@@ -142,4 +143,5 @@ def read_secret(path: Path) -> str:
         raise UsageError(f"The passphrase file {path} is no text.", hint="It must be a text file in UTF-8.") from error
     if not secret:
         raise UsageError(f"The passphrase file {path} is empty.", hint="Put the passphrase on its first line.")
+    note_secret(secret)
     return secret

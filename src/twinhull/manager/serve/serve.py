@@ -291,6 +291,7 @@ class Server:
         facts = {
             "machine": subject.name,
             "run": run.run_id,
+            "state": run.state.value,
             "point": run.result.get("point_id"),
             "seconds": now - began,
         }

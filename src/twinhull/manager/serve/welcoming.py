@@ -31,10 +31,13 @@ class Welcome:
         """The site answers from here on, or does not."""
         self._hold(view)
         if not view.is_reachable:
-            self.tell("site", {"site": view.settings.name, "reason": f"does not answer: {view.reason}"})
+            self._tell(view, "unreachable", f"does not answer: {view.reason}")
             return
-        self.tell("site", {"site": view.settings.name, "reason": f"answers, {len(view.machines)} machines"})
+        self._tell(view, "reachable", f"answers, {len(view.machines)} machines")
         self._clean(view.settings.name)
+
+    def _tell(self, view: SiteView, state: str, reason: str) -> None:
+        self.tell("site", {"site": view.settings.name, "state": state, "reason": reason})
 
     def _hold(self, view: SiteView) -> None:
         """Keep the connection to a site that answers, for the next look and the next run; let go of a broken one."""
