@@ -11,18 +11,23 @@ import argparse
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.figures import Figure, show
+from bench.repository_steps import MACHINE, PASSPHRASE
 
 GIB = 1 << 30
 MIB = 1 << 20
 PEER_ENV = {"BORG_PASSPHRASE": "bench", "RESTIC_PASSWORD": "bench", "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes"}
+ENV = {**PEER_ENV, "TWINHULL_PASSPHRASE": PASSPHRASE}
+RESTORE_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,12 @@ class Run:
     output: str
 
 
-def measured(argv: list[str], home: Path, output: Path | None = None) -> Run:
-    """Run a program to its end; raises where it fails."""
-    env = {**os.environ, **PEER_ENV, "HOME": str(home)}
+def measured(argv: list[str], home: Path, output: Path | None = None, *, at: Path | None = None) -> Run:
+    """Run a program to its end, in the directory ``at``; raises where it fails."""
+    env = {**os.environ, **ENV, "HOME": str(home)}
     started = time.monotonic()
     with tempfile.TemporaryFile() as told, (output or Path(os.devnull)).open("wb") as sink:
-        process = subprocess.Popen(argv, stdout=sink if output else told, stderr=told, env=env)
+        process = subprocess.Popen(argv, stdout=sink if output else told, stderr=told, env=env, cwd=at)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.monotonic() - started
@@ -117,13 +122,65 @@ def first_capture(work: Path, disk: Path, ours: Run) -> list[Figure]:
 
 
 def restores(work: Path, disk: Path) -> list[Figure]:
-    """A restore against unpacking a file."""
+    """A restore against unpacking a file, and the product's own command against its peers'."""
     unzstd = measured(["zstd", "-d", "-q", "-f", str(work / "disk.zst"), "-o", str(work / "unpacked")], work)
     (work / "unpacked").unlink()
     ours = _step("restore", work / "twinhull", work / "restored", work)
-    subprocess.run(["cmp", str(disk), str(work / "restored")], check=True)
-    (work / "restored").unlink()
-    return [Figure("restore: wall clock / zstd -d", ours.wall_seconds / unzstd.wall_seconds, "x", 1.2)]
+    _require_same(disk, work / "restored")
+    return [
+        Figure("restore: wall clock / zstd -d", ours.wall_seconds / unzstd.wall_seconds, "x", 1.2),
+        *_restores_by_command(work, disk),
+    ]
+
+
+def _restores_by_command(work: Path, disk: Path) -> list[Figure]:
+    """``twinhull restore``, ``restic restore`` and ``borg extract`` in turn, several times: the best of each counts."""
+    takers = [partial(take, work, disk) for take in (_by_twinhull, _by_restic, _by_borg)]
+    rounds = [[take() for take in takers] for _ in range(RESTORE_ROUNDS)]
+    walls = [min(run.wall_seconds for run in runs) for runs in zip(*rounds, strict=True)]
+    cpus = [min(run.cpu_seconds for run in runs) for runs in zip(*rounds, strict=True)]
+    ours_wall, ours_cpu = walls[0], cpus[0]
+    return [
+        Figure("twinhull restore: wall clock / restic restore", ours_wall / walls[1], "x", 0.5),
+        Figure("twinhull restore: wall clock / borg extract", ours_wall / walls[2], "x", 0.5),
+        Figure("twinhull restore: CPU-seconds / restic restore", ours_cpu / cpus[1], "x"),
+        Figure("twinhull restore: CPU-seconds / borg extract", ours_cpu / cpus[2], "x"),
+        Figure("twinhull restore: wall clock", ours_wall, "s"),
+    ]
+
+
+def _by_twinhull(work: Path, disk: Path) -> Run:
+    """The command, with its run, its verification of each chunk and its qemu-nbd."""
+    twinhull = [sys.executable, "-m", "twinhull.cli", "--state", str(work / "state")]
+    if not (work / "state").exists():
+        measured([*twinhull, "repository", "use", str(work / "twinhull")], work)
+    target = work / "restored.raw"
+    run = measured([*twinhull, "restore", f"{MACHINE}:1", "--to", str(target)], work)
+    _require_same(disk, target)
+    return run
+
+
+def _by_restic(work: Path, disk: Path) -> Run:
+    target = work / "from-restic"
+    run = measured(["restic", "-q", "-r", str(work / "restic"), "restore", "latest", "--target", str(target)], work)
+    _require_same(disk, target / disk.relative_to("/"))
+    shutil.rmtree(target)
+    return run
+
+
+def _by_borg(work: Path, disk: Path) -> Run:
+    target = work / "from-borg"
+    target.mkdir()
+    run = measured(["borg", "extract", "--sparse", f"{work}/borg::one"], work, at=target)
+    _require_same(disk, target / disk.relative_to("/"))
+    shutil.rmtree(target)
+    return run
+
+
+def _require_same(disk: Path, restored: Path) -> None:
+    """What was restored is what was captured; it is deleted."""
+    subprocess.run(["cmp", str(disk), str(restored)], check=True)
+    restored.unlink()
 
 
 def _comparison(work: Path, disk: Path) -> tuple[Run, float]:
