@@ -7,8 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.cli.conftest import DB, WEB, Answer, Shell, spec
-from twinhull.manager.catalog.locks import Lock
+from tests.record import claimed
 from twinhull.manager.catalog.records import RunState
+from twinhull.manager.catalog.state import StateDirectory
 from twinhull.model.machine import MachineId
 
 
@@ -137,9 +138,7 @@ def test_a_catalog_that_is_none(planned: Shell) -> None:
 
 
 def test_a_machine_that_another_process_works_on(planned: Shell) -> None:
-    lock = Lock(planned.state / "locks" / f"machine-{WEB}.lock")
-    assert lock.try_take("sync s1 by serve (process 1)")
-    with lock:
+    with claimed(StateDirectory(planned.state), WEB, "sync s1 by serve (process 1)"):
         answer = planned("sync", "web1", "--no-wait")
         refused(answer, 22, "web1 is being worked on: sync s1 by serve (process 1). Nothing was done.", "--no-wait")
         assert planned.ok("runs", "list").out == "Nothing was run yet.\n"

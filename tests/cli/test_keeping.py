@@ -8,8 +8,8 @@ from dataclasses import fields
 import pytest
 
 from tests.cli.conftest import WEB, Answer, Shell
+from tests.record import claimed
 from twinhull.cli.door import Door
-from twinhull.manager.catalog.locks import Lock
 from twinhull.manager.catalog.state import StateDirectory
 from twinhull.model.machine import PointId
 from twinhull.platforms.simulated import Killed
@@ -174,8 +174,6 @@ def test_a_run_that_was_left_unfinished_keeps_its_points(a_week: Shell, monkeypa
 
 
 def test_a_prune_waits_for_whoever_works_on_the_machine(a_week: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = Lock(StateDirectory(a_week.state).machine_lock(WEB))
-    assert lock.try_take("sync s1 by somebody")
     sleep = a_week.world.ports.clock.sleep
     waited: list[float] = []
 
@@ -184,10 +182,11 @@ def test_a_prune_waits_for_whoever_works_on_the_machine(a_week: Shell, monkeypat
         waited.append(seconds)
         assert not list((a_week.state.parent / "points").rglob("removal-*"))
         if sum(waited) > 1:
-            lock.release()
+            claim.release()
 
-    monkeypatch.setattr(a_week.world.ports.clock, "sleep", sleep_and_end)
-    pruned = a_week("points", "prune", "web1", "--keep-last", "1", "--yes")
+    with claimed(StateDirectory(a_week.state), WEB, "sync s1 by somebody") as claim:
+        monkeypatch.setattr(a_week.world.ports.clock, "sleep", sleep_and_end)
+        pruned = a_week("points", "prune", "web1", "--keep-last", "1", "--yes")
     assert "sync s1 by somebody" in pruned.err
     assert "Removed 4 points." in pruned.out
 

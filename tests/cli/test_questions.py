@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.conftest import WEB, Shell
+from tests.record import claimed, opened, remember
 from twinhull.cli.door import Door
-from twinhull.manager.catalog.catalog import Catalog
-from twinhull.manager.catalog.locks import Lock
 from twinhull.manager.catalog.records import RunRecord, RunState
 from twinhull.manager.catalog.state import StateDirectory
 
@@ -37,13 +36,10 @@ def test_of_a_plan_that_is_half_moved_the_rest_moves(planned: Shell) -> None:
 def test_the_question_has_its_steps_while_a_sync_runs(planned: Shell) -> None:
     planned.ok("sync", "web1")
     state = StateDirectory(planned.state)
-    with Lock(state.machine_lock(WEB)) as lock:
-        assert lock.try_take("sync by serve")
-        catalog = Catalog(state.catalog)
+    with claimed(state, WEB, "sync by serve"), opened(state) as database:
         now = planned.ports.clock.now()
         request = {"run_id": "sync-1", "machine_id": WEB}
-        catalog.add_run(RunRecord("sync-1", "sync", WEB, "web1", "serve", request, RunState.RUNNING, now))  # type: ignore[arg-type]
-        catalog.close()
+        remember(database, RunRecord("sync-1", "sync", WEB, "web1", "serve", request, RunState.RUNNING, now))  # type: ignore[arg-type]
         shown = planned.ok("failover", "web1", "--unplanned", "--dry-run").out
     assert "Wait for sync-1, which serve has running." in shown
     assert "Make there the primary in epoch 2" in shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.cli.conftest import WEB, Shell
-from twinhull.manager.catalog.locks import Lock
+from tests.record import claimed
 from twinhull.manager.catalog.state import StateDirectory
 from twinhull.model.machine import Role
 
@@ -68,9 +68,7 @@ def test_a_replica_that_runs_is_left(planned: Shell) -> None:
 
 def test_a_machine_that_is_worked_on_is_left_alone(planned: Shell) -> None:
     planned.ok("sync", "web1")
-    lock = Lock(StateDirectory(planned.state).machine_lock(WEB))
-    assert lock.try_take("a test")
-    with lock:
+    with claimed(StateDirectory(planned.state), WEB, "a test"):
         answer = planned("machine", "unprotect", "web1", "--yes")
     assert answer.code == 22
     assert trackers(planned)

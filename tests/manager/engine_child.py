@@ -2,7 +2,8 @@
 
     engine_child.py STATE WORK start|resume KIND [FAULT]
 
-FAULT is a list of ``die:STEP`` (SIGKILL at its end) and ``fail:STEP``; undo steps are ``undo-STEP``.
+FAULT is a list of ``die:STEP`` (SIGKILL at its end), ``pause:STEP`` (at its end, until there is a file
+``go``; the process does not beat) and ``fail:STEP``; undo steps are ``undo-STEP``.
 """
 
 from __future__ import annotations
@@ -11,31 +12,31 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from twinhull.manager.catalog.catalog import Catalog
-from twinhull.manager.catalog.locks import Lock
 from twinhull.manager.catalog.records import RunRecord, RunState
 from twinhull.manager.catalog.state import StateDirectory
-from twinhull.manager.runs.journal import Journal
-from twinhull.manager.runs.runs import Engine
+from twinhull.manager.record import claims as claiming
+from twinhull.manager.record.claims import Claims, Place
+from twinhull.manager.record.database import RunsDatabase
+from twinhull.manager.record.history import RunHistory
+from twinhull.manager.record.location import locate
+from twinhull.manager.runs.engine import Engine
 from twinhull.model.errors import SiteError, TwinhullError
 from twinhull.model.machine import MachineId, RunId
-from twinhull.model.ports import SystemClock, system_ports
+from twinhull.model.ports import Ports, system_ports
 from twinhull.model.steps import Action, Facts, Step
-from twinhull.runs import leash
 from twinhull.runs.leash import Leash
 
 STEPS = ("open", "write", "switch", "tidy")
 MACHINE = MachineId("11111111-1111-4111-8111-111111111111")
 RUN = RunId("test-1")
-
-
-leash.UNDO_PAUSES_SECONDS = (0.0, 0.0, 0.01)
+UNDO_PAUSES_SECONDS = (0.0, 0.0, 0.01)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class Folder:
     def trip(self, name: str) -> None:
         if f"die:{name}" in self.fault.split(","):
             os.kill(os.getpid(), signal.SIGKILL)
+        if f"pause:{name}" in self.fault.split(","):
+            (self.path.parent / "paused").touch()
+            while not (self.path.parent / "go").exists():
+                time.sleep(0.02)
         if f"fail:{name}" in self.fault.split(","):
             raise SiteError(f"the site refused at {name}", hint="ask it again")
         if (
@@ -90,13 +95,25 @@ def _action(kind: str, no_return: str | None) -> Action[Folder]:
 ACTIONS = {action.kind: action for action in (_action("plain", None), _action("switching", "switch"))}
 
 
-def main(state_path: str, work: str, verb: str, kind: str, fault: str = "") -> int:
+def main(
+    state_path: str,
+    work: str,
+    verb: str,
+    kind: str,
+    fault: str = "",
+    *,
+    place: Place | None = None,
+    ports: Ports | None = None,
+) -> int:
+    """``place`` and ``ports`` let it be another host's process, with another clock."""
     state = StateDirectory(Path(state_path))
     state.make()
-    catalog = Catalog(state.catalog)
-    engine = Engine(state, ACTIONS, Journal(catalog, SystemClock()), system_ports())
-    lock = Lock(state.lock("machine"))
-    assert lock.try_take("the test")
+    database = RunsDatabase(locate(state, os.environ))
+    history, claims = RunHistory(database), Claims(database, ports or system_ports(), place)
+    engine = Engine(database, claims, ACTIONS, system_ports())
+    claim = claims.take("machine", "the test", is_unwanted=lambda: ports is None)
+    assert claim
+    leash = Leash(RUN, undo_pauses_seconds=UNDO_PAUSES_SECONDS)
 
     @contextmanager
     def opened(_: Leash) -> Iterator[Folder]:
@@ -106,9 +123,9 @@ def main(state_path: str, work: str, verb: str, kind: str, fault: str = "") -> i
         if verb == "start":
             now = datetime.now(UTC)
             run = RunRecord(RUN, kind, MACHINE, "m", "test", {"greeting": "hello"}, RunState.RUNNING, now)
-            execution = engine.start(run, Leash(RUN), opened)
+            execution = engine.start(run, claim, leash, opened)
         else:
-            execution = engine.resume(catalog.run(RUN), Leash(RUN), opened)
+            execution = engine.resume(history.run(RUN), claim, leash, opened)
         assert execution.is_over(60)
         try:
             print(  # noqa: T201 - the test reads it
@@ -116,15 +133,16 @@ def main(state_path: str, work: str, verb: str, kind: str, fault: str = "") -> i
             )
         except TwinhullError as error:
             print(  # noqa: T201 - the test reads it
-                json.dumps({"state": catalog.run(RUN).state.value, "error": type(error).__name__, "text": str(error)})
+                json.dumps({"state": history.run(RUN).state.value, "error": type(error).__name__, "text": str(error)})
             )
             return error.exit_code
         return 0
     finally:
-        lock.release()
         engine.close()
-        catalog.close()
+        claims.close()
+        database.close()
 
 
 if __name__ == "__main__":
+    claiming.BEAT_SECONDS = 3600.0
     sys.exit(main(*sys.argv[1:]))

@@ -15,12 +15,13 @@ from threading import Barrier, Event, Thread
 from typing import Any
 
 import pytest
+from dbos import DBOS
 
 from tests.manager.world import THERE, Setup, machine_id, make_setup
-from twinhull.manager.catalog.locks import Lock, is_free
-from twinhull.manager.catalog.records import RunRecord, RunState
+from twinhull.manager.catalog.records import RunState
 from twinhull.manager.manager import Manager
-from twinhull.manager.runs import runs
+from twinhull.manager.record.claims import machine_claim
+from twinhull.manager.runs import engine
 from twinhull.manager.runs.kinds.collect import want_collect
 from twinhull.manager.runs.kinds.move import FailoverOptions, want_failover
 from twinhull.manager.runs.kinds.restore import RestoreTarget, want_restore
@@ -79,11 +80,11 @@ def test_ctrl_c_undoes_the_run_and_says_so(setup: Setup) -> None:
         ears = Ears(on_step=interrupting(manager, "replica"), on_message=heard.append)
         with pytest.raises(RunCancelled, match="was stopped on demand"):
             manager.dispatcher.carry_out(sync(manager), ears)
-        run = manager.catalog.runs()[0]
+        run = manager.history.runs()[0]
         assert run.state is RunState.CANCELLED
         assert heard == [f"Stopping {run.run_id}: what it did is being undone. Ctrl-C again leaves it as it is."]
         assert not manager.dispatcher.active
-        assert is_free(setup.state.lock(f"machine-{MACHINE}"))
+        assert manager.claims.is_free(machine_claim(MACHINE))
         assert manager.dispatcher.carry_out(sync(manager), Ears()).state is RunState.DONE
 
 
@@ -94,7 +95,7 @@ def test_a_collection_ends_where_it_is_on_ctrl_c(setup: Setup, monkeypatch: pyte
         monkeypatch.setattr(PointCatalog, "forget_traces", lambda _: pytest.fail("it went on to its end"))
         with pytest.raises(RunCancelled, match="nobody needed"):
             manager.dispatcher.carry_out(want_collect(), Ears(on_step=interrupting(manager, "collect", REPOSITORY.key)))
-        assert manager.catalog.runs()[0].state is RunState.CANCELLED
+        assert manager.history.runs()[0].state is RunState.CANCELLED
         monkeypatch.setattr(PointCatalog, "forget_traces", forget_traces)
         assert manager.dispatcher.carry_out(want_collect(), Ears()).state is RunState.DONE
 
@@ -113,10 +114,9 @@ def test_ctrl_c_beyond_the_point_of_no_return_lets_the_run_end(setup: Setup) -> 
 
 def test_a_second_run_waits_for_the_first_with_a_message(setup: Setup) -> None:
     heard: list[str] = []
-    lock = Lock(setup.state.lock(f"machine-{MACHINE}"))
-    with setup.manager() as manager:
-        manager.catalog.plans()
-        assert lock.try_take("sync s1 by serve (process 7)")
+    with setup.manager() as manager, setup.manager() as other:
+        claim = other.claims.try_take(machine_claim(MACHINE), "sync s1 by serve (process 7)")
+        assert claim
         with pytest.raises(MachineBusy, match="sync s1 by serve"):
             manager.dispatcher.carry_out(sync(manager), Ears(), is_waiting=False)
         want = sync(manager)
@@ -125,10 +125,10 @@ def test_a_second_run_waits_for_the_first_with_a_message(setup: Setup) -> None:
         while not heard:
             second.join(0.01)
         assert heard == ["m0 is being worked on: sync s1 by serve (process 7). Waiting for it to end (Ctrl-C stops)."]
-        assert not manager.catalog.runs()
-        lock.release()
+        assert not manager.history.runs()
+        claim.release()
         second.join(30)
-        assert manager.catalog.runs()[0].state is RunState.DONE
+        assert manager.history.runs()[0].state is RunState.DONE
 
 
 @dataclass
@@ -225,12 +225,12 @@ def test_a_failover_that_stops_is_gone_on_with_by_resume(setup: Setup) -> None:
 
         with pytest.raises(RunUnfinished, match="there does not answer"):
             manager.dispatcher.carry_out(failover(manager), Ears(on_step=on_step))
-        run = manager.catalog.runs()[0]
+        run = manager.history.runs()[0]
         assert run.state is RunState.STOPPED
         with pytest.raises(RunUnfinished):
             manager.dispatcher.resume(run, Ears())
         setup.world.host("there").return_()
-        assert manager.dispatcher.resume(manager.catalog.run(run.run_id), Ears()).state is RunState.DONE
+        assert manager.dispatcher.resume(manager.history.run(run.run_id), Ears()).state is RunState.DONE
         assert manager.status().reports[0].is_running
 
 
@@ -245,9 +245,9 @@ def test_a_run_that_is_given_up_leaves_things_as_they_are(setup: Setup) -> None:
         with pytest.raises(RunUnfinished):
             manager.dispatcher.carry_out(failover(manager), Ears(on_step=on_step))
         setup.world.host("there").return_()
-        abandoned = manager.abandon(manager.catalog.runs()[0])
+        abandoned = manager.abandon(manager.history.runs()[0])
         assert abandoned.state is RunState.ABANDONED
-        assert not manager.catalog.unfinished_runs()
+        assert not manager.history.unfinished_runs()
         assert setup.world.host("there").standings[MACHINE].role is Role.PRIMARY
 
 
@@ -271,42 +271,31 @@ def test_an_unfinished_sync_does_not_stand_in_the_way_of_an_unplanned_failover(s
         assert manager.status().reports[0].runs_on == THERE
 
 
-class _Failing:
-    """A run whose record the engine cannot read."""
+def test_an_engine_that_cannot_say_how_a_run_is_releases_nothing(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, status = Event(), DBOS.get_workflow_status
 
-    def __init__(self) -> None:
-        self.asked = Event()
-
-    def get_status(self) -> None:
-        self.asked.set()
+    def unreadable(run_id: str) -> object:
+        if is_ending:
+            return status(run_id)
+        asked.set()
         raise sqlite3.OperationalError("disk I/O error")
 
-    def get_result(self, **_: object) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
-
-
-def test_an_engine_that_cannot_say_how_a_run_is_lets_go_of_nothing(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    handle, begin = _Failing(), runs._begin
-
-    def begin_it(run: RunRecord) -> _Failing:
-        begin(run)
-        return handle
-
-    def on_step(name: str) -> None:
-        if name == "replica":
-            handle.asked.clear()
-            for _ in range(3):
-                assert handle.asked.wait(10), "it is not asked again"
-                handle.asked.clear()
-                assert not is_free(setup.state.machine_lock(MACHINE))
-
-    monkeypatch.setattr(runs, "_begin", begin_it)
-    monkeypatch.setattr(runs, "_CHECK_SECONDS", 0.05)
+    is_ending: list[bool] = []
+    monkeypatch.setattr(DBOS, "get_workflow_status", unreadable)
+    monkeypatch.setattr(engine, "_CHECK_SECONDS", 0.05)
     with setup.manager() as manager:
+
+        def on_step(name: str) -> None:
+            if name == "replica":
+                asked.clear()
+                for _ in range(3):
+                    assert asked.wait(10), "it is not asked again"
+                    asked.clear()
+                    assert not manager.claims.is_free(machine_claim(MACHINE))
+                is_ending.append(True)
+
         assert manager.dispatcher.carry_out(sync(manager), Ears(on_step=on_step)).state is RunState.DONE
-    assert is_free(setup.state.machine_lock(MACHINE))
+        assert manager.claims.is_free(machine_claim(MACHINE))
 
 
 def test_a_machine_without_a_plan_says_how_to_make_one(setup: Setup) -> None:
@@ -315,7 +304,7 @@ def test_a_machine_without_a_plan_says_how_to_make_one(setup: Setup) -> None:
         with pytest.raises(NotFound, match="in no plan") as refused:
             manager.dispatcher.carry_out(sync(manager), Ears())
         assert "--machine m0" in refused.value.hint
-        assert not manager.catalog.runs()
+        assert not manager.history.runs()
 
 
 def test_nothing_of_a_process_listens(setup: Setup) -> None:
@@ -356,9 +345,9 @@ def test_a_restore_waits_for_nobody_and_nobody_for_it(real_processes: Setup, tmp
     setup = real_processes
     with setup.manager() as manager:
         manager.dispatcher.carry_out(sync(manager), Ears())
-        lock = Lock(setup.state.machine_lock(MACHINE))
-        assert lock.try_take("failover f1 by serve (process 7)")
-        with lock:
+        claim = manager.claims.try_take(machine_claim(MACHINE), "failover f1 by serve (process 7)")
+        assert claim
+        with claim:
             run = manager.dispatcher.carry_out(restore(manager, tmp_path / "disk.raw"), Ears(), is_waiting=False)
         assert run.state is RunState.DONE
         assert (tmp_path / "disk.raw").read_bytes()[:9] == b"machine 0"
@@ -366,11 +355,11 @@ def test_a_restore_waits_for_nobody_and_nobody_for_it(real_processes: Setup, tmp
 
         def on_step(name: str) -> None:
             if name == "write":
-                synced.append(Lock(setup.state.machine_lock(MACHINE)).try_take("sync s2"))
-                assert manager.is_at_work(manager.catalog.runs()[0])
+                synced.append(manager.claims.try_take(machine_claim(MACHINE), "sync s2"))
+                assert manager.is_at_work(manager.history.runs()[0])
 
         manager.dispatcher.carry_out(restore(manager, tmp_path / "second.raw"), Ears(on_step=on_step))
-        assert synced == [True]
+        assert synced != [None]
 
 
 def test_a_killed_restore_is_gone_on_with_by_the_same_command_and_holds_up_no_sync(setup: Setup) -> None:
@@ -391,13 +380,13 @@ def test_a_killed_restore_is_gone_on_with_by_the_same_command_and_holds_up_no_sy
         manager.dispatcher.carry_out(want(manager), Ears(on_step=on_step))
     setup.world.restart()
     with setup.manager() as manager:
-        left = manager.catalog.unfinished_runs(MACHINE)[0]
+        left = manager.history.unfinished_runs(MACHINE)[0]
         heard: list[str] = []
         assert manager.dispatcher.carry_out(sync(manager), Ears(on_message=heard.append)).state is RunState.DONE
         assert not heard
         run = manager.dispatcher.carry_out(want(manager), Ears())
         assert (run.run_id, run.state) == (left.run_id, RunState.DONE)
-        assert not manager.catalog.unfinished_runs()
+        assert not manager.history.unfinished_runs()
         names = [machine.spec.name for machine in setup.world.host("there").machines.values()]
         assert sorted(names) == ["again", "m0"]
 

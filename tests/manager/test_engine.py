@@ -1,14 +1,15 @@
-"""The engine of durable runs, in real processes that are really killed."""
+"""The engine of durable runs, in real processes that are really killed, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
 import json
 import signal
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,38 +17,43 @@ from typing import Any
 import pytest
 
 from tests.manager import engine_child
-from tests.manager.engine_child import MACHINE, RUN, STEPS
-from twinhull.manager.catalog.catalog import Catalog
+from tests.manager.engine_child import MACHINE, RUN, STEPS, UNDO_PAUSES_SECONDS
 from twinhull.manager.catalog.records import RunRecord, RunState, StepRecord, StepState
-from twinhull.runs import leash
+from twinhull.manager.catalog.state import StateDirectory
+from twinhull.manager.record.claims import Place
+from twinhull.manager.record.database import RunsDatabase
+from twinhull.manager.record.history import RunHistory
+from twinhull.manager.record.location import locate
+from twinhull.model.ports import Ports, SystemClock, SystemProcesses, SystemRandomness
 
 _ROOT = Path(__file__).parents[2]
 NO_RETURN = STEPS.index("switch")
-ATTEMPTS = len(leash.UNDO_PAUSES_SECONDS) + 1
+ATTEMPTS = len(UNDO_PAUSES_SECONDS) + 1
 
 
 class Bench:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
+        self.environment = environment
         self.state, self.work = path / "state", path / "work"
         self.work.mkdir()
 
-    def run(self, verb: str, kind: str, fault: str = "") -> tuple[int, dict[str, Any]]:
+    def run(self, verb: str, kind: str, fault: str = "", **others: Any) -> tuple[int, dict[str, Any]]:  # noqa: ANN401
         """Here, where nothing is killed; the exit code and what was told."""
         told = StringIO()
         with redirect_stdout(told):
-            code = engine_child.main(str(self.state), str(self.work), verb, kind, fault)
+            code = engine_child.main(str(self.state), str(self.work), verb, kind, fault, **others)
         return code, json.loads(told.getvalue())
 
     def die(self, verb: str, kind: str, fault: str) -> None:
         """In a process of its own, which must not survive."""
-        done = subprocess.run(
-            [sys.executable, engine_child.__file__, str(self.state), str(self.work), verb, kind, fault],
-            capture_output=True,
-            check=False,
-            timeout=60,
-            cwd=_ROOT,
-        )
-        assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGKILL, b"", b"")
+        process = self.begin(verb, kind, fault)
+        output, errors = process.communicate(timeout=60)
+        assert (process.returncode, output, errors) == (-signal.SIGKILL, b"", b"")
+
+    def begin(self, verb: str, kind: str, fault: str) -> subprocess.Popen[bytes]:
+        """In a process of its own."""
+        words = [sys.executable, engine_child.__file__, str(self.state), str(self.work), verb, kind, fault]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=_ROOT)
 
     @property
     def log(self) -> list[str]:
@@ -58,24 +64,26 @@ class Bench:
         return {path.name for path in self.work.iterdir()} - {"log"}
 
     @contextmanager
-    def catalog(self) -> Iterator[Catalog]:
-        with closing(Catalog(self.state / "catalog.db")) as catalog:
-            yield catalog
+    def history(self) -> Iterator[RunHistory]:
+        with closing(RunsDatabase(locate(StateDirectory(self.state), self.environment))) as database:
+            yield RunHistory(database)
 
     @property
     def steps(self) -> Sequence[StepRecord]:
-        with self.catalog() as catalog:
-            return catalog.steps(RUN)
+        with self.history() as history:
+            return history.steps(RUN)
 
     @property
     def record(self) -> RunRecord:
-        with self.catalog() as catalog:
-            return catalog.run(RUN)
+        with self.history() as history:
+            return history.run(RUN)
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(tmp_path: Path, runs_at: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Bench:
+    for name, value in runs_at.items():
+        monkeypatch.setenv(name, value)
+    return Bench(tmp_path, runs_at)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -159,14 +167,29 @@ def test_an_undo_that_fails_once_goes_well_when_it_is_tried_again(bench: Bench, 
     assert "is tried again" in bench.record.reasons[0]
 
 
-def test_a_run_that_is_done_leaves_nothing_in_the_engine(bench: Bench) -> None:
+def test_a_run_that_is_done_is_in_the_record_with_all_that_it_found(bench: Bench) -> None:
     assert bench.run("start", "plain")[0] == 0
-    with closing(sqlite3.connect(bench.state / "runs.db")) as connection:
-        assert connection.execute("select count(*) from workflow_status").fetchone() == (0,)
     run = bench.record
-    assert run.state is RunState.DONE
-    assert run.machine_id == MACHINE
+    assert (run.state, run.machine_id, run.kind, run.origin) == (RunState.DONE, MACHINE, "plain", "test")
+    assert run.request == {"greeting": "hello"}
     assert run.result["tidy_was"] == len(STEPS)
+    assert run.ended_at
+    assert run.ended_at >= run.started_at
+    steps = bench.steps
+    assert [(step.position, step.name, step.state, step.attempt_count) for step in steps] == [
+        (number, name, StepState.DONE, 1) for number, name in enumerate(STEPS)
+    ]
+    with bench.history() as history:
+        assert history.done(MACHINE, "plain", last=5) == (run,)
+        assert history.unfinished_runs() == ()
+
+
+def test_a_run_that_was_killed_shows_the_step_that_it_was_in(bench: Bench) -> None:
+    bench.die("start", "plain", "die:write")
+    assert [(step.name, step.state) for step in bench.steps] == [("open", StepState.DONE), ("write", StepState.RUNNING)]
+    with bench.history() as history:
+        assert [run.run_id for run in history.unfinished_runs(MACHINE)] == [RUN]
+        assert history.found(RUN) == {"open_was": 1}
 
 
 def test_killed_twice_in_the_same_step_and_in_the_next_one(bench: Bench) -> None:
@@ -174,3 +197,41 @@ def test_killed_twice_in_the_same_step_and_in_the_next_one(bench: Bench) -> None
         bench.die("resume" if bench.state.exists() else "start", "switching", fault)
     assert bench.run("resume", "switching")[1]["state"] == "done"
     assert bench.log == ["do open", "do write", "do write", "do write", "do switch", "do tidy", "do tidy"]
+
+
+class HastyClock(SystemClock):
+    """An hour of it is over at once."""
+
+    elapsed_seconds = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.elapsed_seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.elapsed_seconds += seconds * 100
+
+
+@pytest.mark.parametrize("step", ["write", "switch"])
+def test_a_process_that_was_paused_while_another_host_took_its_run_over_begins_no_step_more(
+    bench: Bench, step: str
+) -> None:
+    paused = bench.begin("start", "switching", f"pause:{step}")
+    deadline = time.monotonic() + 60
+    while not (bench.work.parent / "paused").exists():
+        assert paused.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    elsewhere = replace(Place.here(), pid_namespace="another host's")
+    ports = Ports(HastyClock(), SystemRandomness(), SystemProcesses())
+    code, told = bench.run("resume", "switching", place=elsewhere, ports=ports)
+    assert (code, told["state"]) == (0, "done")
+    before = list(bench.log)
+    (bench.work.parent / "go").touch()
+    output, errors = paused.communicate(timeout=60)
+    said = json.loads(output)
+    assert (paused.returncode, said["error"], errors) == (42, "RunUnfinished", b"")
+    assert "Another process has taken over" in said["text"]
+    assert bench.log == before, "the one that was paused has done no more"
+    assert bench.record.state is RunState.DONE
+    attempts = {record.name: record.attempt_count for record in bench.steps}
+    assert attempts == {name: 2 if name == step else 1 for name in STEPS}

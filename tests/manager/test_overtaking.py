@@ -52,7 +52,7 @@ def kill(setup: Setup, step: str, make: Callable[[Manager], Want]) -> str:
         want = make(manager)
         with pytest.raises(RunUnfinished):
             manager.dispatcher.carry_out(want, Ears(on_step=on_step))
-        run_id = manager.catalog.runs()[0].run_id
+        run_id = manager.history.runs()[0].run_id
     setup.world.restart()
     return run_id
 
@@ -96,11 +96,11 @@ def test_a_run_whose_machine_was_taken_is_ended_and_starts_nothing(
     with setup.manager() as manager:
         points = manager.repository.points(MACHINE)
         with pytest.raises(StaleEpoch, match=f"has taken m0, which is in epoch . on {taken_on}: {left}"):
-            manager.dispatcher.resume(manager.catalog.run(left), Ears(on_message=heard.append))
-        run = manager.catalog.run(left)
+            manager.dispatcher.resume(manager.history.run(left), Ears(on_message=heard.append))
+        run = manager.history.run(left)
         assert (run.state, run.error_kind) == (RunState.FAILED, "StaleEpoch")
         assert heard[-1] == run.error
-        assert not manager.catalog.unfinished_runs()
+        assert not manager.history.unfinished_runs()
         assert running(setup) == [taken_on]
         assert manager.repository.points(MACHINE) == points
         assert manager.dispatcher.carry_out(sync(manager), Ears()).state is RunState.DONE
@@ -114,7 +114,7 @@ def test_the_stale_side_is_fenced_and_the_run_says_so(setup: Setup, tmp_path: Pa
     with setup.manager() as manager:
         # A new run of the machine goes on with the old one first, and is not held up by it.
         assert manager.dispatcher.carry_out(sync(manager), Ears()).state is RunState.DONE
-        assert "there holds epoch 2 of the machine, and the current one is 3" in manager.catalog.run(left).reasons[0]
+        assert "there holds epoch 2 of the machine, and the current one is 3" in manager.history.run(left).reasons[0]
     held = setup.world.host(THERE).standings[MACHINE]
     assert (held.role, held.epoch) == (Role.REPLICA, 3)
 
@@ -125,7 +125,7 @@ def test_a_run_goes_on_where_nobody_took_its_machine(setup: Setup, *, is_silent:
     if is_silent:
         setup.world.host(HERE).isolate()
     with setup.manager() as manager:
-        assert manager.dispatcher.resume(manager.catalog.run(left), Ears()).state is RunState.DONE
+        assert manager.dispatcher.resume(manager.history.run(left), Ears()).state is RunState.DONE
     assert running(setup) == [THERE]
 
 
@@ -137,7 +137,7 @@ def test_a_look_that_fails_holds_up_no_run(setup: Setup, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("twinhull.manager.runs.dispatch.look_before_going_on", odd)
     with setup.manager() as manager:
-        run = manager.dispatcher.resume(manager.catalog.run(left), Ears())
+        run = manager.dispatcher.resume(manager.history.run(left), Ears())
         assert run.state is RunState.DONE
         assert any("could not be looked at before" in reason and "an odd answer" in reason for reason in run.reasons)
 
@@ -154,8 +154,8 @@ def test_a_stale_side_that_cannot_be_fenced_is_not_started_either(
     monkeypatch.setattr(SimulatedStandings, "write", full)
     with setup.manager() as manager:
         with pytest.raises(StaleEpoch):
-            manager.dispatcher.resume(manager.catalog.run(left), Ears())
-        assert "No room on there" in manager.catalog.run(left).reasons[0]
+            manager.dispatcher.resume(manager.history.run(left), Ears())
+        assert "No room on there" in manager.history.run(left).reasons[0]
     assert running(setup) == [HERE]
 
 
@@ -163,4 +163,4 @@ def test_a_run_that_has_not_looked_yet_looks_once(setup: Setup, monkeypatch: pyt
     left = kill(setup, "look", sync)
     monkeypatch.setattr("twinhull.manager.runs.dispatch.look_before_going_on", lambda *_: pytest.fail("a second look"))
     with setup.manager() as manager:
-        assert manager.dispatcher.resume(manager.catalog.run(left), Ears()).state is RunState.DONE
+        assert manager.dispatcher.resume(manager.history.run(left), Ears()).state is RunState.DONE

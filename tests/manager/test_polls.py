@@ -167,7 +167,7 @@ def kill(poller: Poller, make: Callable[[Manager], Want], phase: str, when: Call
 
 def resume(poller: Poller, phase: str) -> list[Health]:
     with poller.setup.manager() as manager:
-        run = manager.catalog.unfinished_runs()[0]
+        run = manager.history.unfinished_runs()[0]
         with poller.watching(phase, is_calm=False) as polled:
             manager.dispatcher.resume(run, Ears())
     return [*polled, poller.poll("the end")]

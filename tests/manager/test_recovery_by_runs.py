@@ -48,7 +48,7 @@ def kill_in(setup: Setup, make: Make, step: str, ticks_later: int) -> str:
     with setup.manager() as manager:
         with pytest.raises(RunUnfinished):
             manager.dispatcher.carry_out(make(manager), Ears(on_step=on_step))
-        unfinished = manager.catalog.unfinished_runs(MACHINE)
+        unfinished = manager.history.unfinished_runs(MACHINE)
     setup.world.restart()
     assert [run.state for run in unfinished] == [RunState.RUNNING]
     return unfinished[0].run_id
@@ -65,8 +65,8 @@ def test_a_sync_that_was_killed_is_finished_by_the_next_one(
         run = manager.dispatcher.carry_out(sync(manager), Ears(on_message=heard.append))
         assert heard == [f"Going on with {run_id}, which was left unfinished."]
         assert run.state is RunState.DONE
-        assert manager.catalog.run(run_id).state is RunState.DONE
-        assert not manager.catalog.unfinished_runs()
+        assert manager.history.run(run_id).state is RunState.DONE
+        assert not manager.history.unfinished_runs()
         report = manager.status().reports[0]
         assert report.replica
         assert report.replica.standing
@@ -150,7 +150,7 @@ def test_killed_in_each_step_it_is_the_same_run_afterwards(
         with setup.manager() as manager:
             run = manager.dispatcher.carry_out(case.make(manager), Ears())
             assert run.run_id == run_id, f"killed in '{step}' another one was begun"
-            assert not manager.catalog.unfinished_runs()
+            assert not manager.history.unfinished_runs()
             report = manager.status().reports[0]
             assert (report.runs_on, report.epoch, report.is_running) == (case.runs_on, case.epoch, True), step
             case.check(setup, manager, run)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.manager.world import HERE, PASSPHRASE, THERE, Setup, machine_id, make_setup, spec
+from tests.record import claimed, remember, rewrite_result
 from twinhull.manager.catalog.catalog import Catalog
-from twinhull.manager.catalog.locks import Lock
 from twinhull.manager.catalog.records import Plan, RunRecord, RunState
 from twinhull.manager.catalog.state import write_private
 from twinhull.manager.health.health import Health
@@ -210,8 +210,8 @@ def test_a_serve_that_is_started_while_the_repository_is_away_stops_an_old_side_
         (tmp_path / "points").rename(tmp_path / "away")
         options = FailoverOptions(is_planned=False, is_without_repository=True)
         carry_out(manager, want_failover(manager.desk, manager.names.machine("m0"), options))
-        left = replace(manager.catalog.runs()[-1], run_id=RunId("sync-left"), state=RunState.RUNNING, ended_at=None)
-        manager.catalog.add_run(left)
+        left = replace(manager.history.runs()[-1], run_id=RunId("sync-left"), state=RunState.RUNNING, ended_at=None)
+        remember(manager.runs_database, left)
     old, new = (setup.world.host(name).machines[machine_id(0)] for name in (HERE, THERE))
     setup.world.host("here").return_()
     assert not old.power.is_off
@@ -270,14 +270,14 @@ def test_removed_points_are_collected_once_a_day_as_a_run(tmp_path: Path, monkey
             clock.sleep(86_401)
             heard.wait_for(lambda day=day: _collected(manager, day))  # type: ignore[misc]
         assert "removed points and" in str(heard.words("collect")[0]["reason"])
-        runs = manager.catalog.done(REPOSITORY.key, "collect", last=100)
+        runs = manager.history.done(REPOSITORY.key, "collect", last=100)
         assert {run.origin for run in runs} == {"serve"}
         assert [point for run in runs for point in run.result["points_gone"]] == [removed.id]  # type: ignore[union-attr]
         assert not manager.repository.removed_points()
 
 
 def _collected(manager: Manager, count: int) -> bool:
-    return len(manager.catalog.done(REPOSITORY.key, "collect", last=100)) == count
+    return len(manager.history.done(REPOSITORY.key, "collect", last=100)) == count
 
 
 def test_a_share_of_what_is_stored_is_verified_each_day_and_damage_is_told_until_it_is_mended(
@@ -314,14 +314,14 @@ def test_a_verification_that_another_version_wrote_down_keeps_neither_the_status
     with setup.manager() as manager:
         run = manager.dispatcher.carry_out(want_verify(manager.desk, is_reading=True), Ears())
         told = {name: fact for name, fact in run.result.items() if name != "lost_points"}
-        manager.catalog.update_run(run.run_id, lambda noted: replace(noted, result=told))
+        rewrite_result(manager.runs_database, run, told)
         assert manager.status().soundness.verified.verdict.is_good  # type: ignore[union-attr]
     with serving(setup) as (_, heard):
         heard.wait_for(lambda: bool(heard.words("done")))
 
 
 def _verified(manager: Manager, count: int) -> bool:
-    return len(manager.catalog.done(REPOSITORY.key, "verify", last=100)) == count
+    return len(manager.history.done(REPOSITORY.key, "verify", last=100)) == count
 
 
 def rewrite(path: Path, content: bytes) -> None:
@@ -367,7 +367,7 @@ def test_a_week_of_trackers_ends_with_a_full_comparison_that_is_told(
 
 
 def _syncs(manager: Manager) -> list[RunRecord]:
-    return [run for run in manager.catalog.runs(machine_id=machine_id(0)) if run.kind == "sync"]
+    return [run for run in manager.history.runs(machine_id=machine_id(0)) if run.kind == "sync"]
 
 
 @pytest.mark.parametrize("is_empty", [True, False], ids=["an empty mount point", "no directory"])
@@ -402,7 +402,7 @@ def test_serve_goes_on_after_another_process_has_rotated_the_keys(
 ) -> None:
     setup = make_setup(tmp_path, monkeypatch, rpo_seconds=100)
     write_private(setup.state.passphrase, PASSPHRASE.encode())
-    monkeypatch.setattr(Setup, "environment", {})
+    setup.environment = {}
     with serving(setup) as (manager, heard):
         heard.wait_for(lambda: len(heard.words("done")) == 1)
         with setup.manager("command line") as other:
@@ -490,7 +490,7 @@ def test_a_correction_that_fails_is_tried_again_later_and_takes_no_room(
         heard.wait_for(lambda: "m1" in [facts["machine"] for facts in heard.words("done")])
         heard.wait_for(lambda: any("it does not obey" in str(facts["reason"]) for facts in heard.words("wait")))
         Event().wait(0.5)  # some twenty cycles
-        assert [run.kind for run in manager.catalog.runs(machine_id=machine_id(0))].count("reconcile") == 1
+        assert [run.kind for run in manager.history.runs(machine_id=machine_id(0))].count("reconcile") == 1
         monkeypatch.setattr(SimulatedPower, "kill", kill)
         setup.world.ports.clock.sleep(16)
         heard.wait_for(lambda: setup.world.host("there").machines[machine_id(0)].power is PowerState.OFF)
@@ -512,10 +512,10 @@ def test_a_host_that_another_manager_holds_is_asked_again_later(
     with serving(setup) as (manager, heard):
         heard.wait_for(lambda: any("1 in a row" in str(facts["reason"]) for facts in heard.words("wait")))
         assert "Another manager holds" in str(heard.words("failed")[0]["reason"])
-        assert len(manager.catalog.runs()) == 1
+        assert len(manager.history.runs()) == 1
         setup.world.ports.clock.sleep(16)
         heard.wait_for(lambda: len(heard.words("failed")) == 2)
-        assert len(manager.catalog.runs()) == 2
+        assert len(manager.history.runs()) == 2
 
 
 def test_a_paused_plan_is_left_alone_until_it_is_kept_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -566,7 +566,7 @@ def kill_a_sync(setup: Setup) -> str:
         want = want_sync(manager.desk, manager.names.machine("m0"), SyncOptions())
         with pytest.raises(RunUnfinished):
             manager.dispatcher.carry_out(want, Ears(on_step=on_step))
-        run = manager.catalog.runs()[0]
+        run = manager.history.runs()[0]
     setup.world.restart()
     return run.run_id
 
@@ -578,7 +578,7 @@ def test_what_was_left_unfinished_is_gone_on_with_first(tmp_path: Path, monkeypa
         heard.wait_for(lambda: bool(heard.words("done")))
         assert [facts["reason"] for facts in heard.words("resume")] == [f"{left} was left unfinished."]
         assert heard.words("done")[0]["run"] == left
-        assert manager.catalog.run(left).state is RunState.DONE
+        assert manager.history.run(left).state is RunState.DONE
         assert not heard.words("sync")
     assert not [held for held in setup.world.host("here").held if held.kind != "tracker"]
 
@@ -594,10 +594,10 @@ def test_a_collection_that_was_killed_is_gone_on_with(tmp_path: Path, monkeypatc
     with setup.manager() as manager:
         with pytest.raises(RunUnfinished):
             manager.dispatcher.carry_out(want_collect(), Ears())
-        left = manager.catalog.runs()[0].run_id
+        left = manager.history.runs()[0].run_id
     monkeypatch.setattr(Repository, "collect", collect)
     with serving(setup) as (manager, heard):
-        heard.wait_for(lambda: manager.catalog.run(left).state is RunState.DONE)
+        heard.wait_for(lambda: manager.history.run(left).state is RunState.DONE)
         assert heard.words("resume")[0]["machine"] == "repository"
 
 
@@ -609,11 +609,9 @@ def test_what_a_killed_process_left_is_cleaned_unless_somebody_is_at_work(
 
     left = kill_a_sync(setup)
     with setup.manager() as manager:
-        manager.abandon(manager.catalog.run(left))
+        manager.abandon(manager.history.run(left))
     assert here.held
-    lock = Lock(setup.state.machine_lock(machine_id(0)))
-    assert lock.try_take("sync s1 by somebody else")
-    with lock, serving(setup) as (_, heard):
+    with claimed(setup.state, machine_id(0), "sync s1 by somebody else"), serving(setup) as (_, heard):
         heard.wait_for(lambda: any("somebody else" in str(facts["reason"]) for facts in heard.words("wait")))
         assert not heard.words("clean")
         assert here.held

@@ -13,6 +13,7 @@ import pytest
 
 from tests.manager.test_serve import carry_out, serving
 from tests.manager.world import HERE, THERE, Setup, machine_id, make_setup
+from tests.record import remember
 from twinhull.manager.catalog.records import RunState
 from twinhull.manager.manager import Manager
 from twinhull.manager.runs.kinds.move import FailoverOptions, want_failover
@@ -85,8 +86,8 @@ def test_from_the_start_of_serve_on(
         carry_out(manager, want_sync(manager.desk, manager.names.machine("m0"), SyncOptions()))
         fail_over(setup, manager)
         if is_unfinished:
-            left = replace(manager.catalog.runs()[-1], run_id=RunId("sync-left"), state=RunState.RUNNING, ended_at=None)
-            manager.catalog.add_run(left)
+            left = replace(manager.history.runs()[-1], run_id=RunId("sync-left"), state=RunState.RUNNING, ended_at=None)
+            remember(manager.runs_database, left)
     here, there = setup.world.host(HERE), setup.world.host(THERE)
     disk.begin()
     with serving(setup) as (_, heard):

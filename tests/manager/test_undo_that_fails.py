@@ -40,7 +40,7 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
         manager.dispatcher.carry_out(sync(manager), Ears())
         with pytest.raises(RunUnfinished, match="stopped while it was being undone: 'stop the source'") as error:
             manager.dispatcher.carry_out(failover(manager), Ears(on_step=on_step))
-        run = manager.catalog.runs()[0]
+        run = manager.history.runs()[0]
         assert run.state is RunState.STOPPED
         assert "had failed: " in run.error
         assert f"twinhull runs resume {run.run_id}" in error.value.hint
@@ -56,12 +56,12 @@ def test_resuming_goes_on_undoing_when_the_site_is_back(setup: Setup) -> None:
     setup.world.host(HERE).return_()
     assert not is_on(setup, HERE)
     with setup.manager() as manager:
-        run = manager.catalog.runs()[0]
+        run = manager.history.runs()[0]
         steps: list[str] = []
         with pytest.raises(SiteUnreachable):
             manager.dispatcher.resume(run, Ears(on_step=steps.append))
         assert steps == ["undo stop the source"]
-        assert manager.catalog.run(run.run_id).state is RunState.FAILED
+        assert manager.history.run(run.run_id).state is RunState.FAILED
         assert is_on(setup, HERE)
         assert setup.world.host(HERE).standings[MACHINE].role is Role.PRIMARY
         assert manager.dispatcher.carry_out(sync(manager), Ears()).state is RunState.DONE
@@ -69,22 +69,22 @@ def test_resuming_goes_on_undoing_when_the_site_is_back(setup: Setup) -> None:
 
 def test_it_can_be_given_up(setup: Setup) -> None:
     with setup.manager() as manager:
-        assert manager.abandon(manager.catalog.runs()[0]).state is RunState.ABANDONED
-        assert not manager.catalog.unfinished_runs()
+        assert manager.abandon(manager.history.runs()[0]).state is RunState.ABANDONED
+        assert not manager.history.unfinished_runs()
 
 
 def test_a_takeover_tries_its_undo_once_and_does_not_wait_for_a_site_that_is_gone(setup: Setup) -> None:
     clock: Clock = setup.ports.clock
     heard: list[str] = []
     with setup.manager() as manager:
-        left = manager.catalog.runs()[0].run_id
+        left = manager.history.runs()[0].run_id
         began = clock.monotonic()
         run = manager.dispatcher.carry_out(failover(manager, is_planned=False), Ears(on_message=heard.append))
         assert run.state is RunState.DONE
         assert clock.monotonic() - began < 1, "no pause was made between attempts"
-        ended = manager.catalog.run(left)
+        ended = manager.history.run(left)
         assert (ended.state, ended.error_kind) == (RunState.FAILED, "RunFailed")
         assert ended.reasons[-1] == heard[-1]
         assert "could not be undone and was ended as it stands; the failover starts from that" in heard[-1]
         assert manager.status().reports[0].runs_on == THERE
-        assert not manager.catalog.unfinished_runs()
+        assert not manager.history.unfinished_runs()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from twinhull.manager.catalog.records import Plan
 from twinhull.manager.catalog.state import StateDirectory
@@ -43,7 +43,7 @@ def spec(number: int) -> MachineSpec:
 
 def second_manager(setup: Setup, tmp_path: Path) -> Setup:
     """Another manager of the same plan, sites and repository, which knows nothing of the first one."""
-    second = Setup(setup.world, StateDirectory(tmp_path / "second"), setup.ports)
+    second = Setup(setup.world, StateDirectory(tmp_path / "second"), setup.ports, setup.environment)
     with setup.manager() as first, second.manager() as manager:
         manager.vault.use(str(tmp_path / "points"), PASSPHRASE, is_keeping=False).close()
         for settings in first.catalog.sites():
@@ -67,7 +67,7 @@ class Setup:
     state: StateDirectory
     ports: Ports
 
-    environment: ClassVar[Mapping[str, str]] = {"TWINHULL_PASSPHRASE": PASSPHRASE}
+    environment: Mapping[str, str] = field(default_factory=lambda: {"TWINHULL_PASSPHRASE": PASSPHRASE})
 
     @contextmanager
     def manager(self, origin: str = "test") -> Iterator[Manager]:
@@ -76,12 +76,18 @@ class Setup:
 
 
 def make_setup(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine_count: int = 1, rpo_seconds: float = 900
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    machine_count: int = 1,
+    rpo_seconds: float = 900,
+    environment: Mapping[str, str] | None = None,
 ) -> Setup:
+    """``environment`` is what there is beside the passphrase."""
     world = SimulatedWorld(seed=1)
     monkeypatch.setattr(simulated, "PLATFORM", SimulatedPlatform(world))
     ports = Ports(world.ports.clock, SystemRandomness(), SystemProcesses())
     setup = Setup(world, StateDirectory(tmp_path / "state"), ports)
+    setup.environment = {**setup.environment, **(environment or {})}
     for number in range(machine_count):
         world.host("here").add_machine(spec(number)).write("vda", 0, f"machine {number}".encode())
     world.host("there")

@@ -10,7 +10,6 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import pytest
 from lab.guests import TinyClient, forward
 from lab.qemu_host import QemuHost
 from tests.real.conftest import Guest, MakeGuest
-from twinhull.manager.catalog.catalog import Catalog
+from tests.record import history_of
 from twinhull.manager.catalog.state import StateDirectory
 from twinhull.model.units import MIB
 
@@ -109,8 +108,8 @@ def kill_in(terminal: Terminal, words: tuple[str, ...], step: str) -> None:
     """Start a command, and kill -9 it as soon as that step of its run has begun."""
     process = terminal.start(*words)
     deadline = time.monotonic() + 120
-    with closing(Catalog(terminal.state.catalog)) as catalog:  # a command that asks would come after the run's end
-        while not any(found.name == step for run in catalog.unfinished_runs() for found in catalog.steps(run.run_id)):
+    with history_of(terminal.state) as history:  # a command that asks would come after the run's end
+        while not any(found.name == step for run in history.unfinished_runs() for found in history.steps(run.run_id)):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline, f"'{step}' did not begin"
             time.sleep(0.01)

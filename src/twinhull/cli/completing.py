@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from twinhull.model.errors import TwinhullError
 
 if TYPE_CHECKING:
     from twinhull.manager.catalog.catalog import Catalog
+    from twinhull.manager.catalog.state import StateDirectory
 
 
 def machines(incomplete: str) -> list[str]:
@@ -48,23 +50,39 @@ def kinds(incomplete: str) -> list[str]:
 
 def runs(incomplete: str) -> list[str]:
     """The latest runs."""
-    return _begun(incomplete, lambda catalog: [run.run_id for run in catalog.runs(last=50)])
+    return _beginning(incomplete, _latest_runs)
 
 
 def _begun(incomplete: str, words: Callable[[Catalog], Iterable[str]]) -> list[str]:
-    from twinhull.manager.catalog.catalog import Catalog  # noqa: PLC0415 - loaded for a completion only
-    from twinhull.manager.catalog.state import default_directory  # noqa: PLC0415 - as above
+    return _beginning(incomplete, lambda state: _from_catalog(state, words))
 
-    path = default_directory(os.environ) / "catalog.db"
-    if not path.exists():
+
+def _beginning(incomplete: str, words: Callable[[StateDirectory], Iterable[str]]) -> list[str]:
+    from twinhull.manager.catalog.state import StateDirectory, default_directory  # noqa: PLC0415 - for this alone
+
+    state = StateDirectory(default_directory(os.environ))
+    if not state.catalog.exists():
         return []
     try:
-        catalog = Catalog(path)
+        found = words(state)
     except (TwinhullError, OSError):
-        # A shell that completes is no place for an error; the command itself will tell it.
+        # A shell that completes is no place for an error; the command itself will report it.
         return []
-    try:
-        # A name with control characters is not offered: the shell would print it as it is.
-        return sorted(word for word in words(catalog) if word.startswith(incomplete) and word.isprintable())
-    finally:
-        catalog.close()
+    # A name with control characters is not offered: the shell would print it as it is.
+    return sorted(word for word in found if word.startswith(incomplete) and word.isprintable())
+
+
+def _from_catalog(state: StateDirectory, words: Callable[[Catalog], Iterable[str]]) -> list[str]:
+    from twinhull.manager.catalog.catalog import Catalog  # noqa: PLC0415 - loaded for a completion only
+
+    with closing(Catalog(state.catalog)) as catalog:
+        return list(words(catalog))
+
+
+def _latest_runs(state: StateDirectory) -> list[str]:
+    from twinhull.manager.record.database import RunsDatabase  # noqa: PLC0415 - as above
+    from twinhull.manager.record.history import RunHistory  # noqa: PLC0415 - as above
+    from twinhull.manager.record.location import locate  # noqa: PLC0415 - as above
+
+    with closing(RunsDatabase(locate(state, os.environ))) as database:
+        return [run.run_id for run in RunHistory(database).runs(last=50)]

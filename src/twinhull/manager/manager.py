@@ -15,17 +15,19 @@ from twinhull.actions.patience import in_time
 from twinhull.actions.points_by_name import split_point
 from twinhull.manager import clockwatch
 from twinhull.manager.catalog.catalog import Catalog
-from twinhull.manager.catalog.locks import is_free
 from twinhull.manager.catalog.records import RunRecord, RunState
 from twinhull.manager.catalog.state import StateDirectory
 from twinhull.manager.health.health import Health
 from twinhull.manager.health.status import Gatherer, Status, Watched
+from twinhull.manager.record.claims import Claims
+from twinhull.manager.record.database import RunsDatabase
+from twinhull.manager.record.history import RunHistory
+from twinhull.manager.record.location import locate
 from twinhull.manager.repository.damages import Damages, point_by_name
 from twinhull.manager.repository.soundness import Soundness, soundness
 from twinhull.manager.repository.vault import Vault
-from twinhull.manager.runs.journal import Journal
 from twinhull.manager.runs.kinds.registry import KINDS
-from twinhull.manager.runs.unfinished import lock_of
+from twinhull.manager.runs.unfinished import claim_of
 from twinhull.manager.sites.editing import (
     forget_identity,
     remember_identity,
@@ -167,9 +169,27 @@ class Manager:
         return Names(self.catalog, self.lookout)
 
     @cached_property
-    def journal(self) -> Journal:
-        """Writes runs down."""
-        return Journal(self.catalog, self.ports.clock)
+    def runs_database(self) -> RunsDatabase:
+        """Where the engine records runs, and managers their claims."""
+        database = RunsDatabase(locate(self.state, self._environment))
+        self._closing.callback(database.close)
+        if self.catalog.has_older_runs():
+            from twinhull.manager.runs.older import adopt  # noqa: PLC0415 - needs the engine, once
+
+            adopt(self.catalog, database, self.ports)
+        return database
+
+    @cached_property
+    def history(self) -> RunHistory:
+        """The runs that were and are."""
+        return RunHistory(self.runs_database)
+
+    @cached_property
+    def claims(self) -> Claims:
+        """Who works on what."""
+        claims = Claims(self.runs_database, self.ports)
+        self._closing.callback(claims.close)
+        return claims
 
     @cached_property
     def damages(self) -> Damages:
@@ -181,20 +201,21 @@ class Manager:
         """Builds requests."""
         from twinhull.manager.runs.desk import Desk  # noqa: PLC0415 - see dispatcher
 
-        return Desk(self.catalog, self.lookout, lambda: self.repository, self.ports.clock, self.damages)
+        return Desk(self.catalog, self.history, self.lookout, lambda: self.repository, self.ports.clock, self.damages)
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
         """Carries runs out."""
         # The engine takes a third of a second to load, and most commands run nothing.
         from twinhull.manager.runs.dispatch import Dispatcher  # noqa: PLC0415
-        from twinhull.manager.runs.runs import Engine  # noqa: PLC0415
+        from twinhull.manager.runs.engine import Engine  # noqa: PLC0415
 
-        engine = Engine(self.state, KINDS.actions, self.journal, self.ports)
+        engine = Engine(self.runs_database, self.claims, KINDS.actions, self.ports)
         self._closing.callback(engine.close)
         return Dispatcher(
-            state=self.state,
             catalog=self.catalog,
+            history=self.history,
+            claims=self.claims,
             engine=engine,
             pool=self.pool,
             ports=self.ports,
@@ -218,6 +239,7 @@ class Manager:
         began = clockwatch.read(self.ports.clock)
         return Pruner(
             catalog=self.catalog,
+            history=self.history,
             names=self.names,
             owner=self.machine_of_points,
             repository=self.repository,
@@ -297,7 +319,7 @@ class Manager:
         """Take the trackers off all machines of a site; returns what was left."""
         from twinhull.manager.sites.unprotecting import Unprotector  # noqa: PLC0415 - loaded for this alone
 
-        unprotector = Unprotector(self.state, self.pool)
+        unprotector = Unprotector(self.claims, self.pool)
         seen = [Named(status.spec.machine_id, status.spec.name) for status in site.inventory.machines()]
         left: list[str] = []
         for named in seen:
@@ -312,7 +334,7 @@ class Manager:
         from twinhull.manager.sites.unprotecting import Unprotector  # noqa: PLC0415 - loaded for this alone
 
         sites = [site.name for site in self.catalog.sites()]
-        unprotector = Unprotector(self.state, self.pool, is_dry=is_dry, leave_plan=self.catalog.leave_plan)
+        unprotector = Unprotector(self.claims, self.pool, is_dry=is_dry, leave_plan=self.catalog.leave_plan)
         return unprotector.unprotect(named, sites, is_removing_replica=is_removing_replica)
 
     def remove_plan(self, plan: Plan) -> TakenOff:
@@ -370,7 +392,7 @@ class Manager:
 
     def _status(self) -> Status:
         """The sites first: a replica may be at a point that is newer than any list of points made before."""
-        working = [run.run_id for run in self.catalog.unfinished_runs() if self.is_at_work(run)]
+        working = [run.run_id for run in self.history.unfinished_runs() if self.is_at_work(run)]
         watched = Watched(self.ports.clock.now(), frozenset(working))
         overview = self.lookout.look()
         damages, trouble, sound = Damages(), "", Soundness()
@@ -378,11 +400,11 @@ class Manager:
         try:
             if self.vault.is_known():
                 points = in_time("its store", lambda: self._points(damages), _REPOSITORY_PATIENCE_SECONDS)
-                sound = soundness(self.catalog, self.repository.id, points.values())
+                sound = soundness(self.history, self.repository.id, points.values())
         except TwinhullError as error:
             points, trouble = None, error.message
         now = self.ports.clock.now()
-        gatherer = Gatherer(self.catalog, overview, points, watched, self.is_at_work, now)
+        gatherer = Gatherer(self.catalog, self.history, overview, points, watched, self.is_at_work, now)
         names = {
             machine_id: self.names.name(machine_id) for plan in self.catalog.plans() for machine_id in plan.machines
         }
@@ -416,13 +438,11 @@ class Manager:
 
     def is_at_work(self, run: RunRecord) -> bool:
         """Whether some process holds the run's lock now, and so works on it, if it is unfinished."""
-        return run.state is RunState.RUNNING and not is_free(lock_of(self.state, run.kind, run.subject, run.run_id))
+        return run.state is RunState.RUNNING and not self.claims.is_free(claim_of(run.kind, run.subject, run.run_id))
 
     def abandon(self, run: RunRecord) -> RunRecord:
         """Give an unfinished run up; raises MachineBusy while somebody works on it."""
-        return self.dispatcher.abandon(
-            run, lambda run_id: self.journal.end(run_id, RunState.ABANDONED, result=run.result, reasons=())
-        )
+        return self.dispatcher.abandon(run)
 
     def rebuild(self) -> Rebuilt:
         """Read the catalog back from sites and points."""

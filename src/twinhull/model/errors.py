@@ -21,7 +21,8 @@ The tree (exit code)::
     │   ├── MachineBusy (22)          another run works on this machine
     │   ├── ReplicaDirty (23)         the replica is at no known point
     │   ├── StillRunning (24)         the other side (still) runs the machine
-    │   └── TargetTooSmall (25)
+    │   ├── TargetTooSmall (25)
+    │   └── ClaimLost (26)            another process has taken over what this one worked on
     ├── DataError (30)                bytes are not what they must be (the repository's own errors are below this)
     ├── RunFailed (40)                a run ended in an error that none of the above names
     │   ├── RunCancelled (41)         it was stopped by its user, and undone
@@ -172,6 +173,12 @@ class TargetTooSmall(SafetyError):
     """What is to be written does not fit into the target."""
 
     exit_code = 25
+
+
+class ClaimLost(SafetyError):
+    """Another process has taken over what this one worked on, because this one was silent for too long."""
+
+    exit_code = 26
 
 
 class DataError(TwinhullError):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event
 
-from twinhull.model.errors import RunCancelled, SiteError
+from twinhull.model.errors import ClaimLost, RunCancelled, SiteError
 from twinhull.model.machine import RunId
 
 UNDO_PAUSES_SECONDS = (1.0, 5.0, 15.0)
@@ -39,6 +39,8 @@ class Leash:
     is_cancelled: Event = field(default_factory=Event)
     is_stopping: Event = field(default_factory=Event)
     """All of the process was asked to stop."""
+    is_lost: Event = field(default_factory=Event)
+    """Another process has taken the run over."""
     is_forward_only: bool = False
     reasons: list[str] = field(default_factory=list)
     on_step: Callable[[str], None] = field(default=lambda _: None)
@@ -46,7 +48,12 @@ class Leash:
     signal_seconds: float = SIGNAL_SECONDS
 
     def check(self) -> None:
-        """Raises RunCancelled where the user stopped the run and it can still be undone; called often."""
+        """Raises RunCancelled where the user stopped the run and it can still be undone; called often.
+
+        Halts where another process has taken the run over: what would be undone here is in use there.
+        """
+        if self.is_lost.is_set():
+            raise Halt(ClaimLost(f"Another process has taken over the run {self.run_id}."))
         if self.is_cancelled.is_set() and not self.is_forward_only:
             raise self._cancelled()
 

@@ -110,7 +110,7 @@ def _ask(door: Door, manager: Manager, wants: Sequence[Want], manner: Manner) ->
     found = previews(manager, wants)
     if not door.screen.is_json:
         tell_previews(door.screen, found)
-    first = [run.run_id for want in wants for run in unfinished_before(manager.catalog, want)]
+    first = [run.run_id for want in wants for run in unfinished_before(manager.history, want)]
     after = f", after {', '.join(first)}" if first else ""
     door.confirm(f"{manner.question}{after}?", is_yes=manner.is_yes)
     return {preview.want.subject: preview.refused for preview in found if preview.refused}

@@ -51,9 +51,9 @@ def list_(
     with door.manager() as manager:
         machine_id = manager.names.subject(machine).key if machine else None
         if is_unfinished:
-            runs = manager.catalog.unfinished_runs(machine_id)
+            runs = manager.history.unfinished_runs(machine_id)
         else:
-            runs = manager.catalog.runs(machine_id=machine_id, last=last)
+            runs = manager.history.runs(machine_id=machine_id, last=last)
         at_work = {run.run_id: manager.is_at_work(run) for run in runs}
     if is_json:
         door.screen.document({"runs": [shapes.run(run, is_at_work=at_work[run.run_id]) for run in runs]})
@@ -80,8 +80,8 @@ def show(context: typer.Context, *, name: RunArgument, is_json: JsonFlag = False
     """Show a run: its steps with their times, its facts and reasons."""
     door = door_of(context)
     with door.manager() as manager:
-        run = manager.catalog.run(name)
-        steps = manager.catalog.steps(run.run_id)
+        run = manager.history.run(name)
+        steps = manager.history.steps(run.run_id)
         is_at_work = manager.is_at_work(run)
     if is_json:
         document = {**shapes.run(run, is_at_work=is_at_work), "steps": [shapes.step(step) for step in steps]}
@@ -176,7 +176,7 @@ def abandon(context: typer.Context, *, name: RunArgument, is_yes: YesFlag = Fals
     """Give an unfinished run up, leaving things as they are. Nothing is undone, and nothing is gone on with."""
     door = door_of(context)
     with door.manager() as manager:
-        run = manager.catalog.run(name)
+        run = manager.history.run(name)
         if not run.state.is_unfinished:
             raise UsageError(f"The run {run.run_id} is {run.state.value}: there is nothing to give up.")
         door.confirm(f"Give up {run.run_id} ({run.kind} of {run.machine_name}) as it stands?", is_yes=is_yes)
@@ -212,8 +212,8 @@ def _words(name: str) -> str:
 
 def _chosen(manager: Manager, name: str | None) -> list[RunRecord]:
     if name is None:
-        return list(manager.catalog.unfinished_runs())
-    run = manager.catalog.run(name)
+        return list(manager.history.unfinished_runs())
+    run = manager.history.run(name)
     if not run.state.is_unfinished:
         raise UsageError(f"The run {run.run_id} is {run.state.value}: there is nothing left to do.")
     return [run]

@@ -91,7 +91,7 @@ def _show(door: Door, manager: Manager, found: Status) -> None:
             door.screen.line(f"{report.machine.name}: {reason}")
     for line in _repository(manager, found):
         door.screen.line(line)
-    for run in manager.catalog.unfinished_runs():
+    for run in manager.history.unfinished_runs():
         state = "is running" if manager.is_at_work(run) else "was interrupted: twinhull runs resume"
         door.screen.line(f"{run.machine_name}: {run.run_id} {state}")
 
@@ -108,7 +108,7 @@ def document(manager: Manager, found: Status) -> Shape:
         "repository_alarms": found.repository_alarms(),
         "damaged_points": [{"id": point_id, "reason": reason} for point_id, reason in found.damages.found.items()],
         "unfinished_runs": [
-            shapes.run(run, is_at_work=manager.is_at_work(run)) for run in manager.catalog.unfinished_runs()
+            shapes.run(run, is_at_work=manager.is_at_work(run)) for run in manager.history.unfinished_runs()
         ],
     }
 

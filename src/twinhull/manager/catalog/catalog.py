@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import disk_usage
@@ -12,18 +12,17 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from twinhull.manager.catalog import rows, tables
-from twinhull.manager.catalog.records import LatestPoint, Plan, RunRecord, RunState, SeenMachine, StepRecord
+from twinhull.manager.catalog.records import LatestPoint, Plan, SeenMachine
 from twinhull.manager.catalog.state import make_private
 from twinhull.model.errors import AlreadyExists, NotFound, StateError, StateTooNew, UsageError
-from twinhull.model.machine import MachineId, PlanName, RunId, SiteName
+from twinhull.model.machine import MachineId, PlanName, SiteName
 from twinhull.platforms.contract import SiteSettings
 from twinhull.repository.store.reserve import LOW_BYTES
 
 Record = TypeVar("Record")
 
 _BUSY_SECONDS = 30.0
-_WRITTEN: sa.ColumnElement[int] = sa.literal_column("rowid", sa.Integer)
-"""The order in which rows came: no clock can change it."""
+_OLDER_TABLES = ("runs", "steps")
 
 
 class Catalog:
@@ -262,77 +261,27 @@ class Catalog:
         with self._write() as connection:
             connection.execute(_upsert(tables.latest_points, rows.values(point)))
 
-    # Runs
+    # Runs of an older Twinhull, which kept them here
 
-    def add_run(self, run: RunRecord) -> None:
-        """Remember a run that begins."""
+    def has_older_runs(self) -> bool:
+        """Whether there are runs that the engine's record does not have yet."""
+        with self._told(), self._opened(self._reading).connect() as connection:
+            return sa.inspect(connection).has_table(_OLDER_TABLES[0])
+
+    def older_runs(self) -> list[dict[str, Any]]:
+        """Those runs as they were written, the earliest first, each with its ``steps``."""
+        with self._told(), self._opened(self._reading).connect() as connection:
+            runs, steps = (
+                connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY rowid").mappings().all()  # noqa: S608 - names of ours
+                for table in _OLDER_TABLES
+            )
+        return [{**run, "steps": [dict(step) for step in steps if step["run_id"] == run["run_id"]]} for run in runs]
+
+    def forget_older_runs(self) -> None:
+        """The engine's record has them now."""
         with self._write() as connection:
-            connection.execute(_upsert(tables.runs, rows.values(run)))
-
-    def update_run(self, run_id: RunId, change: Callable[[RunRecord], RunRecord]) -> RunRecord:
-        """Write the run as ``change`` makes it, as one transaction; raises NotFound."""
-        with self._write() as connection:
-            query = sa.select(tables.runs).where(tables.runs.c.run_id == run_id)
-            found = connection.execute(query).mappings().first()
-            if not found:
-                raise NotFound(f"There is no run '{run_id}'.")
-            changed = change(rows.record(RunRecord, found))
-            connection.execute(_upsert(tables.runs, rows.values(changed)))
-            return changed
-
-    def runs(self, *, machine_id: MachineId | None = None, last: int | None = None) -> tuple[RunRecord, ...]:
-        """Runs, the latest first."""
-        query = sa.select(tables.runs).order_by(_WRITTEN.desc())
-        if machine_id:
-            query = query.where(tables.runs.c.machine_id == machine_id)
-        return self._read(RunRecord, query.limit(last))
-
-    def latest_done(self, machine_id: MachineId, kind: str) -> RunRecord | None:
-        """The latest run of that kind that has ended well."""
-        return next(iter(self.done(machine_id, kind, last=1)), None)
-
-    def done(self, machine_id: MachineId, kind: str, *, last: int) -> tuple[RunRecord, ...]:
-        """The latest runs of that kind that have ended well, the latest first."""
-        runs = tables.runs.c
-        is_wanted = (runs.machine_id == machine_id, runs.kind == kind, runs.state == RunState.DONE.value)
-        query = sa.select(tables.runs).where(*is_wanted).order_by(_WRITTEN.desc())
-        return self._read(RunRecord, query.limit(last))
-
-    def unfinished_runs(self, machine_id: MachineId | None = None) -> tuple[RunRecord, ...]:
-        """Runs with something left to do, the earliest first; whether somebody works on one says its machine's lock."""
-        unfinished = [state.value for state in RunState if state.is_unfinished]
-        query = sa.select(tables.runs).where(tables.runs.c.state.in_(unfinished)).order_by(_WRITTEN)
-        if machine_id:
-            query = query.where(tables.runs.c.machine_id == machine_id)
-        return self._read(RunRecord, query)
-
-    def run(self, name: str) -> RunRecord:
-        """The run whose id is, or alone begins with, ``name``; raises NotFound."""
-        query = sa.select(tables.runs).where(tables.runs.c.run_id.startswith(name, autoescape=True))
-        found = self._read(RunRecord, query)
-        exact = [run for run in found if run.run_id == name]
-        if len(exact or found) == 1:
-            return (exact or found)[0]
-        if found:
-            candidates = ", ".join(run.run_id for run in found[:4])
-            raise UsageError(f"Several runs begin with '{name}'.", hint=f"Say which one: {candidates}.")
-        raise NotFound(f"There is no run '{name}'.", hint="'twinhull runs list' shows them.")
-
-    def steps(self, run_id: RunId) -> tuple[StepRecord, ...]:
-        """The run's steps in the order in which they began."""
-        query = sa.select(tables.steps).where(tables.steps.c.run_id == run_id)
-        return self._read(StepRecord, query.order_by(_WRITTEN))
-
-    def write_step(self, run_id: RunId, step: StepRecord) -> None:
-        """Remember a step as it is now; one that began before counts one attempt more."""
-        values = {"run_id": run_id, **rows.values(step)}
-        statement = insert(tables.steps).values(values)
-        changes: dict[str, Any] = {name: values[name] for name in ("name", "state", "seconds", "error")}
-        if step.seconds is None:
-            changes["attempt_count"] = tables.steps.c.attempt_count + 1
-        keys = ["run_id", "position", "is_undo"]
-        with self._write() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes))
+            for table in _OLDER_TABLES:
+                connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
 
 
 def _on_connect(connection: Any, _: Any) -> None:  # noqa: ANN401 - the driver's own connection

@@ -1,27 +1,21 @@
-"""Who works on what: locks that the kernel takes back when their process dies, however it dies.
+"""A lock on a state directory that the kernel takes back when its process dies, however it dies.
 
-A machine's lock is the proof that nobody runs anything on it: whoever holds it may run on that machine, or go on with
-what a dead process left unfinished.
+Who works on a machine is a claim in the record of runs (``record/claims.py``), which other hosts see, too.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from twinhull.model.ports import Clock
-
-_POLL_SECONDS = 0.1
-
 
 @dataclass
 class Lock:
-    """A lock on a file, held from ``try_take`` (or ``take``) until ``release``; a context releases it."""
+    """A lock on a file, held from ``try_take`` until ``release``; a context releases it."""
 
     path: Path
     _descriptor: int | None = None
@@ -37,14 +31,6 @@ class Lock:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, holder.encode(), 0)
         self._descriptor = descriptor
-        return True
-
-    def take(self, holder: str, clock: Clock, *, is_unwanted: Callable[[], bool]) -> bool:
-        """Wait until it is free, or until ``is_unwanted`` says that nobody wants it any more."""
-        while not self.try_take(holder):
-            if is_unwanted():
-                return False
-            clock.sleep(_POLL_SECONDS)
         return True
 
     def holder(self) -> str:
@@ -69,17 +55,3 @@ class Lock:
     ) -> None:
         """Give it back."""
         self.release()
-
-
-def is_free(path: Path) -> bool:
-    """Whether nobody holds the lock at this moment."""
-    if not path.exists():
-        return True
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinhull.model.errors import StateError, UsageError
-from twinhull.model.machine import MachineId, RunId
 from twinhull.model.redaction import note_secret
 from twinhull.repository.store.reserve import Reserve
 
@@ -30,7 +29,7 @@ class StateDirectory:
 
     @property
     def runs(self) -> Path:
-        """The durable engine's SQLite file."""
+        """The SQLite file of the engine's record of runs."""
         return self.path / "runs.db"
 
     @property
@@ -48,13 +47,10 @@ class StateDirectory:
         """Where pieces of a repository that is far away are kept; it may be deleted at any time."""
         return self.path / "cache"
 
-    def machine_lock(self, machine_id: MachineId) -> Path:
-        """The lock that whoever works on the machine or its replicas holds."""
-        return self.lock(f"machine-{machine_id}")
-
-    def run_lock(self, run_id: RunId) -> Path:
-        """The lock that a run holds which only reads: it is alone on nothing but itself."""
-        return self.lock(f"run-{run_id}")
+    @property
+    def database(self) -> Path:
+        """The file that names the PostgreSQL database of runs, where there is one."""
+        return self.path / "database"
 
     def lock(self, name: str) -> Path:
         """The lock file of that name."""

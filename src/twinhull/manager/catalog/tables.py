@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Column, Float, Integer, MetaData, String, Table
+from sqlalchemy import JSON, Boolean, Column, Float, MetaData, String, Table
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 MIGRATIONS = {
     1: (
@@ -25,6 +25,7 @@ MIGRATIONS = {
         "ALTER TABLE sites DROP COLUMN directory",
         "ALTER TABLE sites DROP COLUMN hooks_directory",
     ),
+    3: (),
 }
 """What brings a catalog of that version to the next one."""
 
@@ -73,26 +74,3 @@ plans = Table(
 machines = Table("machines", metadata, _key("machine_id"), _key("site"), *_each(String, "name", "power", "seen_at"))
 
 latest_points = Table("latest_points", metadata, _key("machine_id"), *_each(String, "point_id", "captured_at"))
-
-runs = Table(
-    "runs",
-    metadata,
-    _key("run_id"),
-    _sought("machine_id"),
-    _sought("state"),
-    _sought("started_at"),
-    *_each(String, "kind", "machine_name", "origin", "error_kind", "error", "hint"),
-    *_each(JSON, "request", "result", "reasons"),
-    _perhaps("ended_at"),
-)
-
-steps = Table(
-    "steps",
-    metadata,
-    _key("run_id"),
-    _key("position", Integer),
-    _key("is_undo", Boolean),
-    *_each(String, "name", "state", "started_at", "error"),
-    *_each(Integer, "attempt_count"),
-    _perhaps("seconds", Float),
-)

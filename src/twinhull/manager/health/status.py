@@ -13,6 +13,7 @@ from twinhull.manager.catalog.records import LatestPoint, Plan, RunRecord, RunSt
 from twinhull.manager.health.evidence import Evidence, PointTime
 from twinhull.manager.health.health import Health, Level, Verdict
 from twinhull.manager.health.judging import judge
+from twinhull.manager.record.history import RunHistory
 from twinhull.manager.repository.damages import Damages
 from twinhull.manager.repository.soundness import Soundness
 from twinhull.manager.runs.kinds.registry import KINDS
@@ -93,6 +94,7 @@ class Gatherer:
     """Collects the evidence. ``points`` are the machines' points, None while the repository is away."""
 
     catalog: Catalog
+    history: RunHistory
     overview: Overview
     points: Mapping[MachineId, Sequence[Point]] | None
     watched: Watched
@@ -104,7 +106,7 @@ class Gatherer:
         machine_id = machine.machine_id
         points = self.points.get(machine_id, ()) if self.points is not None else ()
         latest = _latest(machine_id, points) or self.catalog.latest_points().get(machine_id)
-        runs = [run for run in self.catalog.runs(machine_id=machine_id, last=_RUNS_LOOKED_AT) if _is_on_it(run)]
+        runs = [run for run in self.history.runs(machine_id=machine_id, last=_RUNS_LOOKED_AT) if _is_on_it(run)]
         at_work = self.watched.at_work(runs, self.is_at_work)
         return Evidence(
             machine=machine,
@@ -114,7 +116,7 @@ class Gatherer:
             latest=latest,
             points={**_times_of_runs(runs, latest), **point_times(points)},
             at_work=at_work,
-            left=interrupted(self.catalog, [run for run in runs if run not in at_work]),
+            left=interrupted(self.history, [run for run in runs if run not in at_work]),
             done=tuple(run for run in runs if run.state is RunState.DONE),
             last_seen={seen.site: seen for seen in last_seen if seen.machine_id == machine_id},
             is_repository_away=self.points is None,
@@ -130,10 +132,10 @@ class Gatherer:
         ]
 
 
-def interrupted(catalog: Catalog, idle: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
+def interrupted(history: RunHistory, idle: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
     """Those of the runs which no process works on that have not ended: one may have ended since they were read."""
     unfinished = [run for run in idle if run.state.is_unfinished]
-    return tuple(run for run in unfinished if catalog.run(run.run_id).state.is_unfinished)
+    return tuple(run for run in unfinished if history.run(run.run_id).state.is_unfinished)
 
 
 def _is_on_it(run: RunRecord) -> bool:

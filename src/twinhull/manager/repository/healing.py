@@ -1,6 +1,6 @@
 """Opening what may heal the repository: other repositories, image files and NBD exports, machines on sites.
 
-Whatever is opened is closed with the ``Healing`` context, and machines are held by their locks until then.
+Whatever is opened is closed with the ``Healing`` context, and machines are held by their claims until then.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from twinhull.blocks.disk import Disk
 from twinhull.blocks.nbd import NbdAddress, NbdDisk
 from twinhull.blocks.servers import Image, serving
 from twinhull.hosts.private_directory import private_directory
-from twinhull.manager.catalog.locks import Lock
-from twinhull.manager.catalog.state import StateDirectory
+from twinhull.manager.record.claims import Claims, machine_claim
 from twinhull.model.errors import MachineBusy, NotFound
 from twinhull.model.machine import DiskKey, MachineId
 from twinhull.model.ports import Ports
@@ -33,7 +32,7 @@ class Healing:
     """Healers, in the order in which they were asked for. Use it as a context manager."""
 
     ports: Ports
-    state: StateDirectory
+    claims: Claims
     healers: list[Healer] = field(default_factory=list)
     closing: ExitStack = field(default_factory=ExitStack)
     _held: set[MachineId] = field(default_factory=set)
@@ -71,14 +70,15 @@ class Healing:
         """Keep runs away from a machine until all is closed; raises MachineBusy where one works on it."""
         if machine_id in self._held:
             return
-        lock = Lock(self.state.machine_lock(machine_id))
-        if not lock.try_take(HOLDER):
+        name = machine_claim(machine_id)
+        claim = self.claims.try_take(name, HOLDER)
+        if not claim:
             raise MachineBusy(
-                f"{lock.holder()} works on machine {machine_id}, so its disks were not read; what was repaired before "
-                "is repaired.",
+                f"{self.claims.holder(name)} works on machine {machine_id}, so its disks were not read; what was "
+                "repaired before is repaired.",
                 hint="Repair again when that run has ended.",
             )
-        self.closing.callback(lock.release)
+        self.closing.callback(claim.release)
         self._held.add(machine_id)
 
     def _nbd_address(self, address: str) -> NbdAddress:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.records import RunRecord, RunState
+from twinhull.manager.record.history import RunHistory
 from twinhull.manager.repository.verifying import VERIFY, Verified, VerifyRequest, latest_verified
 from twinhull.model.units import format_duration
 from twinhull.repository import Point
@@ -48,17 +48,17 @@ class Soundness:
         return told
 
 
-def soundness(catalog: Catalog, repository_id: str, points: Iterable[Sequence[Point]]) -> Soundness:
+def soundness(history: RunHistory, repository_id: str, points: Iterable[Sequence[Point]]) -> Soundness:
     """What this manager's runs say of that repository, which holds these points of the planned machines."""
-    verified = latest_verified(catalog, repository_id)
+    verified = latest_verified(history, repository_id)
     stored = [point.captured_at for each in points for point in each]
     last = verified.run.ended_at if verified else min(stored, default=None)
-    return Soundness(verified, _failed(catalog, repository_id), last)
+    return Soundness(verified, _failed(history, repository_id), last)
 
 
-def _failed(catalog: Catalog, repository_id: str) -> RunRecord | None:
+def _failed(history: RunHistory, repository_id: str) -> RunRecord | None:
     """The latest verification that has ended, if it failed; one that was cancelled says nothing."""
-    runs = catalog.runs(machine_id=REPOSITORY.key, last=_LOOKED_BACK)
+    runs = history.runs(machine_id=REPOSITORY.key, last=_LOOKED_BACK)
     for run in runs:
         is_told = run.kind == VERIFY.kind and run.state in (RunState.DONE, RunState.FAILED)
         if is_told and VerifyRequest.of(run.request).repository_id == repository_id:

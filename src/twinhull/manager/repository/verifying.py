@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from twinhull.actions.context import Context
 from twinhull.actions.requests import Request
-from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.records import RunRecord
+from twinhull.manager.record.history import RunHistory
 from twinhull.model.errors import RunCancelled, UsageError
 from twinhull.model.extents import pieces
 from twinhull.model.progress import OnProgress, Progress
@@ -108,18 +108,18 @@ class Verified:
     verdict: Verdict
 
 
-def latest_verified(catalog: Catalog, repository_id: str) -> Verified | None:
+def latest_verified(history: RunHistory, repository_id: str) -> Verified | None:
     """The latest one of this repository, by whatever process, that has read stored bytes or found damage without."""
-    for run in catalog.done(REPOSITORY.key, VERIFY.kind, last=_LOOKED_BACK):
+    for run in history.done(REPOSITORY.key, VERIFY.kind, last=_LOOKED_BACK):
         request, verdict = VerifyRequest.of(run.request), Verdict.of(run.result)
         if request.repository_id == repository_id and (request.is_reading or not verdict.is_good):
             return Verified(run, verdict)
     return None
 
 
-def highest_numbers(catalog: Catalog, repository_id: str) -> Mapping[str, int]:
+def highest_numbers(history: RunHistory, repository_id: str) -> Mapping[str, int]:
     """The highest numbers that verifications of this repository have seen, by this manager's records."""
-    for run in catalog.done(REPOSITORY.key, VERIFY.kind, last=_LOOKED_BACK):
+    for run in history.done(REPOSITORY.key, VERIFY.kind, last=_LOOKED_BACK):
         numbers = run.result.get("numbers")
         if VerifyRequest.of(run.request).repository_id == repository_id and isinstance(numbers, dict):
             return {str(name): int(str(number)) for name, number in numbers.items()}

@@ -9,6 +9,7 @@ from twinhull.cluster.epochs import primary
 from twinhull.cluster.situation import Side, Situation
 from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.records import Plan
+from twinhull.manager.record.history import RunHistory
 from twinhull.manager.repository.damages import Damages, point_by_name
 from twinhull.manager.sites.names import Named
 from twinhull.manager.sites.overview import Lookout
@@ -27,6 +28,7 @@ class Desk:
     """
 
     catalog: Catalog
+    history: RunHistory
     lookout: Lookout
     repository: Callable[[], Repository]
     clock: Clock

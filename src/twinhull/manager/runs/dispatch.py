@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Event
 
 from twinhull.actions.context import Context
 from twinhull.manager import clockwatch
 from twinhull.manager.catalog.catalog import Catalog
-from twinhull.manager.catalog.locks import Lock, is_free
 from twinhull.manager.catalog.records import RunRecord, RunState
-from twinhull.manager.catalog.state import StateDirectory
+from twinhull.manager.record.claims import Claim, Claims
+from twinhull.manager.record.history import RunHistory
 from twinhull.manager.repository.vault import nothing_stored, require_there
+from twinhull.manager.runs.engine import Engine, Execution, is_undoing, raise_unless_done
 from twinhull.manager.runs.keeping import Keeper
 from twinhull.manager.runs.kinds.registry import KINDS
 from twinhull.manager.runs.overtaking import is_concerned, look_before_going_on
-from twinhull.manager.runs.runs import Engine, Execution, is_undoing, raise_unless_done
-from twinhull.manager.runs.unfinished import lock_of, unfinished_before
+from twinhull.manager.runs.unfinished import claim_of, unfinished_before
 from twinhull.manager.runs.wants import Ears, Want
 from twinhull.manager.sites.pool import SitePool
 from twinhull.model.errors import MachineBusy, RunFailed, RunUnfinished, StaleEpoch, TwinhullError
@@ -30,7 +28,6 @@ from twinhull.model.progress import Progress
 from twinhull.repository import Repository, RepositoryMissing, StoreError
 from twinhull.runs import failures
 from twinhull.runs.leash import Leash
-from twinhull.runs.subject import Subject
 
 _BUSY_PATIENCE_SECONDS = 0.5
 _WAIT_SECONDS = 0.2
@@ -45,10 +42,11 @@ class Caution:
 
 @dataclass(frozen=True)
 class Dispatcher:
-    """Takes a machine's lock, finishes what is unfinished there, then runs. One per process, for several threads."""
+    """Takes a machine's claim, finishes what is unfinished there, then runs. One per process, for several threads."""
 
-    state: StateDirectory
     catalog: Catalog
+    history: RunHistory
+    claims: Claims
     engine: Engine[Context]
     pool: SitePool
     ports: Ports
@@ -64,26 +62,26 @@ class Dispatcher:
         if left:
             return self.resume(left, ears, is_waiting=is_waiting)
         run_id = self._new_run_id(want.kind)
-        path = self._path(want.kind, want.subject, run_id)
-        with self._alone(path, want.subject.name, f"{want.kind} {run_id}", ears, is_waiting=is_waiting):
-            for unfinished in unfinished_before(self.catalog, want):
-                finished = self._finish_first(unfinished, want, ears)
+        name = claim_of(want.kind, want.subject, run_id)
+        with self._alone(name, want.subject.name, f"{want.kind} {run_id}", ears, is_waiting=is_waiting) as claim:
+            for unfinished in unfinished_before(self.history, want):
+                finished = self._finish_first(unfinished, claim, want, ears)
                 if finished and finished.state is RunState.DONE and want.is_same(finished):
                     return finished
-            return self._run(run_id, want, ears)
+            return self._run(run_id, claim, want, ears)
 
-    def _finish_first(self, unfinished: RunRecord, want: Want, ears: Ears) -> RunRecord | None:
+    def _finish_first(self, unfinished: RunRecord, claim: Claim, want: Want, ears: Ears) -> RunRecord | None:
         """Finish what was left; None where it waits for the repository, for which putting a side right must not wait.
 
         Says what can be done where the wanted run needs no repository, and the unfinished one does.
         """
         try:
-            return self._finish(unfinished, ears, is_hurried=is_undoing(unfinished))
+            return self._finish(unfinished, claim, ears, is_hurried=is_undoing(unfinished))
         except RunUnfinished:
-            stopped = self.catalog.run(unfinished.run_id)
+            stopped = self.history.run(unfinished.run_id)
             if not is_undoing(stopped):
                 raise
-            return self._end_half_undone(stopped, want, ears)
+            return self._end_half_undone(stopped, claim, want, ears)
         except (RepositoryMissing, StoreError) as error:
             if KINDS.named(want.kind).is_correction:
                 return None
@@ -95,80 +93,78 @@ class Dispatcher:
                 hint=f"Give it up, and repeat: twinhull runs abandon {unfinished.run_id}",
             ) from error
 
-    def _end_half_undone(self, stopped: RunRecord, want: Want, ears: Ears) -> RunRecord:
+    def _end_half_undone(self, stopped: RunRecord, claim: Claim, want: Want, ears: Ears) -> RunRecord:
         """A run that cannot be undone now keeps no other one back: that one decides on what it finds (ADR 26)."""
         told = f"{stopped.run_id} could not be undone and was ended as it stands; the {want.kind} starts from that."
         ears.on_message(told)
-        return self.engine.end_as_it_stands(stopped, RunFailed(stopped.error, hint=stopped.hint), [told])
+        return self.engine.end_as_it_stands(stopped, claim, RunFailed(stopped.error, hint=stopped.hint), [told])
 
     def _left_of_its_own(self, want: Want) -> RunRecord | None:
-        """What is wanted, if an earlier process began it with a lock of its own, and was killed."""
-        left = [run for run in self.catalog.unfinished_runs(want.subject.key) if KINDS.of(run).is_reading]
-        return next((run for run in left if want.is_same(run) and is_free(self._path_of(run))), None)
-
-    def _path_of(self, run: RunRecord) -> Path:
-        return self._path(run.kind, run.subject, run.run_id)
-
-    def _path(self, kind: str, subject: Subject, run_id: RunId) -> Path:
-        return lock_of(self.state, kind, subject, run_id)
+        """What is wanted, if an earlier process began it with a claim of its own, and was killed."""
+        left = [run for run in self.history.unfinished_runs(want.subject.key) if KINDS.of(run).is_reading]
+        return next((run for run in left if want.is_same(run) and self.claims.is_free(_claim_of(run))), None)
 
     def resume(self, run: RunRecord, ears: Ears, *, is_waiting: bool = True) -> RunRecord:
         """Go on with an unfinished run to its end; raises its error."""
-        with self._alone(self._path_of(run), run.subject.name, f"{run.kind} {run.run_id}", ears, is_waiting=is_waiting):
-            present = self.catalog.run(run.run_id)
+        what = f"{run.kind} {run.run_id}"
+        with self._alone(_claim_of(run), run.subject.name, what, ears, is_waiting=is_waiting) as claim:
+            present = self.history.run(run.run_id)
             if not present.state.is_unfinished:
                 return raise_unless_done(present)
-            return raise_unless_done(self._finish(present, ears))
+            return raise_unless_done(self._finish(present, claim, ears))
 
-    def abandon(self, run: RunRecord, journal_end: Callable[[RunId], RunRecord]) -> RunRecord:
-        """Give an unfinished run up, leaving things as they are; raises MachineBusy while somebody works on it."""
-        with self._alone(self._path_of(run), run.subject.name, f"abandon {run.run_id}", Ears(), is_waiting=False):
-            self.engine.forget(run.run_id)
-            return journal_end(run.run_id)
+    def abandon(self, run: RunRecord) -> RunRecord:
+        """Give an unfinished run up, leaving things as they are; raises MachineBusy while a process works on it."""
+        with self._alone(_claim_of(run), run.subject.name, f"abandon {run.run_id}", Ears(), is_waiting=False) as claim:
+            present = self.history.run(run.run_id)
+            if not present.state.is_unfinished:
+                return present
+            return self.engine.abandon(present, claim)
 
     def _new_run_id(self, kind: str) -> RunId:
         token = self.ports.randomness.token(4).hex()
         return RunId(f"{kind}-{self.ports.clock.now():%Y%m%d-%H%M%S}-{token}")
 
     @contextmanager
-    def _alone(self, path: Path, name: str, what: str, ears: Ears, *, is_waiting: bool) -> Iterator[None]:
-        lock = Lock(path)
-        holder = f"{what} by {self.origin} (process {os.getpid()})"
+    def _alone(self, name: str, subject: str, what: str, ears: Ears, *, is_waiting: bool) -> Iterator[Claim]:
+        holder = f"{what} by {self.origin} ({self.claims.process_name})"
         clock = self.ports.clock
         deadline = clock.monotonic() + _BUSY_PATIENCE_SECONDS
-        if not lock.take(holder, clock, is_unwanted=lambda: clock.monotonic() > deadline):
+        claim = self.claims.take(name, holder, is_unwanted=lambda: clock.monotonic() > deadline)
+        if not claim:
+            busy = f"{subject} is being worked on: {self.claims.holder(name)}."
             if not is_waiting:
                 raise MachineBusy(
-                    f"{name} is being worked on: {lock.holder()}. Nothing was done.",
+                    f"{busy} Nothing was done.",
                     hint="Leave --no-wait out to wait for it, or see 'twinhull runs list'.",
                 )
-            ears.on_message(f"{name} is being worked on: {lock.holder()}. Waiting for it to end (Ctrl-C stops).")
-            lock.take(holder, clock, is_unwanted=lambda: False)
-        with lock:
-            yield
+            ears.on_message(f"{busy} Waiting for it to end (Ctrl-C stops).")
+            claim = self.claims.take(name, holder)
+        with claim:
+            yield claim
 
-    def _finish(self, run: RunRecord, ears: Ears, *, is_hurried: bool = False) -> RunRecord:
+    def _finish(self, run: RunRecord, claim: Claim, ears: Ears, *, is_hurried: bool = False) -> RunRecord:
         """Resume it; ``is_hurried``: an undo that fails once more is not waited for, because another run is wanted."""
         ears.on_message(f"Going on with {run.run_id}, which was left unfinished.")
-        leash = self._leash(run, ears)
+        leash = self._leash(run, claim, ears)
         if is_hurried:
             leash.undo_pauses_seconds = ()
         overtaken = self._look_again(run, leash, ears)
         if overtaken:
             ears.on_message(overtaken.message)
-            return self.engine.end_as_it_stands(run, overtaken, leash.reasons)
-        execution = self.engine.resume(run, leash, lambda _: self._context(run, leash, ears))
+            return self.engine.end_as_it_stands(run, claim, overtaken, leash.reasons)
+        execution = self.engine.resume(run, claim, leash, lambda _: self._context(run, leash, ears))
         try:
             return self._see_through(execution, ears)
         except RunUnfinished:
             raise
         except TwinhullError as error:
             ears.on_message(f"{run.run_id} ended without success, and was undone: {error.message}")
-            return self.catalog.run(run.run_id)
+            return self.history.run(run.run_id)
 
     def _look_again(self, run: RunRecord, leash: Leash, ears: Ears) -> StaleEpoch | None:
         """Fence a side that is stale by now; why the run must not go on, where another one has taken its machine."""
-        found = self.engine.found(run.run_id)
+        found = self.history.found(run.run_id)
         if not is_concerned(run, found):
             return None
         with self._context(run, leash, ears) as context:
@@ -179,7 +175,7 @@ class Dispatcher:
                 context.on_reason(f"Its sites could not be looked at before {run.run_id} went on: {told}")
                 return None
 
-    def _run(self, run_id: RunId, want: Want, ears: Ears) -> RunRecord:
+    def _run(self, run_id: RunId, claim: Claim, want: Want, ears: Ears) -> RunRecord:
         if not want.is_without_repository:
             require_there(self.repository())
         request = want.make(run_id)
@@ -193,8 +189,8 @@ class Dispatcher:
             state=RunState.RUNNING,
             started_at=self.ports.clock.now(),
         )
-        leash = self._leash(run, ears)
-        execution = self.engine.start(run, leash, lambda _: self._context(run, leash, ears))
+        leash = self._leash(run, claim, ears)
+        execution = self.engine.start(run, claim, leash, lambda _: self._context(run, leash, ears))
         return self._see_through(execution, ears)
 
     def _see_through(self, execution: Execution, ears: Ears) -> RunRecord:
@@ -214,8 +210,8 @@ class Dispatcher:
         for execution in list(self.active.values()):
             execution.cancel()
 
-    def _leash(self, run: RunRecord, ears: Ears) -> Leash:
-        return Leash(run.run_id, is_stopping=self.is_stopping, on_step=ears.on_step)
+    def _leash(self, run: RunRecord, claim: Claim, ears: Ears) -> Leash:
+        return Leash(run.run_id, is_stopping=self.is_stopping, is_lost=claim.is_lost, on_step=ears.on_step)
 
     def _repository_of(self, run: RunRecord) -> Repository:
         """The repository, or an empty one for a run that asks nothing of it, or nothing any more while it is away."""
@@ -227,7 +223,7 @@ class Dispatcher:
             repository = self.repository()
             require_there(repository)
         except (RepositoryMissing, StoreError):
-            if not kind.is_without_repository(request, self.engine.found(run.run_id)):
+            if not kind.is_without_repository(request, self.history.found(run.run_id)):
                 raise
             return nothing_stored(self.ports)
         return repository
@@ -245,7 +241,10 @@ class Dispatcher:
         began = clockwatch.read(self.ports.clock)
         repository = self._repository_of(run)
         keeper = Keeper(
-            self.catalog, repository, lambda: self.caution.text or clockwatch.since(began, self.ports.clock)
+            self.catalog,
+            self.history,
+            repository,
+            lambda: self.caution.text or clockwatch.since(began, self.ports.clock),
         )
         with self.pool.lease() as door:
             yield Context(
@@ -258,6 +257,10 @@ class Dispatcher:
                 retain=keeper.after_sync,
                 check=leash.check,
             )
+
+
+def _claim_of(run: RunRecord) -> str:
+    return claim_of(run.kind, run.subject, run.run_id)
 
 
 def _wait(execution: Execution, ears: Ears) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.records import LatestPoint, RunState
+from twinhull.manager.record.history import RunHistory
 from twinhull.manager.runs.kinds.registry import KINDS
 from twinhull.model.machine import MachineId, PointId
 from twinhull.model.steps import Facts, JsonValue
@@ -21,6 +22,7 @@ class Keeper:
     """``jump`` tells how the wall clock jumped since the run began, as a sentence; empty where it did not."""
 
     catalog: Catalog
+    history: RunHistory
     repository: Repository
     jump: Callable[[], str]
 
@@ -50,7 +52,7 @@ class Keeper:
 
     def _last_brought(self, machine_id: MachineId) -> PointId | None:
         """The point that the replica was brought to, as far as the latest runs tell."""
-        for run in self.catalog.runs(machine_id=machine_id, last=_RUNS_LOOKED_AT):
+        for run in self.history.runs(machine_id=machine_id, last=_RUNS_LOOKED_AT):
             kind = KINDS.of(run)
             if run.state is RunState.DONE and kind.brings(kind.request_of(run)):
                 return PointId(str(run.result.get("point_id")))

@@ -44,7 +44,7 @@ class Previewer:
 
     def preview(self, want: Want) -> Preview:
         """What it would do, in order; raises what would keep the run from beginning, unless another one is first."""
-        unfinished = unfinished_before(self.desk.catalog, want)
+        unfinished = unfinished_before(self.desk.history, want)
         lines = [self._first(run) for run in unfinished]
         if any(want.is_same(run) for run in unfinished):
             return Preview(lines)  # its end is what is wanted, however far it has come

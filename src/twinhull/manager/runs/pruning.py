@@ -9,6 +9,7 @@ from twinhull.actions.requests import Request
 from twinhull.manager import clockwatch
 from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.records import RunRecord
+from twinhull.manager.record.history import RunHistory
 from twinhull.manager.runs.kinds.registry import KINDS
 from twinhull.manager.runs.removing import PRUNE, RemoveRequest
 from twinhull.manager.runs.wants import Want
@@ -41,6 +42,7 @@ class Pruner:
     """
 
     catalog: Catalog
+    history: RunHistory
     names: Names
     owner: Callable[[str], MachineId]
     repository: Repository
@@ -98,7 +100,7 @@ class Pruner:
             )
 
     def _require_nothing_left(self, machine: Named) -> None:
-        for run in self.catalog.unfinished_runs(machine.machine_id):
+        for run in self.history.unfinished_runs(machine.machine_id):
             is_in_the_way = not KINDS.of(run).is_reading and run.kind != PRUNE.kind
             if is_in_the_way and not self.is_at_work(run):
                 raise RunUnfinished(

@@ -63,7 +63,8 @@ class Alerts:
     def note(self, overview: Overview, sites: Mapping[SiteName, SiteFacts], now: Reading) -> None:
         """Judge every planned machine of which both sites were looked at, and report what has changed."""
         catalog = self.known.manager.catalog
-        moment = _Moment(_answering(overview, sites), catalog.unfinished_runs(), catalog.machines(), now)
+        history = self.known.manager.history
+        moment = _Moment(_answering(overview, sites), history.unfinished_runs(), catalog.machines(), now)
         for plan in catalog.plans():
             for machine_id in plan.machines if {plan.source, plan.target} <= sites.keys() else ():
                 known = self._evidence(machine_id, plan, moment)
@@ -92,7 +93,7 @@ class Alerts:
             latest=self.known.manager.catalog.latest_points().get(machine_id),
             points=lore.times,
             at_work=at_work,
-            left=interrupted(self.known.manager.catalog, [run for run in unfinished if run not in at_work]),
+            left=interrupted(self.known.manager.history, [run for run in unfinished if run not in at_work]),
             done=self._ended_well(machine_id, (changed_at, lore.point_id)),
             last_seen=last_seen,
             is_repository_away=not self.known.has_repository(),
@@ -103,7 +104,7 @@ class Alerts:
         """The machine's latest runs that ended well, asked for again once something has changed."""
         known = self._done.get(machine_id)
         if known is None or known[0] != key:
-            runs = self.known.manager.catalog.runs(machine_id=machine_id, last=_RUNS_LOOKED_AT)
+            runs = self.known.manager.history.runs(machine_id=machine_id, last=_RUNS_LOOKED_AT)
             known = key, tuple(run for run in runs if run.state is RunState.DONE)
             self._done[machine_id] = known
         return known[1]

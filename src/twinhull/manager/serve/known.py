@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from twinhull.cluster.epochs import FIRST_EPOCH, corrections, current_epoch, primary
 from twinhull.cluster.situation import Situation
-from twinhull.manager.catalog.locks import Lock, is_free
 from twinhull.manager.catalog.records import Plan, RunRecord
 from twinhull.manager.clockwatch import Reading
 from twinhull.manager.health.ages import Aged, observe
 from twinhull.manager.health.evidence import Evidence, PointTime
 from twinhull.manager.health.status import point_times
 from twinhull.manager.manager import Manager
+from twinhull.manager.record.claims import machine_claim
 from twinhull.manager.runs.desk import other_site, running_side
 from twinhull.manager.serve.facts import MachineFacts
 from twinhull.manager.serve.patient_reads import PatientReads, StillAsking
@@ -150,10 +150,8 @@ class Known:
 
     def at_work(self, machine_id: MachineId) -> str:
         """What is done on the machine right now, by this process or another one."""
-        path = self.manager.state.machine_lock(machine_id)
-        if self.is_busy(machine_id) or not is_free(path):
-            return Lock(path).holder() or "another run"
-        return ""
+        holder = self.manager.claims.holder(machine_claim(machine_id))
+        return holder or ("another run" if self.is_busy(machine_id) else "")
 
     def lore(self, machine_id: MachineId) -> Lore:
         """Its points are listed once for each new latest point, whoever made it."""

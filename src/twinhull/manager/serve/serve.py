@@ -185,7 +185,7 @@ class Server:
         """
         is_there = self._find_repository()
         overview = self._watch.glance(wanted=self._take_stale)
-        left = [run for run in self.manager.catalog.unfinished_runs() if self._is_left(run)]
+        left = [run for run in self.manager.history.unfinished_runs() if self._is_left(run)]
         unfinished = {run.machine_id: run for run in reversed(left)} if is_there else {}
         machines = tuple(
             facts
@@ -299,7 +299,7 @@ class Server:
 
     def _met_busy(self, machine_id: MachineId) -> set[tuple[RunId, datetime | None]]:
         """The machine's latest runs that found it held on its host, by another manager."""
-        runs = self.manager.catalog.runs(machine_id=machine_id, last=_RUNS_LOOKED_AT)
+        runs = self.manager.history.runs(machine_id=machine_id, last=_RUNS_LOOKED_AT)
         return {(run.run_id, run.ended_at) for run in runs if run.error_kind == MachineBusy.__name__}
 
     def _run(self, decision: Decision, unfinished: RunRecord | None) -> RunRecord:

@@ -71,14 +71,14 @@ class Tending:
         self.removed_count += len(removed) if isinstance(removed, list) else 0
 
     def _observe(self, now: Reading) -> None:
-        catalog, repository = self.manager.catalog, self.manager.repository
-        newest = catalog.latest_done(REPOSITORY.key, VERIFY.kind)
+        history, repository = self.manager.history, self.manager.repository
+        newest = history.latest_done(REPOSITORY.key, VERIFY.kind)
         newest_id = newest.run_id if newest else ""
         if newest_id != self._seen_verification:  # the others are read only then
-            verified = latest_verified(catalog, repository.id)
+            verified = latest_verified(history, repository.id)
             self._verified.is_news(verified.run if verified else None, now, age_of_none=_AGE_OF_NEVER_SECONDS)
             self._seen_verification = newest_id
-        collected = catalog.latest_done(REPOSITORY.key, COLLECT.kind)
+        collected = history.latest_done(REPOSITORY.key, COLLECT.kind)
         if self._collected.is_news(collected, now):
             waiting = collected.result.get("waiting_bytes") if collected else 0
             self.waiting_bytes = waiting if isinstance(waiting, int) else 0

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from twinhull.manager.catalog.locks import Lock
 from twinhull.manager.manager import Manager
+from twinhull.manager.record.claims import machine_claim
 from twinhull.manager.runs.kinds.registry import KINDS
 from twinhull.manager.sites.overview import SiteView
 from twinhull.model.machine import MachineId, SiteName
@@ -82,11 +82,13 @@ class Welcome:
     @contextmanager
     def _alone(self, leftover: Leftover) -> Iterator[bool]:
         """Whether no run, of any process, works on the leftover's machine or restores to a new one; nor begins to."""
-        is_nobodys = not any(KINDS.of(run).makes_machines for run in self.manager.catalog.unfinished_runs())
-        with ExitStack() as locks:
+        is_nobodys = not any(KINDS.of(run).makes_machines for run in self.manager.history.unfinished_runs())
+        with ExitStack() as claims:
             for machine_id in [leftover.machine_id] if leftover.machine_id else list(self.machines()):
-                lock = locks.enter_context(Lock(self.manager.state.machine_lock(machine_id)))
-                is_nobodys = is_nobodys and lock.try_take("cleaning up by serve")
+                claim = self.manager.claims.try_take(machine_claim(machine_id), "cleaning up by serve")
+                is_nobodys = is_nobodys and claim is not None
+                if claim:
+                    claims.enter_context(claim)
             yield is_nobodys
 
     def close(self) -> None:

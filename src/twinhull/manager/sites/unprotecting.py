@@ -19,8 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from twinhull.manager.catalog.locks import Lock
-from twinhull.manager.catalog.state import StateDirectory
+from twinhull.manager.record.claims import Claims, machine_claim
 from twinhull.manager.sites.names import Named
 from twinhull.manager.sites.pool import SitePool
 from twinhull.model.errors import DataError, MachineBusy, NotFound, SafetyError, SiteError
@@ -47,20 +46,21 @@ class Unprotector:
     ``leave_plan`` is called first, once nothing else works on the machine: ``serve`` would protect it again.
     """
 
-    state: StateDirectory
+    claims: Claims
     pool: SitePool
     is_dry: bool = False
     leave_plan: Callable[[MachineId], None] | None = None
 
     def unprotect(self, named: Named, sites: Sequence[SiteName], *, is_removing_replica: bool) -> TakenOff:
         """Everything that can go from these sites; raises MachineBusy while a run works on the machine."""
-        lock = Lock(self.state.machine_lock(named.machine_id))
-        if not lock.try_take("its protection is being taken away"):
+        name = machine_claim(named.machine_id)
+        claim = self.claims.try_take(name, "its protection is being taken away")
+        if not claim:
             raise MachineBusy(
-                f"{named.name} is being worked on: {lock.holder()}. Nothing was taken away.",
+                f"{named.name} is being worked on: {self.claims.holder(name)}. Nothing was taken away.",
                 hint="Wait for its end, or stop it: twinhull runs list",
             )
-        with lock:
+        with claim:
             if self.leave_plan and not self.is_dry:
                 self.leave_plan(named.machine_id)
             found = sum((self._trackers(named, site) for site in sites), TakenOff())

@@ -60,7 +60,7 @@ def repair(
     from twinhull.manager.repository.healing import Healing  # noqa: PLC0415 - loaded when called
 
     door = door_of(context)
-    with door.manager() as manager, manager.pool.lease() as site, Healing(door.ports, manager.state) as healing:
+    with door.manager() as manager, manager.pool.lease() as site, Healing(door.ports, manager.claims) as healing:
         for url in urls or ():
             healing.ask_repository(url, manager.vault.passphrase_in(from_passphrase_file))
         for word, address in pairs(disks, form=_FORM).items():

@@ -120,7 +120,7 @@ def _as_it_is(desk: Desk, machine: Named, request: FailoverRequest, situation: S
             f"The replica of {machine.name} on {request.target} is at no point to start from; nothing was done.",
             hint="Only the repository could bring it to one: see docs/repository.md for where it is gone.",
         )
-    runs = desk.catalog.runs(machine_id=machine.machine_id, last=_RUNS_LOOKED_AT)
+    runs = desk.history.runs(machine_id=machine.machine_id, last=_RUNS_LOOKED_AT)
     captured = {run.result.get("point_id"): run.result.get("captured_at") for run in runs}
     return replace(
         request,

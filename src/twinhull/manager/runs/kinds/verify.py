@@ -30,7 +30,7 @@ def want_verify(desk: Desk, *, is_reading: bool, sample: float = 1.0) -> Want:
 
     def make(run_id: RunId) -> VerifyRequest:
         repository_id = desk.repository().id
-        numbers = highest_numbers(desk.catalog, repository_id)
+        numbers = highest_numbers(desk.history, repository_id)
         return VerifyRequest(run_id, repository_id, is_reading, sample, numbers)
 
     return Want(
