@@ -23,6 +23,7 @@ NO_STANDINGS = "Site 'toy' cannot hold standings. Its platform offers no place f
 
 TRIED: list[tuple[str, str]] = [
     ("site list", "toy:1"),
+    ("site show toy", "Its platform offers no place for standings."),
     ("site check toy", "Its platform offers no captures."),
     ("site check toy --look-only --json", "Its platform offers no guard."),
     ("site edit toy --uri toy:2", "toy:1 → toy:2"),
@@ -36,7 +37,7 @@ TRIED: list[tuple[str, str]] = [
     ("plan create new -m db1 --from here --to toy", NO_REPLICAS),
     ("plan show away", "toy"),
     ("plan edit away --rpo 30m", "30 min"),
-    ("status", "vm-1"),
+    ("status", "toy cannot hold standings, so vm-1 cannot be protected there."),
     ("status --json", "away"),
     ("sync vm-1", NO_STANDINGS),
     ("sync vm-1 --dry-run", "vm-1"),
@@ -62,7 +63,7 @@ ELSEWHERE = {
     *("repository copy", "repository keys change-passphrase", "repository keys recovery", "repository keys rotate"),
     *("store check", "points show", "points diff", "points verify", "points hold", "points release", "points remove"),
     *("points take-back", "plan list", "plan network", "plan pause", "plan resume", "runs show", "runs resume"),
-    *("runs abandon", "serve", "site add"),
+    *("runs abandon", "runs start", "serve", "site add"),
 }
 """Commands that ask no site, or that a fixture or a test below calls."""
 

@@ -34,6 +34,7 @@ from twinhull.manager.health.health import Health, Level
 from twinhull.manager.health.judging import judge
 from twinhull.model.lacks import Consequence, Lack, lacks_to_json
 from twinhull.model.machine import PointId, PowerState, Role, Standing
+from twinhull.platforms.contract import Grade, GuardGrade
 
 ON, OFF, CRASHED, PAUSED = PowerState.RUNNING, PowerState.OFF, PowerState.CRASHED, PowerState.PAUSED
 EXHAUSTIVE = bool(os.environ.get("TWINHULL_EXHAUSTIVE"))
@@ -323,6 +324,16 @@ def test_each_situation_has_its_state_sentence_and_command(name: str) -> None:
     assert verdict.health is health, verdict
     assert sentence in verdict.sentence
     assert verdict.command == command
+
+
+def test_a_guard_that_only_notices_is_reported_beside_a_machine_that_is_well() -> None:
+    known = evidence(RUNS, WAITS)
+    weak = GuardGrade(Grade.NOTICES, "No hooks.")
+    sides = tuple(replace(side, guard=weak) for side in known.situation.sides)
+    verdict = judge(replace(known, situation=replace(known.situation, sides=sides)))
+    assert verdict.health is Health.PROTECTED
+    told = "alpha does not refuse to start db for others, only notices it: No hooks."
+    assert told in [finding.sentence for finding in verdict.findings]
 
 
 def test_the_table_has_every_state() -> None:

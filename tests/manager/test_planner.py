@@ -14,6 +14,7 @@ from twinhull.manager.serve.facts import Limits, MachineFacts, RepositoryFacts, 
 from twinhull.manager.serve.planner import Act, backoff_seconds, decide, due_seconds
 from twinhull.manager.sites.names import Named
 from twinhull.model.machine import MachineId, PointId, SiteName
+from twinhull.platforms.contract import Grade, GuardGrade
 from twinhull.runs.subject import REPOSITORY
 
 DAY_SECONDS = 86_400.0
@@ -284,3 +285,12 @@ def test_a_thousand_machines_a_simulated_day_in_seconds() -> None:
     assert fleet.most_at_once == 128
     assert 24_000 < fleet.sync_count < 40_000
     assert time.monotonic() - began < 60
+
+
+def test_nothing_is_synced_with_a_site_that_cannot_hold_standings_and_a_weak_guard_keeps_nothing() -> None:
+    weak, none = GuardGrade(Grade.NOTICES, "No hooks."), GuardGrade(Grade.NONE, "Its platform has no place for them.")
+    late = replace(WELL, age_seconds=None)
+    sites = {**SITES, THERE: SiteFacts(is_reachable=True, guard=none)}
+    assert only(late, sites) == (Act.WAIT, "there cannot hold standings. Its platform has no place for them.")
+    assert only(replace(late, wrong="It runs twice."), sites)[0] is Act.RECONCILE
+    assert only(late, {**SITES, THERE: SiteFacts(is_reachable=True, guard=weak)})[0] is Act.SYNC

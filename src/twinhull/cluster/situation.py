@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twinhull.model.machine import MachineId, MachineStatus, PowerState, SiteName, Standing
+from twinhull.platforms.contract import GuardGrade
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
     """One site's view. ``status`` is None if the machine is not there.
 
-    ``reason`` says why a site is silent, or why its standing (``Role.UNREADABLE``) cannot be read.
+    ``reason`` says why a site is silent, or why its standing (``Role.UNREADABLE``) cannot be read. ``guard`` is how
+    strong the site's guard is, if that is known.
     """
 
     site: SiteName
@@ -20,6 +22,7 @@ class Side:
     standing: Standing | None = None
     status: MachineStatus | None = None
     reason: str = ""
+    guard: GuardGrade | None = None
 
     @property
     def is_running(self) -> bool:

@@ -34,6 +34,7 @@ from twinhull.manager.sites.editing import (
     remembered_identity,
     require_same_host,
 )
+from twinhull.manager.sites.guards import note_guard
 from twinhull.manager.sites.identities import identities, require_another
 from twinhull.manager.sites.names import Named, Names
 from twinhull.manager.sites.overview import Lookout
@@ -267,6 +268,7 @@ class Manager:
             require_another(settings.name, site.identity(), others)
             site.prepare()
             remember_identity(self.catalog, settings.name, site.identity())
+            note_guard(self.catalog, site)
             machine_count = len(site.inventory.machines())
         finally:
             site.close()
@@ -366,6 +368,8 @@ class Manager:
 
         with self.pool.lease(is_looking=is_looking_only) as door:
             others = identities(self.catalog, self.pool, name)
+            if not is_looking_only:
+                note_guard(self.catalog, door(name))
             return check_site(door(name), self.ports, others, is_looking_only=is_looking_only)
 
     def inspect(self, named: Named, *, is_looking_inside: bool = False) -> Inspected:

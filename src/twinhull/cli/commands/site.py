@@ -146,6 +146,34 @@ def list_(context: typer.Context, *, is_json: JsonFlag = False) -> None:
             door.screen.line(f"{view.settings.name}: {view.reason}")
 
 
+@app.command(epilog=examples("twinhull site show there", "twinhull site show there --json"))
+def show(context: typer.Context, *, name: SiteArgument, is_json: JsonFlag = False) -> None:
+    """Show how a site is reached, which parts it offers, and how strong its guard is."""
+    from twinhull.manager.sites.showing import show_site  # noqa: PLC0415 - loaded when called
+
+    door = door_of(context)
+    with door.manager() as manager, manager.pool.lease(is_looking=True) as opened:
+        shown = show_site(manager.catalog, opened(SiteName(name)))
+    if is_json:
+        door.screen.document(shapes.site_shown(shown))
+        return
+    guard = shown.guard
+    door.screen.facts(
+        [
+            ("site", name),
+            ("platform", shown.settings.platform),
+            ("uri", shown.settings.uri),
+            ("options", [f"{key}={word}" for key, word in shown.settings.options.items()]),
+            ("machines", "" if shown.machine_count is None else str(shown.machine_count)),
+            ("guard", guard.grade.value if guard else f"not asked yet: twinhull site check {name}"),
+            ("", guard.reason if guard else ""),
+        ]
+    )
+    door.screen.line()
+    rows = [[part, "no" if reason else "yes", reason] for part, reason in shown.parts.items()]
+    door.screen.table(["part", "offered", "reason"], rows, empty="")
+
+
 @app.command(epilog=examples("twinhull site check there", "twinhull site check there --look-only --json"))
 def check(
     context: typer.Context,

@@ -16,6 +16,7 @@ from twinhull.manager.health.status import MachineReport
 from twinhull.manager.repository.verifying import Verified
 from twinhull.manager.sites.names import Named
 from twinhull.manager.sites.overview import SiteView
+from twinhull.manager.sites.showing import SiteShown
 from twinhull.model.codec import spec_to_json, standing_to_json
 from twinhull.model.machine import MachineStatus, PointId, Standing
 from twinhull.model.steps import JsonValue
@@ -27,6 +28,13 @@ def site(settings: SiteSettings) -> Shape:
     """A site as it was connected. Directories stand beside the options, too: for scripts of older versions."""
     older = {name: word for name, word in settings.options.items() if name.endswith("directory")}
     return {**rows.values(settings), **older}
+
+
+def site_shown(shown: SiteShown) -> Shape:
+    """A site with its parts and its guard."""
+    guard = {"grade": shown.guard.grade.value, "reason": shown.guard.reason} if shown.guard else None
+    parts = [{"part": part, "is_offered": not why, "reason": why} for part, why in shown.parts.items()]
+    return {**site(shown.settings), "machine_count": shown.machine_count, "guard": guard, "parts": parts}
 
 
 def site_view(view: SiteView) -> Shape:

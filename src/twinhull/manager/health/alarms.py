@@ -12,6 +12,7 @@ from twinhull.model.errors import DataError
 from twinhull.model.lacks import Consequence, Lack, lacks_from_json
 from twinhull.model.machine import PowerState, Role
 from twinhull.model.units import format_duration
+from twinhull.platforms.contract import Grade
 
 RESUME = "twinhull runs resume"
 
@@ -158,6 +159,21 @@ def lacks(known: Evidence) -> list[Lack]:
         return list(lacks_from_json(found))
     except DataError as error:
         return [Lack(f"something that cannot be read ({error.message})", Consequence.WILL_NOT_BOOT)]
+
+
+def unguarded(known: Evidence) -> Iterator[Finding]:
+    """A site that holds no standings: nothing there tells which side may run."""
+    for side in known.situation.sides:
+        if side.guard and side.guard.grade is Grade.NONE:
+            told = f"{side.site} cannot hold standings, so {known.name} cannot be protected there. {side.guard.reason}"
+            yield Finding(Health.CANNOT_TAKE_OVER, told, f"twinhull site check {side.site} --look-only")
+
+
+def weakly_guarded(known: Evidence) -> Iterator[str]:
+    """A site whose host starts the machine for anyone who asks, whatever its standing says."""
+    for side in known.situation.sides:
+        if side.guard and side.guard.grade is Grade.NOTICES:
+            yield f"{side.site} does not refuse to start {known.name} for others, only notices it: {side.guard.reason}"
 
 
 def no_replica(known: Evidence) -> Iterator[Finding]:

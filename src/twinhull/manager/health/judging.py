@@ -101,6 +101,7 @@ _RULES = (
     alarms.down,
     alarms.rpo_missed,
     alarms.cannot_take_over,
+    alarms.unguarded,
     alarms.no_replica,
     _unknown,
     _in_progress,
@@ -122,6 +123,8 @@ def _well(known: Evidence) -> Iterator[Finding]:
         yield Finding(Health.SYNCING, f"{told} {run.run_id} is running.")
     else:
         yield Finding(Health.PROTECTED, told)
+    for weakness in alarms.weakly_guarded(known):
+        yield Finding(Health.PROTECTED, weakness)
     for lack in alarms.lacks(known):
         if lack.consequence is Consequence.BOOTS_WITHOUT:
             yield Finding(Health.PROTECTED, lack.reason, f"twinhull machine show {known.word}")

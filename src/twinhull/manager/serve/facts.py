@@ -7,15 +7,22 @@ from dataclasses import dataclass
 
 from twinhull.manager.sites.names import Named
 from twinhull.model.machine import SiteName
+from twinhull.platforms.contract import Grade, GuardGrade
 from twinhull.runs.subject import REPOSITORY, Subject
 
 
 @dataclass(frozen=True, slots=True)
 class SiteFacts:
-    """Whether a site answers, and why not."""
+    """Whether a site answers, and why not; and how strong its guard is, if that is known."""
 
     is_reachable: bool
     reason: str = ""
+    guard: GuardGrade | None = None
+
+    @property
+    def holds_nothing(self) -> str:
+        """Why no standing can be held there; empty if one can, as far as is known."""
+        return self.guard.reason if self.guard and self.guard.grade is Grade.NONE else ""
 
 
 @dataclass(frozen=True, slots=True)

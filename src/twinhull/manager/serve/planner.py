@@ -123,6 +123,12 @@ def _silent(facts: MachineFacts, sites: Sites) -> Decision | None:
     return _wait(facts, f"{silent} does not answer: {sites[silent].reason}") if silent else None
 
 
+def _unguarded(facts: MachineFacts, sites: Sites) -> Decision | None:
+    """Without standings on both sides nothing tells which one may run: no sync begins what a failover could not end."""
+    site = next((site for site in facts.sites if sites[site].holds_nothing), None)
+    return _wait(facts, f"{site} cannot hold standings. {sites[site].holds_nothing}") if site else None
+
+
 def _failed(facts: Facts, _: Sites) -> Decision | None:
     delay = _backoff(facts)
     if delay <= 0:
@@ -149,7 +155,7 @@ def _sync_or_wait(facts: MachineFacts, sites: Sites) -> Decision | None:
     return _wait(facts, " ".join([told, *_falling_behind(facts, sites)]), due_in)
 
 
-_RULES = (_at_work, _unfinished, _wrong, _undecided, _paused, _silent, _failed, _again, _sync_or_wait)
+_RULES = (_at_work, _unfinished, _wrong, _undecided, _paused, _silent, _unguarded, _failed, _again, _sync_or_wait)
 
 
 def _wish_of_repository(facts: RepositoryFacts) -> Decision:

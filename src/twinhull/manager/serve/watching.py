@@ -97,4 +97,4 @@ class SiteWatch:
         waited = self._waited_seconds(watched)
         if not watched.view or waited > PATIENCE_SECONDS:
             return SiteFacts(is_reachable=False, reason=f"it has not answered for {waited:.0f} s.")
-        return SiteFacts(watched.view.is_reachable, watched.view.reason)
+        return SiteFacts(watched.view.is_reachable, watched.view.reason, watched.view.guard)

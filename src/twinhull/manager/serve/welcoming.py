@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from twinhull.manager.manager import Manager
 from twinhull.manager.record.claims import machine_claim
 from twinhull.manager.runs.kinds.registry import KINDS
+from twinhull.manager.sites.guards import note_guard
 from twinhull.manager.sites.overview import SiteView
 from twinhull.model.machine import MachineId, SiteName
 from twinhull.platforms.contract import Leftover, Site
@@ -49,7 +50,7 @@ class Welcome:
             return
         with ExitStack() as stack:
             try:
-                stack.enter_context(self.manager.pool.lease())(site)
+                note_guard(self.manager.catalog, stack.enter_context(self.manager.pool.lease())(site))
             except Exception as error:  # noqa: BLE001 - as any odd answer of a site: told, and nobody else's trouble
                 self.tell("site", {"site": site, "reason": f"could not be kept open: {_told(error)}"})
                 return

@@ -10,11 +10,12 @@ from twinhull.actions.patience import PATIENCE_SECONDS
 from twinhull.cluster.situation import Side, Situation
 from twinhull.manager.catalog.catalog import Catalog
 from twinhull.manager.catalog.records import SeenMachine
+from twinhull.manager.sites.guards import known_guard
 from twinhull.manager.sites.pool import SitePool
 from twinhull.model.errors import TwinhullError
 from twinhull.model.machine import MachineId, MachineStatus, SiteName, Standing
 from twinhull.model.ports import Clock
-from twinhull.platforms.contract import SiteSettings
+from twinhull.platforms.contract import GuardGrade, SiteSettings
 from twinhull.runs import failures
 
 
@@ -28,6 +29,7 @@ class SiteView:
     hint: str = ""
     machines: tuple[MachineStatus, ...] = ()
     standings: Mapping[MachineId, Standing] = field(default_factory=dict)
+    guard: GuardGrade | None = None
 
     def machine(self, machine_id: MachineId) -> MachineStatus | None:
         """The machine, if it is there."""
@@ -36,7 +38,7 @@ class SiteView:
     def side(self, machine_id: MachineId) -> Side:
         """The machine as this site tells it."""
         standing = self.standings.get(machine_id)
-        return Side(self.settings.name, self.is_reachable, standing, self.machine(machine_id), self.reason)
+        return Side(self.settings.name, self.is_reachable, standing, self.machine(machine_id), self.reason, self.guard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ class Lookout:
                 machines = tuple(site.inventory.machines())
                 held = site.parts.standings.read_all() if site.parts.standings else ()
                 standings = {standing.machine_id: standing for standing in held}
+                guard = known_guard(self._catalog, site)
         except TwinhullError as error:
             return SiteView(settings, is_reachable=False, reason=error.message, hint=error.hint)
         except Exception as error:  # noqa: BLE001 - whatever one site makes of it, the others are to be heard
@@ -111,7 +114,7 @@ class Lookout:
                 settings, is_reachable=False, reason=f"it answers oddly: {failures.encode(error)['message']}."
             )
         self._remember(settings.name, machines)
-        return SiteView(settings, is_reachable=True, machines=machines, standings=standings)
+        return SiteView(settings, is_reachable=True, machines=machines, standings=standings, guard=guard)
 
     def _remember(self, site: SiteName, machines: Sequence[MachineStatus]) -> None:
         now = self._clock.now()
