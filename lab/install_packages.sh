@@ -3,6 +3,11 @@
 set -euo pipefail
 list=$(dirname "$(readlink -f "$0")")/packages.txt
 wanted=$(sed 's/#.*//' "$list" | xargs)
+# Debian 13 took libvirt's other drivers out of libvirt-daemon; earlier releases have no such packages.
+. /etc/os-release
+if [ "${VERSION_ID:-13}" -ge 13 ]; then
+  wanted+=" libvirt-daemon-driver-network libvirt-daemon-driver-storage libvirt-daemon-driver-secret"
+fi
 missing=()
 for package in $wanted; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
