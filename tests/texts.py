@@ -35,6 +35,14 @@ def texts_for_people() -> Iterator[Text]:
         yield from _texts_of(str(path.relative_to(SOURCE)), tree, skipped=set(map(id, _explaining(tree))))
 
 
+def hints() -> Iterator[Text]:
+    """What is handed over as ``hint=``: constants and f-strings, also those of a condition."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "hint":
+                yield from _texts_of(str(path.relative_to(SOURCE)), node.value, skipped=set())
+
+
 def _texts_of(place: str, tree: ast.AST, *, skipped: set[int]) -> Iterator[Text]:
     inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
     for node in ast.walk(tree):

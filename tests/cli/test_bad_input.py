@@ -35,14 +35,19 @@ CASES: list[tuple[list[str], int, str, str]] = [
     (["site", "add", "x", "y", "--platform", "vax"], 3, "There is no platform 'vax'", "qemu, xen, simulated"),
     (["site", "add", "x", "simulated:x", "-o", "word"], 2, "'word' is not of the form", "KEY=VALUE"),
     (["site", "remove", "here", "--yes"], 2, "used by the plan 'shop'", "plan remove shop"),
-    (["plan", "create", "p", "-m", "web1", "--from", "here", "--to", "here"], 2, "to itself", "two sites"),
+    (
+        ["plan", "create", "p", "-m", "web1", "--from", "here", "--to", "here"],
+        2,
+        "Source and target of the plan are both",
+        "two sites",
+    ),
     (["plan", "create", "p", "-m", "web1", "--from", "here", "--to", "x"], 3, "There is no site 'x'", ""),
     (["plan", "create", "p", "-m", "web1", "--from", "here", "--to", "there"], 4, "in the plan 'shop' already", ""),
     (["plan", "create", "p", "-m", "x", "--from", "here", "--to", "there", "--rpo", "soon"], 3, "machine 'x'", ""),
-    (["plan", "remove", "shop"], 5, "Nobody is there to answer", "--yes"),
+    (["plan", "remove", "shop"], 5, "There is no terminal to ask on", "--yes"),
     (["rollback", "web1", "--to", "N-1", "--yes"], 3, "There is no point N-1", ""),
-    (["restore", "web1:N", "--to", "disk.txt"], 2, "does not say which format", ".qcow2"),
-    (["repository", "create", "/tmp/x", "--generate"], 2, "given or kept already", "--generate"),
+    (["restore", "web1:N", "--to", "disk.txt"], 2, "has no file extension that names a format", ".qcow2"),
+    (["repository", "create", "/tmp/x", "--generate"], 2, "already given or kept", "--generate"),
     (["failover", "web1", "--planned", "--point", "N-1"], 2, "loses nothing", "--unplanned"),
     (["sync"], 2, "Missing argument", "twinhull sync --help"),
     (["sync", "web1", "--frobnicate"], 2, "--frobnicate", "twinhull sync --help"),
@@ -53,21 +58,24 @@ CASES: list[tuple[list[str], int, str, str]] = [
 def test_what_makes_no_sense_is_refused(planned: Shell) -> None:
     for words, code, message, hint in CASES:
         refused(planned(*words), code, message, hint)
-    assert planned.ok("runs", "list").out == "Nothing was run yet.\n"
+    assert planned.ok("runs", "list").out == "There is no run yet.\n"
 
 
 def test_nothing_moves_where_nobody_can_be_asked(planned: Shell) -> None:
     answer = planned("failover", "web1")
     assert answer.code == 5
     assert "Sync web1 from here to there" in answer.out
-    assert "Planned failover of web1? Nobody is there to answer, so nothing was done." in answer.err
+    assert "Planned failover of web1? There is no terminal to ask on, so nothing was done." in answer.err
     assert "--yes" in answer.err
     assert not planned.world.host("there").machines
 
 
 def test_watching_is_for_people(planned: Shell) -> None:
     answer = planned("status", "--watch", "--json")
-    assert (answer.code, answer.json["error"]["message"]) == (2, "--watch shows pictures for people.")
+    assert (answer.code, answer.json["error"]["message"]) == (
+        2,
+        "--watch is for terminals, and --json prints one document.",
+    )
 
 
 def test_errors_are_one_json_document_where_json_was_asked_for(planned: Shell) -> None:
@@ -141,7 +149,7 @@ def test_a_machine_that_another_process_works_on(planned: Shell) -> None:
     with claimed(StateDirectory(planned.state), WEB, "sync s1 by serve (process 1)"):
         answer = planned("sync", "web1", "--no-wait")
         refused(answer, 22, "web1 is being worked on: sync s1 by serve (process 1). Nothing was done.", "--no-wait")
-        assert planned.ok("runs", "list").out == "Nothing was run yet.\n"
+        assert planned.ok("runs", "list").out == "There is no run yet.\n"
     planned.ok("sync", "web1", "--no-wait")
 
 

@@ -70,6 +70,18 @@ def test_an_option_in_a_sentence_is_one_of_ours() -> None:
     assert not [(place, option) for place, option in named if option not in {"--help", *ours, *_FOREIGN}]
 
 
+def test_a_quoted_command_is_whole() -> None:
+    """A command in quotes can be typed: it begins with ``twinhull``, also in a help text."""
+    groups = {name for name, command in ALL.items() if name and " " not in name and hasattr(command, "commands")}
+    short = [
+        (text.place, words)
+        for text in TEXTS
+        for words in re.findall(r"'([a-z]+ [a-z][a-z -]+)'", text.text)
+        if words.split()[0] in groups or " --" in words
+    ]
+    assert not short
+
+
 def options_of(parameter: Any) -> list[str]:  # noqa: ANN401 - click's own classes
     return [*parameter.opts, *parameter.secondary_opts]
 
@@ -79,8 +91,8 @@ def options_of(parameter: Any) -> list[str]:  # noqa: ANN401 - click's own class
     [
         ("Make one: twinhull plan create 1 --rpo 15m", {"twinhull plan create 1 --rpo 15m"}),
         ("See 'twinhull runs list', then repeat.", {"twinhull runs list"}),
-        ("'twinhull status' tells how 1 stands.", {"twinhull status"}),
-        ("Look with twinhull status before you ask again.", set()),
+        ("'twinhull status' shows where 1 runs.", {"twinhull status"}),
+        ("Check twinhull status before you repeat it.", set()),
     ],
 )
 def test_commands_are_found_in_texts(text: str, commands: set[str]) -> None:

@@ -75,13 +75,13 @@ def test_a_run_is_shown_in_words(synced: Shell) -> None:
 
 
 def test_a_state_directory_that_is_new_is_said(shell: Shell) -> None:
-    assert "is made now, and knows nothing yet" in shell.ok("plan", "list").err
-    assert "is made now" not in shell.ok("plan", "list").err
+    assert "Created a new, empty state directory" in shell.ok("plan", "list").err
+    assert "new, empty state directory" not in shell.ok("plan", "list").err
 
 
 def test_a_plan_says_how_far_its_points_reach_back(two_sites: Shell) -> None:
     made = two_sites.ok("plan", "create", "shop", "-m", "web1", "--from", "here", "--to", "there", "--rpo", "5m").out
-    assert "Made the plan shop: 1 machine from here to there" in made
+    assert "Created the plan shop: 1 machine from here to there" in made
     assert "The latest 14 reach back about 70 min 0 s at this RPO; consider --keep-hourly 24 --keep-daily 14." in made
 
 

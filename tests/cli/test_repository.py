@@ -191,7 +191,7 @@ def test_ctrl_c_leaves_what_was_copied_and_the_next_copy_sends_the_rest(
         patch.setattr(PatientStore, "create", interrupted)
         stopped = planned("repository", "copy", "--to", second, "--create")
     assert stopped.code == 130
-    assert "The points that were copied stay; one that was begun is not there." in stopped.err
+    assert "Points that were copied stay; an unfinished one does not exist there." in stopped.err
     points = planned.ok("repository", "copy", "--to", second, "--json").json["points"]
     assert [point["is_copied"] for point in points] == [False, True]
     planned.ok("--repository", second, "repository", "verify", "--read-data")

@@ -142,7 +142,7 @@ def test_points_are_listed_compared_verified_and_taken_back(planned: Shell) -> N
     removed = planned.ok("points", "list", "--removed", "--json").json["removed"]
     assert [point["id"] for point in removed] == [points[0]["id"]]
     would = planned.ok("repository", "collect", "--dry-run").out
-    assert "1 removed points wait and can be taken back; the first may go in 7 d 0 h." in would
+    assert "1 removed points can still be taken back; the first can be freed in 7 d 0 h." in would
     collected = planned.ok("repository", "collect", "--json").json["runs"][0]["result"]
     assert (collected["freed_bytes"], collected["points_gone"]) == (0, [])
     assert planned.ok("repository", "verify", "--json").json["is_good"]

@@ -128,5 +128,5 @@ def test_a_disk_that_cannot_be_read_is_named_and_the_others_are_looked_into() ->
     disks = [Gone(4 * MIB), MemoryDisk(4 * MIB, bytes(lvm))]
     outcome = inspect(READINESS, around(buses=("virtio", "virtio")), disks, system_ports())
     assert [str(error) for error in outcome.unreadable.values()] == ["The storage is gone."]
-    assert any("vdb was not looked into as a whole: it holds LVM" in one.finding for one in outcome.records)
+    assert any("vdb was not inspected completely: it holds LVM" in one.finding for one in outcome.records)
     assert outcome.failure == ""

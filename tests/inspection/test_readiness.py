@@ -142,7 +142,7 @@ def test_a_missing_driver_is_found_unless_it_is_built_in(tmp_path: Path, compres
     [
         (b"\x02\x21\x4c\x18" + bytes(range(1, 200)), "compressed by lz4"),
         (b"BZh9" + bytes(range(1, 200)), "compressed by bzip2"),
-        (b"no archive at all" * 9, "no archive that is known"),
+        (b"no archive at all" * 9, "not a known archive"),
         (zstandard.compress(BOTH)[:-40], "damaged"),
         (gzip.compress(BOTH)[:90], "damaged"),
     ],
@@ -185,7 +185,7 @@ def test_a_disk_that_cannot_be_looked_into_is_named_with_what_it_holds(
     blind = bytearray(4 * MIB)
     blind[offset : offset + len(magic)] = magic
     (only,) = look(ext4(tmp_path, GOOD), bytes(blind)).records
-    assert only.finding.startswith("vdb was not looked into as a whole: it holds ")
+    assert only.finding.startswith("vdb was not inspected completely: it holds ")
     assert (name in only.finding, only.consequence) == (True, None)
     none, _ = look(bytes(blind)).records
     assert "No Linux root file system" in none.finding

@@ -55,7 +55,7 @@ def test_all_disks_are_looked_into_and_closed_again(world: SimulatedWorld, is_of
     with site_of(world) as site:
         found = texts(look(site))
     assert "No Linux root file system" in found
-    assert "vdb was not looked into as a whole: it holds LVM." in found
+    assert "vdb was not inspected completely: it holds LVM." in found
     assert world.host("here").held == []
 
 
@@ -82,7 +82,7 @@ def test_a_disk_that_cannot_be_opened_is_a_finding_and_the_others_are_looked_int
         monkeypatch.setattr(site.disks, "reading", broken)
         found = look(site)
     assert Finding("vda could not be inspected: The image is broken.", "Repair it.") in found
-    assert "vdb was not looked into as a whole: it holds LVM." in texts(found)
+    assert "vdb was not inspected completely: it holds LVM." in texts(found)
 
 
 def test_a_child_that_dies_is_a_finding_and_the_capture_is_closed(world: SimulatedWorld) -> None:

@@ -60,7 +60,7 @@ def test_lines_are_read_one_at_a_time_up_to_the_end() -> None:
 def test_a_program_that_says_too_much_is_ended(monkeypatch: pytest.MonkeyPatch, output: str) -> None:
     monkeypatch.setattr(processes, "OUTPUT_BYTES", 100_000)
     assert len(PROGRAMS.run(["sh", "-c", f"head -c 100000 /dev/zero{output}"]).stdout + b"") in (0, 100_000)
-    with pytest.raises(TooLong, match="'sh' said more than 100000 bytes"):
+    with pytest.raises(TooLong, match="'sh' printed more than 100000 bytes"):
         PROGRAMS.run(["sh", "-c", f"exec cat /dev/zero{output}"])
 
 

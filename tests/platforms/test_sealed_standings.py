@@ -112,7 +112,7 @@ def _refused(files: StandingFiles, reason: str) -> None:
 
 def test_a_standing_of_another_repository_s_manager_is_not_ours(tmp_path: Path) -> None:
     _files(tmp_path, OTHER).write(HELD)
-    _refused(_files(tmp_path, KEY, least=Form.NONE), "its seal is not by a key of this repository")
+    _refused(_files(tmp_path, KEY, least=Form.NONE), "its seal is not from this repository's keys")
 
 
 def test_an_older_version_s_standings_are_taken_over_once(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_manager_with_a_copy_of_the_repository_takes_standings_over_when_a_per
         path = tmp_path / "hosts" / SITE / "standings" / f"{MACHINE}.json"
         before = path.read_bytes()
         with second.pool.lease() as door:
-            with pytest.raises(DataError, match="its seal is not by a key") as refused:
+            with pytest.raises(DataError, match="its seal is not from this repository's keys") as refused:
                 door(SITE).standings.read(MACHINE)
             assert "twinhull site trust" in refused.value.hint
             assert "remove the file" not in refused.value.hint
@@ -240,7 +240,7 @@ def test_a_manager_with_a_copy_of_the_repository_takes_standings_over_when_a_per
             assert second.trust(SITE, is_dry_run=False) == [HELD]
             assert door(SITE).standings.read(MACHINE) == HELD
             assert second.trust(SITE, is_dry_run=True) == []
-        with first.pool.lease() as door, pytest.raises(DataError, match="its seal is not by a key"):
+        with first.pool.lease() as door, pytest.raises(DataError, match="its seal is not from this repository's keys"):
             door(SITE).standings.read(MACHINE)
 
 

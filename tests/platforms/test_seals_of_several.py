@@ -102,8 +102,8 @@ def test_two_repositories_on_one_host_seal_their_own_machines_and_need_no_trust(
     assert world.path(THEIRS).read_bytes() == untouched, "who comes first leaves the other's as they are"
     assert read(one, THEIRS) == standing(THEIRS)
     assert read(two, THEIRS) == standing(THEIRS)
-    refused(one, THEIRS, "its seal is not by a key")
-    refused(two, OURS, "its seal is not by a key")
+    refused(one, THEIRS, "its seal is not from this repository's keys")
+    refused(two, OURS, "its seal is not from this repository's keys")
     assert (read(one, OURS), read(two, THEIRS)) == (standing(OURS), standing(THEIRS)), "also on the second day"
     for manager, machine_id in ((one, OURS), (two, THEIRS)):
         world.forge(machine_id, stripped)
@@ -185,7 +185,7 @@ def test_trust_takes_over_our_own_machines_and_no_others(world: World) -> None:
     assert two.trust(A, is_dry_run=False) == [standing(OURS)]
     assert read(two, OURS) == standing(OURS)
     assert read(one, THEIRS) == standing(THEIRS)
-    refused(one, OURS, "its seal is not by a key")
+    refused(one, OURS, "its seal is not from this repository's keys")
 
 
 def test_trust_binds_seals_to_the_directory_that_is_there_now(world: World) -> None:

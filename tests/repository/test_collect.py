@@ -96,8 +96,8 @@ def test_a_dry_run_tells_what_the_run_does_then_and_writes_nothing(
         assert store.objects == before
         assert repository.collect() == told[-1]
         clock.pass_time(DAY)
-    assert "1 removed points wait and can be taken back; the first may go in 7 d 0 h." in told[0].reasons
-    assert "2 removed points wait and can be taken back; the first may go in 3 d 0 h." in told[4].reasons
+    assert "1 removed points can still be taken back; the first can be freed in 7 d 0 h." in told[0].reasons
+    assert "2 removed points can still be taken back; the first can be freed in 3 d 0 h." in told[4].reasons
     assert [point_id for report in told for point_id in report.points_gone] == [mixed.id, base.id]
     assert sum(report.packs_copied for report in told) > 0
     assert sum(report.bytes_freed for report in told) > 60 * CHUNK
@@ -269,7 +269,7 @@ def test_a_writer_that_was_suspended_for_weeks_makes_a_whole_point_or_none(
         else:
             _collect_daily(repository, clock, 20)
         asleep.jump(20 * DAY)
-        with pytest.raises(WriterOverdue, match="Collections have deleted"):
+        with pytest.raises(WriterOverdue, match="A collection deleted"):
             writer.publish(document({"vda": root}))
     later = opened(store, seed="later")
     assert content_of(later, capture(later, OLD)) == OLD
@@ -314,10 +314,10 @@ def test_one_run_credits_a_seventh_of_the_grace_so_that_three_leaps_undercut_no_
         root = write_disk(writer, OLD)
         for days in range(6, 3, -1):
             clock.jump(3652 * DAY)
-            assert f"the first may go in {days} d 0 h" in repository.collect().reasons[-1]
+            assert f"the first can be freed in {days} d 0 h" in repository.collect().reasons[-1]
         for left in ("3 d 0 h", "2 d 0 h", "24 h 0 min"):
             clock.pass_time(DAY)
-            assert f"the first may go in {left}" in repository.collect().reasons[-1]
+            assert f"the first can be freed in {left}" in repository.collect().reasons[-1]
         point = writer.publish(document({"vda": root}, DATABASE))
     _collect_daily(repository, clock, 30)
     assert content_of(opened(store, ports(clock, "later")), point) == OLD
@@ -600,7 +600,7 @@ def test_a_cache_does_not_vouch_for_what_the_store_holds(store: MemoryStore, tmp
 
     point = _stored_twice_and_rotten_where_it_counts(store, fill_the_cache)
     report = near().collect(is_now=True)
-    assert "2 packs stay: they have the last good copy" in report.reasons[-1]
+    assert "2 packs stay, because they hold the last good copy" in report.reasons[-1]
     assert content_of(opened(store), point) == OLD
 
 

@@ -96,7 +96,7 @@ def test_the_last_one_that_the_target_let_go_is_not_sent_into_its_own_removal(fi
     second.collect(is_now=True)
     for is_again in (False, True):
         verdict = copy_points(first, second, is_again=is_again)[1]
-        assert (verdict.is_copied, verdict.reason) == (False, "The target has removed it.")
+        assert (verdict.is_copied, verdict.reason) == (False, "The target removed it.")
 
 
 def test_holds_are_carried_over_and_stay_until_they_are_released_there(first: Repository) -> None:
@@ -123,7 +123,7 @@ def test_a_hold_whose_reason_cannot_be_read_is_carried_over_nevertheless(store: 
     (name,) = [name for name in store.objects if name.startswith("hold-")]
     store.objects[name] = store.objects[name][:-1] + b"?"
     copy_points(first, second)
-    assert second.hold_reason(one) == "held where it was copied from"
+    assert second.hold_reason(one) == "held in the original repository"
 
 
 def test_damage_is_told_and_keeps_no_other_point_from_being_copied(store: MemoryStore, first: Repository) -> None:
@@ -240,7 +240,7 @@ def test_a_dry_run_says_what_would_be_copied_and_writes_nothing(first: Repositor
     assert _sent(foretold) == _sent(happened) == [newest.id, first.points(DATABASE)[0].id]
     assert [each.differing_bytes for each in foretold] == [each.differing_bytes for each in happened]
     removed, there, grown, other = (verdict.reason for verdict in foretold)
-    assert removed == "The target has removed it."
+    assert removed == "The target removed it."
     assert there == "The target has it already."
     assert "Would be copied: the target does not have it. About 14.0 KiB differ from the point before it." in grown
     assert "It would be held there, as it is here: before the upgrade" in grown

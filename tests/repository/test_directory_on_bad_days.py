@@ -138,7 +138,7 @@ def mount(request: pytest.FixtureRequest, tmp_path: Path) -> _Mount:
 
 @contextmanager
 def _refused() -> Iterator[None]:
-    with pytest.raises(StoreError, match=r"is not in .* any more") as caught:
+    with pytest.raises(StoreError, match=r"is no longer in .*") as caught:
         yield
     assert "mounted" in caught.value.hint
 

@@ -87,8 +87,8 @@ def test_every_verdict_has_its_reason() -> None:
     points = _points([START + n * HOUR for n in range(5)])
     verdicts = decide_retention(points, RetentionRules(keep_last=1, keep_daily=2, minimum_count=2))
     assert [verdict.reason for verdict in verdicts] == [
-        "stays: one of the 2 latest, which no rule undercuts; one of the last 1; latest of the day 2026-11-21 (1 of 2)",
-        "stays: one of the 2 latest, which no rule undercuts",
+        "stays: one of the 2 latest, which always stay; one of the last 1; latest of the day 2026-11-21 (1 of 2)",
+        "stays: one of the 2 latest, which always stay",
         *["goes: no rule keeps it"] * 3,
     ]
 

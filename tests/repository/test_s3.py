@@ -85,5 +85,5 @@ def test_an_address_may_carry_a_limit(s3_endpoint: str, tmp_path: Path) -> None:
     began = time.monotonic()
     store.create("config", [bytes(2**18)])
     assert time.monotonic() - began >= 0.5
-    with pytest.raises(UsageError, match="no limit"):
+    with pytest.raises(UsageError, match="not a limit"):
         open_store("s3://twinhull/x?limit_mib_per_second=fast")

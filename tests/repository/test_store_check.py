@@ -42,11 +42,11 @@ class _Rounds(MemoryStore):
 
 
 def test_a_store_that_overwrites_is_found_out() -> None:
-    assert _failing(_Overwrites()) == ["a name is given once", "of many creators at once one wins"]
+    assert _failing(_Overwrites()) == ["a name can be created only once", "one of many concurrent writers wins"]
 
 
 def test_a_store_that_lists_late_is_found_out() -> None:
-    assert "what was written is in the next listing" in _failing(_ListsLate())
+    assert "a new object is in the next listing" in _failing(_ListsLate())
 
 
 def test_a_store_that_rounds_ranges_is_found_out() -> None:

@@ -24,7 +24,7 @@ def test_who_may_only_add_can_do_everything_of_every_day() -> None:
     repository.retain(first.machine_id, RetentionRules(keep_last=1, minimum_count=1))
     assert repository.points() == [third]
     assert content_of(repository, third) == ONE
-    with pytest.raises(StoreError, match="may only add"):
+    with pytest.raises(StoreError, match="can only add"):
         repository.collect(is_now=True)
     everything = opened(store)
     assert everything.collect(is_now=True).points_gone == (first.id, second.id)
@@ -39,7 +39,7 @@ def test_who_may_only_read_can_restore_and_change_nothing() -> None:
     assert content_of(repository, point) == ONE
     report = repository.verify(read_data=True)
     assert report.is_good
-    assert "could not be noted" in report.reasons[0]
+    assert "could not be recorded" in report.reasons[0]
     with pytest.raises(StoreError, match="reading only"):
         capture(repository, TWO)
     with pytest.raises(StoreError, match="reading only"):

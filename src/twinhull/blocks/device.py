@@ -95,12 +95,12 @@ def exclusively(path: Path) -> Iterator[BlockDevice]:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISBLK(status.st_mode):
-            raise SiteError(f"{path} is not a block device any more; nothing was written.")
+            raise SiteError(f"{path} is no longer a block device; nothing was written.")
         users = _users(status.st_rdev)
         if users:
             raise MachineBusy(
                 f"{path} is in use by {', '.join(users)}; nothing was written.",
-                hint="End that first, or restore into a file.",
+                hint="Stop that first, or restore to a file.",
             )
         yield BlockDevice(path, descriptor)
     finally:
@@ -114,7 +114,7 @@ def _open(path: Path) -> int:
         if error.errno == errno.EBUSY:
             raise MachineBusy(
                 f"{path} is mounted, or used as swap or by a volume group or an array; nothing was written.",
-                hint=f"See what uses it: lsblk {path}",
+                hint=f"To see what uses it: lsblk {path}",
             ) from error
         raise SiteError(f"{path} cannot be opened for writing: {error.strerror}. Nothing was written.") from error
 

@@ -84,13 +84,13 @@ class NbdDisk:
             while self._handle.aio_is_connecting():
                 if self._handle.poll(seconds * 1000) == 0:
                     raise DataError(
-                        f"The server of {self._address} sent nothing for {seconds} s when the disk was opened.",
-                        hint="Look at the site's storage and network; the run can be repeated.",
+                        f"The server of {self._address} sent nothing for {seconds} s while the disk was opened.",
+                        hint="Check the site's storage and network, then repeat the run.",
                     )
         except nbd.Error as error:
             raise DataError(f"The disk {self._address} could not be opened: {error.string}") from error
         if changes and not self._handle.can_meta_context(changes):
-            raise DataError(f"The disk {self._address} does not offer the dirty bitmap '{self._address.bitmap}'.")
+            raise DataError(f"The disk {self._address} has no dirty bitmap '{self._address.bitmap}'.")
         self._has_extents = bool(self._handle.can_meta_context(_ALLOCATION))
         self._can_zero = bool(self._handle.can_zero())
         self._is_consistent = bool(self._handle.can_multi_conn())
@@ -151,7 +151,7 @@ class NbdDisk:
         if not pairs or any(count <= 0 for count, _ in pairs):
             raise DataError(
                 f"The server of {self._address} gave no extents, or an empty one, at byte {offset}.",
-                hint="That server does not keep to NBD's protocol; use another one.",
+                hint="That server violates the NBD protocol; use another one.",
             )
         return pairs
 
@@ -222,7 +222,7 @@ class NbdDisk:
     @property
     def _handle(self) -> Any:  # noqa: ANN401 - libnbd has no types
         if self._handle_or_none is None:
-            raise DataError(f"The disk {self._address} was used after it had been closed.")
+            raise DataError(f"The disk {self._address} was used after it was closed.")
         return self._handle_or_none
 
     def _do(self, what: str, issue: Callable[[], Any]) -> None:
@@ -233,8 +233,9 @@ class NbdDisk:
                     # The answer may yet come, into memory that is used again: this handle is done.
                     self._handle_or_none = None
                     raise DataError(
-                        f"The server of {self._address} sent nothing for {STALL_SECONDS} s when told to {what} it.",
-                        hint="Look at the site's storage and network; the run can be repeated.",
+                        f"The server of {self._address} sent nothing for {STALL_SECONDS} s after a request to "
+                        f"{what} it.",
+                        hint="Check the site's storage and network, then repeat the run.",
                     )
         except nbd.Error as error:
             raise self._told(what, error) from error
@@ -242,7 +243,7 @@ class NbdDisk:
     def _told(self, what: str, error: nbd.Error) -> DataError | SiteFull:
         if error.errnum == errno.ENOSPC:
             return SiteFull(
-                f"There is no room left on the storage behind {self._address}.",
+                f"The storage behind {self._address} is full.",
                 hint="Free space on the target site and repeat the run.",
             )
         return DataError(f"{self._address} failed to {what} a disk: {error.string}")

@@ -84,19 +84,20 @@ def _wait_ready(process: Process, image: Image) -> None:
         line = read_line(process, READY_SECONDS)
     except TimeoutError as error:
         raise SiteError(
-            f"{image.path} was not opened as an NBD disk within {READY_SECONDS:.0f} s.", hint="Is its storage hanging?"
+            f"{image.path} could not be opened as an NBD disk within {READY_SECONDS:.0f} s.",
+            hint="Check whether its storage hangs.",
         ) from error
     except TooLong as error:
-        raise SiteError(
-            f"The NBD server of {image.path} answers with something else than its state: {error}."
-        ) from error
+        raise SiteError(f"The NBD server of {image.path} sent an invalid answer: {error}.") from error
     if line == "ready":
         return
     if "No space left on device" in line:
-        raise SiteFull(f"There is no room left for {image.path}: {line}", hint="Free space on the site.")
+        raise SiteFull(
+            f"The storage is full, so {image.path} cannot be written: {line}", hint="Free space on the site."
+        )
     raise SiteError(
         f"{image.path} could not be opened as an NBD disk: {line.removeprefix('failed: ') or 'no reason was given'}",
-        hint="Is the image in use by a running machine or another program?",
+        hint="Check whether a running machine or another program uses the image.",
     )
 
 
@@ -108,8 +109,8 @@ def _end(process: Process) -> None:
         process.wait(END_SECONDS)
     except TimeoutError as error:
         raise SiteError(
-            f"An NBD server has not written back everything after {END_SECONDS:.0f} s; it goes on with that by itself.",
-            hint="Is its storage hanging? Repeat the run when it answers again.",
+            f"An NBD server has not written everything back after {END_SECONDS:.0f} s. It continues on its own.",
+            hint="Check whether its storage hangs. Repeat the run when it answers again.",
         ) from error
     finally:
         process.end()

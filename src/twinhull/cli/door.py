@@ -39,7 +39,7 @@ class Door:
 
         state = StateDirectory((self.state or default_directory(self.environment)).absolute())
         if not state.path.exists():
-            self.screen.message(f"The state directory {state.path} is made now, and knows nothing yet.")
+            self.screen.message(f"Created a new, empty state directory: {state.path}")
         with Manager(
             state,
             self.ports,
@@ -56,8 +56,8 @@ class Door:
             return
         if not is_terminal(sys.stdin):
             raise Declined(
-                f"{question} Nobody is there to answer, so nothing was done.",
-                hint="Add --yes where no terminal is, or --dry-run to see only what would happen.",
+                f"{question} There is no terminal to ask on, so nothing was done.",
+                hint="Add --yes to confirm without a terminal, or --dry-run to see what would happen.",
             )
         self.screen.message(f"{question} [y/N] ")
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):

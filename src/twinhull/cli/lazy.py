@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     import typer
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "site": ("site", "Connect virtualization environments, and see what they can do."),
-    "machine": ("machine", "Look at the machines of all sites."),
-    "repository": ("repository.repository", "Where restore points are kept."),
-    "store": ("store", "Is this place safe for a repository?"),
-    "plan": ("plan.plan", "Which machines go from where to where, and how often."),
+    "site": ("site", "Connect virtualization environments, and check what they can do."),
+    "machine": ("machine", "List, inspect and unprotect machines."),
+    "repository": ("repository.repository", "Create, verify, repair and copy the repository of restore points."),
+    "store": ("store", "Test storage for a repository."),
+    "plan": ("plan.plan", "Define which machines are replicated, from where to where, how often."),
     "sync": ("sync", "Capture a machine, and bring its replica to that point."),
-    "status": ("status", "Where each machine runs, and how far its replica lags."),
-    "points": ("points.points", "Restore points: list, compare, verify, hold, remove."),
+    "status": ("status", "Show where each machine runs, and how far its replica lags."),
+    "points": ("points.points", "List, compare, verify, hold and remove restore points."),
     "failover": ("failover", "Start the replica in place of its machine."),
     "failback": ("failover", "Bring a machine home, sending only what differs."),
-    "rollback": ("rollback", "Put a machine back to an earlier point, where it is."),
-    "restore": ("restore", "Bring a point to a site, an NBD export or a file."),
-    "serve": ("serve", "Keep every plan within its RPO, until stopped."),
-    "runs": ("runs", "What was done, step by step, with times and reasons."),
-    "catalog": ("catalog", "What the manager remembers: read it back from the sites."),
+    "rollback": ("rollback", "Put a machine back to an earlier point where it is."),
+    "restore": ("restore", "Restore a point to a site, a file, a device or an NBD export."),
+    "serve": ("serve", "Keep every plan within its RPO until stopped."),
+    "runs": ("runs", "Show what was done, step by step; resume what was interrupted."),
+    "catalog": ("catalog", "Rebuild the manager's catalog from the sites."),
 }
 """Each command: the module of ``commands`` that has it as ``app``, and what it is for."""
 

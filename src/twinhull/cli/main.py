@@ -58,9 +58,11 @@ def _begin(
     state: StateOption = None,
     repository: RepositoryOption = None,
     passphrase_file: PassphraseFileOption = None,
-    is_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, errors too.")] = False,
+    is_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document to stdout, errors included.")
+    ] = False,
     is_version: Annotated[
-        bool, typer.Option("--version", help="Tell the version.", callback=_tell_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_tell_version, is_eager=True)
     ] = False,
 ) -> None:
     keep_memory_private()  # before a passphrase is read
@@ -103,7 +105,7 @@ def _answered(words: Sequence[str], opened: Door) -> int:
 def _told(error: TyperException) -> TwinhullError:
     call = getattr(error, "ctx", None)
     where = call.command_path if call else "twinhull"
-    return UsageError(error.format_message(), hint=f"'{where} --help' explains it.")
+    return UsageError(error.format_message(), hint=f"Run '{where} --help' for help.")
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ def pairs(words: Sequence[str] | None, *, form: str = "HERE=THERE") -> dict[str,
     for word in words or ():
         key, _, value = word.partition("=")
         if not (key and value):
-            raise UsageError(f"'{word}' is not of the form {form}.", hint=f"Write it as {form}.")
+            raise UsageError(f"'{word}' does not have the form {form}.", hint=f"Write it as {form}.")
         found[key] = value
     return found
 
@@ -43,18 +43,20 @@ def _be_json(context: typer.Context, value: bool) -> bool:  # noqa: FBT001 - the
 
 JsonFlag = Annotated[
     bool,
-    typer.Option("--json", help="Print one JSON document on stdout, errors too.", callback=_be_json, is_eager=True),
+    typer.Option(
+        "--json", help="Print one JSON document to stdout, errors included.", callback=_be_json, is_eager=True
+    ),
 ]
-YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 NoWaitFlag = Annotated[
-    bool, typer.Option("--no-wait", help="Where another run works on the machine: refuse (exit code 22), do not wait.")
+    bool, typer.Option("--no-wait", help="Fail (exit code 22) instead of waiting if another run works on the machine.")
 ]
 DropDivergentFlag = Annotated[
     bool,
     typer.Option(
         "--drop-divergent",
-        help="Overwrite what a site had written after it lost the machine, without keeping it as a point.",
+        help="Overwrite what a site wrote after it lost the machine, without keeping it as a point.",
     ),
 ]
 MachineArgument = Annotated[
@@ -63,14 +65,14 @@ MachineArgument = Annotated[
 OnlyMachineArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[MACHINE]", help="Only of this machine: its name or UUID.", autocompletion=completing.machines
+        metavar="[MACHINE]", help="Show only this machine (name or UUID).", autocompletion=completing.machines
     ),
 ]
 MachineOrPlanArgument = Annotated[
     str,
     typer.Argument(
         metavar="MACHINE|PLAN",
-        help="A machine's name or UUID, or a plan for all of its machines in their order.",
+        help="A machine's name or UUID, or a plan's name for all of its machines in order.",
         autocompletion=completing.machines_and_plans,
     ),
 ]
@@ -85,11 +87,11 @@ PointArgument = Annotated[
     ),
 ]
 RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's id, or how it begins.", autocompletion=completing.runs)
+    str, typer.Argument(metavar="RUN", help="A run's id, or its beginning.", autocompletion=completing.runs)
 ]
 NetworkOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="HERE=THERE", help="What a network of the source is called on the target; repeatable."),
+    typer.Option(metavar="HERE=THERE", help="Name of a source network on the target; repeatable."),
 ]
 StateOption = Annotated[
     Path | None,
@@ -97,21 +99,20 @@ StateOption = Annotated[
         "--state",
         envvar="TWINHULL_STATE",
         metavar="DIR",
-        help="The manager's state directory [/var/lib/twinhull-manager for root, else ~/.local/share/twinhull].",
+        help="State directory (default: /var/lib/twinhull-manager for root, else ~/.local/share/twinhull).",
         file_okay=False,
     ),
 ]
 RepositoryOption = Annotated[
     str | None,
-    typer.Option("--repository", metavar="URL", help="Work with this repository instead of the one that is known."),
+    typer.Option("--repository", metavar="URL", help="Use this repository instead of the configured one."),
 ]
 PassphraseFileOption = Annotated[
     Path | None,
     typer.Option(
         "--passphrase-file",
         metavar="FILE",
-        help="Read the repository's passphrase from this file's first line [else TWINHULL_PASSPHRASE, else the one "
-        "that is kept].",
+        help="File whose first line is the repository's passphrase (default: TWINHULL_PASSPHRASE, else the kept one).",
         dir_okay=False,
     ),
 ]

@@ -36,7 +36,7 @@ def main(task: str, memory_bytes: str, cpu_seconds: str) -> None:
     except MemoryError:
         line.send(Kind.GIVEN_UP, b"its memory was not enough")
     except Exception as error:  # noqa: BLE001 - whatever a guest's bytes provoke is told in one word
-        line.send(Kind.GIVEN_UP, f"its file systems cannot be understood ({type(error).__name__})".encode())
+        line.send(Kind.GIVEN_UP, f"its file systems cannot be parsed ({type(error).__name__})".encode())
     else:
         line.send(Kind.OVER)
 

@@ -124,7 +124,7 @@ class _Look(Generic[Question, Record]):
         elif kind is Kind.GIVEN_UP:
             raise Broken(_given_up(payload))
         else:
-            raise Broken("its answer makes no sense")
+            raise Broken("its answer is invalid")
 
     def _serve(self, index: int, offset: int, length: int) -> None:
         if index >= len(self.disks) or offset + length > self.disks[index].size_bytes or length > LARGEST_READ_BYTES:
@@ -146,11 +146,11 @@ class _Look(Generic[Question, Record]):
         try:
             record = self.task.parse(json.loads(payload))
         except (ValueError, RecursionError):
-            raise Broken("its answer makes no sense") from None
+            raise Broken("its answer is invalid") from None
         self.outcome.records.append(record)
 
 
 def _given_up(payload: bytes) -> str:
     """The child's own reason: a few printable characters of it."""
     text = payload[:200].decode("ascii", errors="replace")
-    return "".join(character if character.isprintable() else "?" for character in text) or "it gave up"
+    return "".join(character if character.isprintable() else "?" for character in text) or "it stopped"

@@ -44,7 +44,7 @@ class Pipes:
         try:
             kind = Kind(word)
         except ValueError:
-            raise Broken("its answer makes no sense") from None
+            raise Broken("its answer is invalid") from None
         if length > largest_bytes:
             raise Broken("its answer is too large")
         return kind, self._read(length)

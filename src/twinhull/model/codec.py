@@ -169,7 +169,7 @@ def _point(raw: Any) -> PointId | None:  # noqa: ANN401 - whatever JSON holds
 def _role(raw: Any) -> Role:  # noqa: ANN401 - whatever JSON holds
     role = Role(raw)
     if role is Role.UNREADABLE:
-        raise ValueError("no standing says of itself that it cannot be read")
+        raise ValueError("a stored standing cannot be marked unreadable")
     return role
 
 

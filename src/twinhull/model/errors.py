@@ -39,7 +39,7 @@ from typing import ClassVar
 
 
 class TwinhullError(Exception):
-    """Something went wrong, told in one sentence, with what to do about it.
+    """Any error of Twinhull: one sentence, and a hint what to do.
 
     ``message`` says what happened, to which machine or site, and what was left as it was; ``hint`` says what to do.
     """
@@ -64,7 +64,7 @@ def _rebuild(kind: type[TwinhullError], message: str, hint: str) -> TwinhullErro
 
 
 class UsageError(TwinhullError):
-    """What was asked for makes no sense as it stands."""
+    """The request makes no sense."""
 
     exit_code = 2
 
@@ -82,7 +82,7 @@ class AlreadyExists(UsageError):
 
 
 class AlreadyThere(UsageError):
-    """The machine is where it was to be moved to; of several machines, it is skipped."""
+    """The machine is already where it should be moved to; in a plan it is skipped."""
 
 
 class Declined(UsageError):
@@ -92,7 +92,7 @@ class Declined(UsageError):
 
 
 class SiteError(TwinhullError):
-    """A site refused or failed; the message says which and at what."""
+    """A site refused or failed; the message says which one, and in what."""
 
     exit_code = 10
 
@@ -104,31 +104,31 @@ class SiteUnreachable(SiteError):
 
 
 class HostKeyChanged(SiteError):
-    """A site answers with another host key than the one that is known."""
+    """A site's host key differs from the known one."""
 
     exit_code = 12
 
 
 class LoginRefused(SiteError):
-    """A site answers and does not let us in."""
+    """A site refused the login."""
 
     exit_code = 13
 
 
 class NotSupportedHere(SiteError):
-    """This site cannot do what was asked, and the message says why."""
+    """The site cannot do what was asked; the message says why."""
 
     exit_code = 14
 
 
 class SiteInUse(SiteError):
-    """An embedded site is held by another process."""
+    """An embedded site is in use by another process."""
 
     exit_code = 15
 
 
 class SiteFull(SiteError):
-    """There is no room left on the site's storage."""
+    """The site's storage is full."""
 
     exit_code = 16
 
@@ -140,7 +140,7 @@ class MachineChanged(SiteError):
 
 
 class SafetyError(TwinhullError):
-    """Going on would break a promise, so nothing was done."""
+    """Continuing would break a promise, so nothing was done."""
 
     exit_code = 20
 
@@ -158,7 +158,7 @@ class MachineBusy(SafetyError):
 
 
 class ReplicaDirty(SafetyError):
-    """The replica is at no known point and is not started."""
+    """The replica is between two points, and is not started."""
 
     exit_code = 23
 
@@ -170,7 +170,7 @@ class StillRunning(SafetyError):
 
 
 class TargetTooSmall(SafetyError):
-    """What is to be written does not fit into the target."""
+    """The data does not fit into the target."""
 
     exit_code = 25
 
@@ -182,13 +182,13 @@ class ClaimLost(SafetyError):
 
 
 class DataError(TwinhullError):
-    """Bytes are not what they must be."""
+    """Data is damaged."""
 
     exit_code = 30
 
 
 class RunFailed(TwinhullError):
-    """A run ended in an error that no other class names."""
+    """A run failed with an error that has no class of its own."""
 
     exit_code = 40
 
@@ -200,7 +200,7 @@ class RunCancelled(RunFailed):
 
 
 class RunUnfinished(RunFailed):
-    """A run stopped where the only way is forward, or in its undo; resuming it repeats nothing that was done."""
+    """A run stopped where it can no longer be undone, or in its undo; resuming it skips finished steps."""
 
     exit_code = 42
 
@@ -212,13 +212,13 @@ class StateError(TwinhullError):
 
 
 class StateTooNew(StateError):
-    """The manager's state was written by a newer Twinhull; it was left as it is."""
+    """The manager's state was written by a newer Twinhull; it was not changed."""
 
     exit_code = 51
 
 
 class AlreadyServing(StateError):
-    """Another serve works on this state directory."""
+    """Another serve is running on this state directory."""
 
     exit_code = 52
 

@@ -79,7 +79,7 @@ def checked_block_bytes(value: object) -> int:
     """A disk's sector size: 0 (the platform's own) or a power of two."""
     size = bounded(value, 0, MAX_BLOCK_BYTES, "a sector size in bytes")
     if size & (size - 1):
-        raise ValueError(f"{size} is not a sector size: it is no power of two.")
+        raise ValueError(f"{size} is not a sector size: it is not a power of two.")
     return size
 
 
@@ -107,7 +107,7 @@ def _clock_to_json(clock: Clock) -> dict[str, JsonValue]:
 def _clock_from_json(raw: _Raw) -> Clock:
     timers = raw.get("timers", [])
     if not isinstance(timers, list) or len(timers) > _MAX_TIMERS:
-        raise ValueError("its timers are no list, or too many")
+        raise ValueError("its timers are not a list, or too many")
     return Clock(
         offset=ClockOffset(raw.get("offset", ClockOffset.UTC)),
         zone=_text(raw, "zone"),
@@ -121,7 +121,7 @@ def _clock_from_json(raw: _Raw) -> Clock:
 def _timer(raw: _Raw) -> Timer:
     settings = {str(key): checked_word(value) for key, value in _object(raw.get("settings")).items()}
     if not settings.keys() <= TIMER_SETTINGS:
-        raise ValueError("a timer has settings that no timer has")
+        raise ValueError("a timer has unknown settings")
     return Timer(checked_word(raw["name"]), settings)
 
 

@@ -36,7 +36,7 @@ def line_of(descriptor: int, who: str, timeout_seconds: float) -> bytes:
     line = bytearray()
     while not line.endswith(b"\n"):
         _require_length(line, LINE_BYTES, who)
-        _wait_readable(descriptor, deadline, f"{who} did not finish a line in {timeout_seconds:g} s")
+        _wait_readable(descriptor, deadline, f"{who} did not finish a line within {timeout_seconds:g} s")
         byte = os.read(descriptor, 1)
         if not byte:
             break
@@ -78,7 +78,7 @@ class LineSocket:
         deadline = time.monotonic() + self._timeout_seconds
         while b"\n" not in self._kept:
             _require_length(self._kept, MESSAGE_BYTES, "the socket")
-            _wait_readable(self._socket.fileno(), deadline, f"no whole line came in {self._timeout_seconds:g} s")
+            _wait_readable(self._socket.fileno(), deadline, f"no complete line came within {self._timeout_seconds:g} s")
             piece = self._socket.recv(_PIECE_BYTES)
             if not piece:
                 break
@@ -90,7 +90,7 @@ class LineSocket:
 
 def _require_length(line: bytearray, most_bytes: int, who: str) -> None:
     if len(line) > most_bytes:
-        raise TooLong(f"{who} said a line of more than {most_bytes} bytes")
+        raise TooLong(f"{who} sent a line of more than {most_bytes} bytes")
 
 
 def _wait_readable(descriptor: int, deadline: float, complaint: str) -> None:

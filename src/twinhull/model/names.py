@@ -58,7 +58,7 @@ def checked_disk_keys(values: Iterable[object]) -> list[DiskKey]:
     keys = [checked_disk_key(value) for value in values]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice:
-        raise ValueError(f"Two disks have the key '{twice}'.")
+        raise ValueError(f"Two disks have the same key, '{twice}'.")
     return keys
 
 

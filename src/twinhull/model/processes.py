@@ -129,7 +129,7 @@ class _SystemProcess:
         try:
             return self._popen.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
-            raise TimeoutError(f"process {self.pid} did not end in {timeout_seconds} s") from None
+            raise TimeoutError(f"process {self.pid} did not end within {timeout_seconds} s") from None
 
     def end(self, grace_seconds: float = 5.0) -> int:
         for sign in (signal.SIGTERM, signal.SIGKILL):
@@ -243,7 +243,7 @@ class _Exchange:
         heard = self._heard[descriptor]
         heard += piece
         if len(heard) > OUTPUT_BYTES:
-            raise TooLong(f"'{self._name}' said more than {OUTPUT_BYTES} bytes")
+            raise TooLong(f"'{self._name}' printed more than {OUTPUT_BYTES} bytes")
         return bool(piece)
 
     @property
@@ -258,7 +258,7 @@ class _Exchange:
         return left
 
     def _timeout(self) -> TimeoutError:
-        return TimeoutError(f"'{self._name}' did not end in {self._timeout_seconds} s")
+        return TimeoutError(f"'{self._name}' did not end within {self._timeout_seconds} s")
 
 
 def _kill_session(popen: subprocess.Popen[bytes]) -> None:

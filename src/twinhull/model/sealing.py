@@ -83,9 +83,12 @@ class StandingKeys:
             return ""
         form, least = form_of(raw), self.left.get(machine_id, self.least)
         if form is Form.NONE:
-            return "" if least is Form.NONE else "it has no seal, and its host's standings are sealed"
+            return "" if least is Form.NONE else "it has no seal, but the other standings of its host have one"
         if not self._is_genuine(raw):
-            return "its seal is not by a key of this repository for this host: it was changed, or is another's"
+            return (
+                "its seal is not from this repository's keys for this host: it was changed, or belongs to "
+                "another repository or host"
+            )
         return "" if form >= least else "its seal names no host, and its host's standings have seals that do"
 
     def was_sealed(self, machine_id: MachineId) -> None:

@@ -50,17 +50,17 @@ class WrongPassphrase(RepositoryError):
 
 
 class RepositoryDamaged(RepositoryError):
-    """An object of the repository is not what was written."""
+    """An object of the repository is damaged."""
 
     exit_code = 34
 
 
 class NotAuthentic(RepositoryDamaged):
-    """No holder of the repository's keys wrote the object, as far as can be known: it counts for nothing."""
+    """The object was not written with the repository's keys, and is ignored."""
 
 
 class ObjectUnfit(RepositoryDamaged):
-    """An object that no holder of the keys makes, and that was not read: too large, no plain file, or oddly named."""
+    """The object is too large, not a regular file, or has an invalid name, and was not read."""
 
 
 class ChunkLost(RepositoryDamaged):
@@ -70,21 +70,21 @@ class ChunkLost(RepositoryDamaged):
 
 
 class StoreError(RepositoryError):
-    """The store refused or failed; what was written before is as it was."""
+    """The store refused or failed; earlier data did not change."""
 
     exit_code = 36
 
 
 class ObjectMissing(StoreError):
-    """The store holds no object of that name."""
+    """The store has no object with that name."""
 
 
 class ObjectExists(StoreError):
-    """The store holds an object of that name already; it was left as it is."""
+    """The store already has an object with that name; it was not changed."""
 
 
 class StoreFull(StoreError):
-    """There is no room left in the store; what was written before is as it was."""
+    """The store is full; earlier data did not change."""
 
     exit_code = 37
 
@@ -96,7 +96,7 @@ class PointConflict(RepositoryError):
 
 
 class WriterOverdue(RepositoryError):
-    """A capture took longer than collection waits for it, so its point was not published."""
+    """A capture took longer than a collection waits for it, so no point was made."""
 
     exit_code = 39
 

@@ -13,15 +13,15 @@ APPS = {"catalog": app}
 
 @app.callback()
 def _group() -> None:
-    """What the manager remembers, and reading it back from sites and points."""  # makes a group of the one command
+    """Rebuild the manager's catalog."""  # makes a group of the one command
 
 
 @app.command(epilog=examples("twinhull catalog rebuild"))
 def rebuild(context: typer.Context, *, is_json: JsonFlag = False) -> None:
-    """Read machines, standings and latest points back from the sites and the repository.
+    """Rebuild the catalog from the sites and the repository.
 
-    A lost catalog is made new so: connect the sites and use the repository again, then rebuild; plans are proposed
-    where two sites hold a machine, and are made again with 'plan create'.
+    For a lost state directory: connect the sites and use the repository again, then rebuild. It proposes a 'twinhull
+    plan create' command for each machine that has a replica.
     """
     door = door_of(context)
     with door.manager() as manager:
@@ -30,5 +30,5 @@ def rebuild(context: typer.Context, *, is_json: JsonFlag = False) -> None:
         rebuilt.shape(),
         f"Found {rebuilt.machine_count} machines on {rebuilt.site_count} sites, and {rebuilt.point_count} points.",
         *(f"Proposed: {command}" for command in rebuilt.proposed_plans),
-        *(f"Not asked, for it does not answer: {silent}" for silent in rebuilt.silent_sites),
+        *(f"Not read, because it does not answer: {silent}" for silent in rebuilt.silent_sites),
     )

@@ -29,8 +29,8 @@ PlannedFlag = Annotated[
     bool,
     typer.Option(
         "--planned/--unplanned",
-        help="Planned: a last sync, nothing is lost; the other side must answer. Unplanned: start the replica as it "
-        "is, whether the other side answers or not.",
+        help="Planned: sync once more, lose nothing; the source must answer. Unplanned: start the replica as it "
+        "is, even if the source is silent.",
     ),
 ]
 PointOption = Annotated[
@@ -38,30 +38,30 @@ PointOption = Annotated[
     typer.Option(
         "--point",
         metavar="N",
-        help="Start from this point (N-1, 12, 20:15, '10m ago') instead of the latest; unplanned only.",
+        help="Start from this point (N-1, 12, 20:15, '10m ago') instead of the latest (unplanned only).",
     ),
 ]
 GraceOption = Annotated[
-    str, typer.Option("--grace", metavar="DURATION", help="How long the guest gets to shut down by itself.")
+    str, typer.Option("--grace", metavar="DURATION", help="Time the guest gets to shut down before it is switched off.")
 ]
 StartOption = Annotated[
-    str, typer.Option("--start-timeout", metavar="DURATION", help="How long the other site gets to start it.")
+    str, typer.Option("--start-timeout", metavar="DURATION", help="Time the target site gets to start it.")
 ]
 WithoutFlag = Annotated[
     bool,
     typer.Option(
         "--without-repository",
-        help="Start the replica at the point that it is at, where the repository cannot be reached; unplanned only.",
+        help="Start the replica at its current point without asking the repository (unplanned only).",
     ),
 ]
 VerifyFlag = Annotated[
     bool,
-    typer.Option("--verify", help="Compare the whole replica with its point, before anything is stopped."),
+    typer.Option("--verify", help="Compare the whole replica with its point before the machine is stopped."),
 ]
 
 
 @failover_app.command(
-    help="Start the replica in place of its machine; tells the RPO and RTO that were reached.",
+    help="Start the replica in place of its machine, and report RPO and RTO.",
     epilog=examples(
         "twinhull failover web1 --planned",
         "twinhull failover shop --unplanned --yes",
@@ -70,7 +70,7 @@ VerifyFlag = Annotated[
     ),
 )
 @failback_app.command(
-    help="Bring a machine home: only what differs is sent. The same as a failover, in the other direction.",
+    help="Bring a machine home: a failover back that sends only what differs.",
     epilog=examples("twinhull failback web1", "twinhull failback shop --yes", "twinhull failback web1 --dry-run"),
 )
 def _move(
@@ -94,13 +94,13 @@ def _move(
     door, kind = door_of(context), context.command.name
     if point and is_planned:
         raise UsageError(
-            "A planned move loses nothing, so it starts from no earlier point.",
-            hint="Use --point together with --unplanned.",
+            "A planned failover loses nothing, so it cannot start from an earlier point.",
+            hint="Add --unplanned to start from an earlier point.",
         )
     if is_without_repository and (is_planned or point or is_verifying):
         raise UsageError(
-            "Without the repository a replica can only be started as it is, which is not planned.",
-            hint="Use --without-repository together with --unplanned, and without --point and --verify.",
+            "Without the repository a replica can only be started as it is; that is not a planned failover.",
+            hint="Use --without-repository with --unplanned, and without --point and --verify.",
         )
     options = FailoverOptions(
         is_planned,

@@ -11,17 +11,19 @@ from twinhull.model.units import format_duration, parse_duration
 if TYPE_CHECKING:
     from twinhull.repository import RetentionRules
 
-KEEP_LAST = typer.Option(min=1, metavar="N", help="Keep so many points of each machine.")
+KEEP_LAST = typer.Option(min=1, metavar="N", help="Number of points to keep for each machine.")
 KeepForOption = Annotated[
-    str | None, typer.Option(metavar="DURATION", help="Keep all points of that time before the latest one, too.")
+    str | None, typer.Option(metavar="DURATION", help="Also keep all points from this time before the latest one.")
 ]
-KeepHourlyOption = Annotated[int, typer.Option(min=0, metavar="N", help="Keep a point of each of the last N hours.")]
-KeepDailyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for days.")]
-KeepWeeklyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for weeks.")]
-KeepMonthlyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for months.")]
-KeepYearlyOption = Annotated[int, typer.Option(min=0, metavar="N", help="The same for years.")]
+KeepHourlyOption = Annotated[int, typer.Option(min=0, metavar="N", help="Keep one point for each of the last N hours.")]
+KeepDailyOption = Annotated[int, typer.Option(min=0, metavar="N", help="Keep one point for each of the last N days.")]
+KeepWeeklyOption = Annotated[int, typer.Option(min=0, metavar="N", help="Keep one point for each of the last N weeks.")]
+KeepMonthlyOption = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Keep one point for each of the last N months.")
+]
+KeepYearlyOption = Annotated[int, typer.Option(min=0, metavar="N", help="Keep one point for each of the last N years.")]
 KeepAtLeastOption = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Keep the N latest points, whatever the other rules say [3].")
+    int | None, typer.Option(min=1, metavar="N", help="Always keep at least the N latest points (default: 3).")
 ]
 
 

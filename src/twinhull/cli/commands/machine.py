@@ -27,7 +27,7 @@ app.command(epilog=UNPROTECT_EXAMPLES)(unprotect)
 
 @app.command("list", epilog=examples("twinhull machine list", "twinhull machine list --json"))
 def list_(context: typer.Context, *, is_json: JsonFlag = False) -> None:
-    """List the machines of all sites, with the health of those that are in a plan."""
+    """List machines of all sites, with the health of those in a plan."""
     door = door_of(context)
     with door.manager() as manager:
         status_found = manager.status()
@@ -58,7 +58,7 @@ def list_(context: typer.Context, *, is_json: JsonFlag = False) -> None:
             ]
             for view, status in found
         ],
-        empty="No site that answers has a machine.",
+        empty="No site that answers has any machine.",
     )
     for silent in _silent(overview):
         door.screen.message(f"{silent['site']} does not answer: {silent['reason']}")
@@ -78,7 +78,7 @@ def show(
     ] = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Show a machine's health and, for each of its sites, disks, NICs, firmware, guest agent and readiness."""
+    """Show a machine's health, hardware, and readiness for its other site."""
     door = door_of(context)
     with door.manager() as manager:
         named = manager.names.machine(machine)
@@ -101,7 +101,7 @@ def show(
                 ("id", status.spec.machine_id),
                 ("id on its site", status.native_id),
                 ("power", status.power.value),
-                ("role", place.standing.role.value if place.standing else "none: it starts freely"),
+                ("role", place.standing.role.value if place.standing else "none (not protected, may start)"),
                 ("epoch", str(place.standing.epoch) if place.standing else ""),
                 ("processors", str(status.spec.cpu_count)),
                 ("memory", format_bytes(status.spec.memory_bytes)),
@@ -118,7 +118,7 @@ def show(
     door.screen.table(
         ["finding", "consequence", "what to do"],
         [[one.finding, one.consequence or "", one.remedy] for one in inspected.readiness],
-        empty="Nothing was found that would keep it from booting there.",
+        empty="Found nothing that would keep it from booting there.",
     )
 
 

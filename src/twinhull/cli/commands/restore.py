@@ -54,22 +54,26 @@ def restore(
         ),
     ],
     disk: Annotated[
-        str | None, typer.Option("--disk", metavar="KEY", help="Which disk, where the point has several (vda).")
+        str | None, typer.Option("--disk", metavar="KEY", help="The disk (vda), if the point has several.")
     ] = None,
     file_format: Annotated[
-        str | None, typer.Option("--format", metavar="|".join(_FORMATS), help="The file's format [by its name].")
+        str | None,
+        typer.Option("--format", metavar="|".join(_FORMATS), help="Format of the file (default: by its extension)."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What to call the new machine on a site.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the new machine on the site.")] = None,
     network: NetworkOption = None,
-    boot_mode: Annotated[BootMode | None, typer.Option(help="How the new machine boots.")] = None,
-    is_overwriting: Annotated[bool, typer.Option("--overwrite", help="Replace what the file or device holds.")] = False,
+    boot_mode: Annotated[BootMode | None, typer.Option(help="Boot mode of the new machine.")] = None,
+    is_overwriting: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the content of the file or device.")
+    ] = False,
     is_dry_run: DryRunFlag = False,
     is_no_wait: NoWaitFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Bring a point to a site as a new machine, or one disk of it to a file, a block device or an NBD export.
+    """Restore a point to a site, a file, a block device or an NBD export.
 
-    The point stays as it is. A restored file may be read by its owner only.
+    On a site it becomes a new machine; elsewhere one disk is written. The point does not change. A restored file can be
+    read by its owner only.
     """
     from twinhull.manager.runs.kinds.restore import RestoreTarget, want_restore  # noqa: PLC0415 - loaded when called
 
@@ -98,7 +102,7 @@ def _format_of(path: str, file_format: str | None) -> str:
     chosen = file_format or of_name
     if chosen not in _FORMATS:
         raise UsageError(
-            f"'{path}' does not say which format the file shall have.",
-            hint=f"End its name with .{', .'.join(_FORMATS)}, or name one with --format. A site is written site:NAME.",
+            f"'{path}' has no file extension that names a format.",
+            hint=f"Use the extension .{', .'.join(_FORMATS)}, or name one with --format. A site is written site:NAME.",
         )
     return chosen

@@ -28,22 +28,27 @@ def rollback(
     to: Annotated[
         str,
         typer.Option(
-            "--to", metavar="POINT", help="N is the latest point, N-1 the one before; 12; 20:15 (UTC); '10m ago'."
+            "--to", metavar="POINT", help="N (the latest point), N-1 (the one before), 12, 20:15 (UTC), '10m ago'."
         ),
     ],
     is_starting: Annotated[
-        bool | None, typer.Option("--start/--no-start", help="Start it afterwards [if it ran before].")
+        bool | None, typer.Option("--start/--no-start", help="Start it afterwards (default: if it ran before).")
     ] = None,
     is_keeping_present: Annotated[
         bool,
-        typer.Option("--keep-present/--drop-present", help="Make a point of what is there now, before it is gone."),
+        typer.Option(
+            "--keep-present/--drop-present", help="Make a point of the present state before it is overwritten."
+        ),
     ] = True,
     is_yes: YesFlag = False,
     is_dry_run: DryRunFlag = False,
     is_no_wait: NoWaitFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Put a machine back to an earlier point, where it is. What it holds now becomes a point first."""
+    """Put a machine back to an earlier point where it is.
+
+    Its present state becomes a point first.
+    """
     from twinhull.manager.runs.kinds.rollback import want_rollback  # noqa: PLC0415 - loaded when called
 
     door = door_of(context)

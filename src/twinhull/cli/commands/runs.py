@@ -39,13 +39,13 @@ def list_(
     context: typer.Context,
     *,
     machine: OnlyMachineArgument = None,
-    last: Annotated[int, typer.Option(min=1, metavar="N", help="So many, the latest first.")] = 20,
-    is_unfinished: Annotated[bool, typer.Option("--unfinished", help="Only those with something left to do.")] = False,
+    last: Annotated[int, typer.Option(min=1, metavar="N", help="Number of runs, the latest first.")] = 20,
+    is_unfinished: Annotated[bool, typer.Option("--unfinished", help="Show only unfinished runs.")] = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """List runs, the latest first. A run's id says when it began, in UTC.
+    """List runs, the latest first.
 
-    Collections are found under the name 'repository'.
+    A run's id contains the time when it began, in UTC. Collections are listed under the name 'repository'.
     """
     door = door_of(context)
     with door.manager() as manager:
@@ -71,13 +71,13 @@ def list_(
             ]
             for run in runs
         ],
-        empty="Nothing was run yet." if not is_unfinished else "Nothing is unfinished.",
+        empty="There is no run yet." if not is_unfinished else "No run is unfinished.",
     )
 
 
 @app.command(epilog=examples("twinhull runs show sync-20261121-1105", "twinhull runs show sync-20261121-1105 --json"))
 def show(context: typer.Context, *, name: RunArgument, is_json: JsonFlag = False) -> None:
-    """Show a run: its steps with their times, its facts and reasons."""
+    """Show a run: its steps with times, its results and reasons."""
     door = door_of(context)
     with door.manager() as manager:
         run = manager.history.run(name)
@@ -98,7 +98,7 @@ def show(context: typer.Context, *, name: RunArgument, is_json: JsonFlag = False
     )
     door.screen.line()
     door.screen.table(
-        ["step", "state", "took", "attempts", "why"], [_step_row(step) for step in steps], empty="No step has begun."
+        ["step", "state", "took", "attempts", "why"], [_step_row(step) for step in steps], empty="No step has started."
     )
     facts = _told(run, shapes.found_facts(run))
     if facts:
@@ -156,33 +156,35 @@ def resume(
     *,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="One run [all unfinished ones].", autocompletion=completing.runs),
+        typer.Argument(
+            metavar="[RUN]", help="The run to resume (default: all unfinished runs).", autocompletion=completing.runs
+        ),
     ] = None,
     is_no_wait: NoWaitFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Go on with runs that were killed or stopped. What they have done already is not repeated."""
+    """Resume runs that were killed or stopped. Finished steps are skipped."""
     door = door_of(context)
     with door.manager() as manager:
         outcomes = _resume(manager, door, _chosen(manager, name), is_waiting=not is_no_wait)
     if not outcomes.runs and not outcomes.failures:
-        door.screen.answer({"runs": [], "failures": []}, "Nothing is unfinished.")
+        door.screen.answer({"runs": [], "failures": []}, "No run is unfinished.")
         return
     outcomes.tell(door.screen)
 
 
 @app.command(epilog=examples("twinhull runs abandon failover-20261121-110512-9a3f --yes"))
 def abandon(context: typer.Context, *, name: RunArgument, is_yes: YesFlag = False, is_json: JsonFlag = False) -> None:
-    """Give an unfinished run up, leaving things as they are. Nothing is undone, and nothing is gone on with."""
+    """Abandon an interrupted run: nothing is undone, nothing is continued."""
     door = door_of(context)
     with door.manager() as manager:
         run = manager.history.run(name)
         if not run.state.is_unfinished:
-            raise UsageError(f"The run {run.run_id} is {run.state.value}: there is nothing to give up.")
-        door.confirm(f"Give up {run.run_id} ({run.kind} of {run.machine_name}) as it stands?", is_yes=is_yes)
+            raise UsageError(f"The run {run.run_id} is {run.state.value}; there is nothing to abandon.")
+        door.confirm(f"Abandon {run.run_id} ({run.kind} of {run.machine_name}) as it is?", is_yes=is_yes)
         abandoned = manager.abandon(run)
     door.screen.answer(
-        shapes.run(abandoned), f"Gave up {run.run_id}. 'twinhull status' tells how {run.machine_name} stands."
+        shapes.run(abandoned), f"Abandoned {run.run_id}. Check {run.machine_name} with 'twinhull status'."
     )
 
 
@@ -215,7 +217,7 @@ def _chosen(manager: Manager, name: str | None) -> list[RunRecord]:
         return list(manager.history.unfinished_runs())
     run = manager.history.run(name)
     if not run.state.is_unfinished:
-        raise UsageError(f"The run {run.run_id} is {run.state.value}: there is nothing left to do.")
+        raise UsageError(f"The run {run.run_id} is {run.state.value}; there is nothing to resume.")
     return [run]
 
 

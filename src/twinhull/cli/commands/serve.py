@@ -36,14 +36,16 @@ class LogFormat(StrEnum):
 def serve(
     context: typer.Context,
     *,
-    max_runs: Annotated[int, typer.Option(min=1, metavar="N", help="So many machines at once.")] = 4,
-    max_runs_per_site: Annotated[int, typer.Option(min=1, metavar="N", help="So many of them on one site.")] = 4,
-    look: Annotated[str, typer.Option(metavar="DURATION", help="How often sites are looked at.")] = "15s",
+    max_runs: Annotated[int, typer.Option(min=1, metavar="N", help="Most machines to work on at once.")] = 4,
+    max_runs_per_site: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Most machines to work on at once per site.")
+    ] = 4,
+    look: Annotated[str, typer.Option(metavar="DURATION", help="How often to poll sites.")] = "15s",
     grace: Annotated[
         str,
         typer.Option(
             metavar="DURATION",
-            help="How long runs that cannot be undone get to end when it is stopped; the next start goes on with them.",
+            help="Time that runs get to finish when serve is stopped; the next start resumes the rest.",
         ),
     ] = "60s",
     log_format: Annotated[

@@ -28,27 +28,29 @@ APPS = {"site": app}
 def add(
     context: typer.Context,
     *,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it: a-z, 0-9 and '-'.")],
-    uri: Annotated[str, typer.Argument(metavar="URI", help="How to reach it, such as qemu:///system.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name: a-z, 0-9 and '-'.")],
+    uri: Annotated[str, typer.Argument(metavar="URI", help="Its address, such as qemu:///system.")],
     platform: Annotated[
-        str | None, typer.Option("--platform", metavar="qemu|xen|…", help="What it is [what the URI begins with].")
+        str | None,
+        typer.Option("--platform", metavar="qemu|xen|…", help="Its platform (default: the beginning of the URI)."),
     ] = None,
     directory: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="Directory for replicas and standings on its host."),
+        typer.Option(metavar="DIR", help="Directory on its host for replicas and standings."),
     ] = None,
     hooks_directory: Annotated[
         str | None, typer.Option(hidden=True, help="As -o hooks_directory=DIR, for scripts of older versions.")
     ] = None,
     known_hosts: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Accept only the host keys in this file [ssh's own].")
+        str | None,
+        typer.Option(metavar="FILE", help="Accept only the host keys in this file (default: ssh's own files)."),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the platform's own.")
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="A platform-specific option.")
     ] = None,
     is_json: JsonFlag = False,
 ) -> None:
-    """Connect a site, and remember it once it answers."""
+    """Connect a site."""
     from twinhull.manager.sites import pool as sites  # noqa: PLC0415 - loaded when called
 
     door = door_of(context)
@@ -69,7 +71,7 @@ def add(
     door.screen.answer(
         {**shapes.site(settings), "machine_count": machine_count},
         f"Connected {name} ({settings.platform}): {machine_count} machines.",
-        f"What it can do: twinhull site check {name}",
+        f"To check what it can do: twinhull site check {name}",
     )
 
 
@@ -83,22 +85,23 @@ def edit(
     context: typer.Context,
     *,
     name: SiteArgument,
-    uri: Annotated[str | None, typer.Option(metavar="URI", help="How to reach it now.")] = None,
+    uri: Annotated[str | None, typer.Option(metavar="URI", help="Its new address.")] = None,
     known_hosts: Annotated[
         str | None, typer.Option(metavar="FILE", help="Accept only the host keys in this file.")
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the platform's own.")
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="A platform-specific option.")
     ] = None,
     is_same_host: Annotated[
-        bool, typer.Option("--same-host", help="Say that it is the same host, where Twinhull cannot tell.")
+        bool, typer.Option("--same-host", help="Confirm that it is the same host if Twinhull cannot know.")
     ] = False,
     is_dry_run: DryRunFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Change how a site is reached, once its host has proved to be the same one.
+    """Change how a site is reached.
 
-    Its directory on the host stays: replicas and standings are there.
+    The new address must lead to the same host. The site's directory on the host stays the same: it holds replicas and
+    standings.
     """
     from twinhull.manager.sites import pool as sites  # noqa: PLC0415 - loaded when called
     from twinhull.manager.sites.editing import changes  # noqa: PLC0415 - as above
@@ -120,7 +123,7 @@ def edit(
 
 @app.command("list", epilog=examples("twinhull site list", "twinhull site list --json"))
 def list_(context: typer.Context, *, is_json: JsonFlag = False) -> None:
-    """List the sites, and whether they answer."""
+    """List sites, and whether they answer."""
     door = door_of(context)
     with door.manager() as manager:
         views = list(manager.lookout.look().sites.values())
@@ -139,7 +142,7 @@ def list_(context: typer.Context, *, is_json: JsonFlag = False) -> None:
             ]
             for view in views
         ],
-        empty="No site is connected yet: twinhull site add NAME URI",
+        empty="No site is connected yet. Connect one: twinhull site add NAME URI",
     )
     for view in views:
         if not view.is_reachable:
@@ -179,14 +182,13 @@ def check(
     context: typer.Context,
     *,
     name: SiteArgument,
-    is_looking_only: Annotated[
-        bool, typer.Option("--look-only", help="Ask what it can do; change nothing on the host.")
-    ] = False,
+    is_looking_only: Annotated[bool, typer.Option("--look-only", help="Only ask; change nothing on the host.")] = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Say what a site can and cannot do, and why, and try it on a scratch machine that is gone afterwards.
+    """Check what a site can and cannot do on a scratch machine.
 
-    The exit code is 10 where a check failed.
+    Each capability is tried, and the scratch machine is removed. --look-only asks only, and changes nothing. The exit
+    code is 10 if a check failed.
     """
     door = door_of(context)
     with door.manager() as manager:
@@ -200,7 +202,7 @@ def check(
             [capability.value, "yes" if support.is_supported else "no", support.reason]
             for capability, support in checked.capabilities.items()
         ],
-        empty="The site names no capability.",
+        empty="The site reports no capability.",
     )
     if checked.checks:
         door.screen.line()
@@ -226,11 +228,11 @@ def trust(
     is_yes: YesFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Believe what a site's host says about its machines, whatever key sealed it.
+    """Accept a host's standings although another repository sealed them.
 
-    For a manager whose repository is not the one that sealed the site's standings. The standings of machines that are
-    in a plan here, or have points in this repository, are sealed by this repository's key; a manager that has another
-    key does not believe them any more. Standings of other machines stay as they are.
+    For a manager whose repository is not the one that sealed the site's standings. Those of machines that are in a plan
+    here, or have points in this repository, are sealed again with this repository's key; a manager with another key
+    then rejects them. Standings of other machines do not change.
     """
     door = door_of(context)
     with door.manager() as manager:
@@ -246,9 +248,9 @@ def trust(
 
 def _trust_question(name: str, count: int) -> str:
     return (
-        f"Believe what the host of '{name}' says now about its machines, as at its first contact (standings to take"
-        f" over: {count})? A host that lies can so have the machine on the other site stopped, and a manager with"
-        " another key loses these standings."
+        f"Trust what the host of '{name}' says now about its machines, as at the first contact (standings to take "
+        f"over: {count})? A host that lies could have the machine on the other site stopped, and a manager with "
+        "another key can no longer use these standings."
     )
 
 
@@ -257,18 +259,19 @@ def remove(
     context: typer.Context,
     *,
     name: SiteArgument,
-    is_leaving_guard: Annotated[bool, typer.Option("--leave-guard", help="Touch nothing on its host.")] = False,
+    is_leaving_guard: Annotated[bool, typer.Option("--leave-guard", help="Change nothing on its host.")] = False,
     is_yes: YesFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Forget a site, and take our guard off its host where no machine has a standing any more.
+    """Forget a site, and remove the guard from its host.
 
-    Machines, replicas and standings are left as they are; what was left is said.
+    The guard stays if a machine still has a standing there. Machines, replicas and standings are not touched; what is
+    left is listed.
     """
     door = door_of(context)
     with door.manager() as manager:
         manager.catalog.require_unused(SiteName(name))
-        what = "Nothing on it is touched." if is_leaving_guard else "Its guard goes where no machine needs it any more."
+        what = "Nothing on its host changes." if is_leaving_guard else "Its guard is removed if no machine needs it."
         door.confirm(f"Forget the site '{name}'? {what}", is_yes=is_yes)
         left = manager.disconnect(SiteName(name), is_touching_host=not is_leaving_guard)
     door.screen.answer({"removed": name, "left": left}, f"Forgot {name}.", *left)

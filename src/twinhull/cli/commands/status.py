@@ -42,18 +42,20 @@ CheckFlag = Annotated[
 def status(
     context: typer.Context,
     *,
-    is_watching: Annotated[bool, typer.Option("--watch", "-w", help="Show it again and again, until Ctrl-C.")] = False,
-    every: Annotated[str, typer.Option(metavar="DURATION", help="How often, with --watch.")] = "5s",
+    is_watching: Annotated[bool, typer.Option("--watch", "-w", help="Refresh until Ctrl-C.")] = False,
+    every: Annotated[str, typer.Option(metavar="DURATION", help="Refresh interval of --watch.")] = "5s",
     is_checking: CheckFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Show each planned machine: its health, where it runs, and how old its replica is against the RPO.
+    """Show the health of each planned machine, and its replica's lag.
 
-    The exit code is 0 whatever is shown, unless --check asks for one; docs/health.md lists the states.
+    The exit code is 0 unless --check is given. docs/health.md lists the states.
     """
     door = door_of(context)
     if is_watching and (is_json or is_checking):
-        raise UsageError("--watch shows pictures for people.", hint="Call 'twinhull status --json' again and again.")
+        raise UsageError(
+            "--watch is for terminals, and --json prints one document.", hint="Run 'twinhull status --json' repeatedly."
+        )
     if is_checking:
         raise typer.Exit(check(door))
     with door.manager() as manager:
@@ -82,7 +84,8 @@ def _show(door: Door, manager: Manager, found: Status) -> None:
     door.screen.table(
         ["machine", "plan", "health", "runs on", "epoch", "lag", "rpo", "point", "replica"],
         [_row(report) for report in found.reports],
-        empty="No machine is in a plan yet: twinhull plan create NAME --machine MACHINE --from SITE --to SITE",
+        empty="No machine is in a plan yet. Create one: twinhull plan create NAME --machine MACHINE --from SITE "
+        "--to SITE",
     )
     for report in found.reports:
         for line in verdict_lines(report.machine.name, report.verdict):
@@ -129,7 +132,7 @@ def check(door: Door) -> int:
 def _repository(manager: Manager, found: Status) -> Iterator[str]:
     if found.repository_trouble:
         yield f"repository: {found.repository_trouble}"
-        yield "  Points are shown as they were last seen. A replica starts without it, too:"
+        yield "  Points are shown as last seen. A replica can start without the repository:"
         yield "  twinhull failover MACHINE --unplanned --without-repository"
     elif manager.vault.is_known():
         yield from _soundness(found.soundness.verified, found.now)
@@ -154,7 +157,7 @@ def _soundness(verified: Verified | None, now: datetime) -> Iterator[str]:
     yield f"  twinhull runs show {verified.run.run_id}"
     yield "  twinhull repository repair   (the next verification reads it again)"
     for point_id in verdict.lost_points:
-        yield f"  cannot be restored whole: {point_id}"
+        yield f"  cannot be restored completely: {point_id}"
 
 
 def _row(report: MachineReport) -> list[str]:

@@ -10,13 +10,13 @@ from twinhull.cli.door import door_of
 from twinhull.cli.options import JsonFlag, examples
 from twinhull.repository.errors import StoreError
 
-app = typer.Typer(help="Where a repository can live.", rich_markup_mode=None)
+app = typer.Typer(help="Test storage for a repository.", rich_markup_mode=None)
 APPS = {"store": app}
 
 
 @app.callback()
 def _store() -> None:
-    """Where a repository can live."""
+    """Test storage for a repository."""
 
 
 @app.command(epilog=examples("twinhull store check /srv/points", "twinhull store check s3://vault/points --json"))
@@ -26,9 +26,10 @@ def check(
     url: Annotated[str, typer.Argument(metavar="URL", help="A directory, file:///path or s3://bucket/prefix.")],
     is_json: JsonFlag = False,
 ) -> None:
-    """Try out whether a store keeps what a repository rests on; exit code 36 where it does not.
+    """Test whether a store is safe for a repository.
 
-    It may be in use: everything is done with objects of its own, which are gone afterwards.
+    The store may be in use: the test works on its own objects and deletes them. The exit code is 36 if a property does
+    not hold.
     """
     from twinhull.repository import check_store, open_store  # noqa: PLC0415 - loaded when called
 
@@ -39,6 +40,6 @@ def check(
     lines = [f"{'holds ' if each.holds else 'BROKEN'}  {each.name}: {each.reason}" for each in findings]
     error = StoreError(
         f"{url} is not safe for a repository: {len(broken)} of {len(findings)} properties do not hold.",
-        hint="Use another store, or another product behind it.",
+        hint="Use another store.",
     )
     door.screen.judge({"url": url, "findings": shape}, lines, error if broken else None)

@@ -35,25 +35,26 @@ def sync(
     *,
     word: MachineOrPlanArgument,
     is_freezing: Annotated[
-        bool | None, typer.Option("--freeze/--no-freeze", help="Freeze the guest's file systems [what the plan says].")
+        bool | None,
+        typer.Option("--freeze/--no-freeze", help="Freeze the guest's file systems (default: as in the plan)."),
     ] = None,
     is_full_compare: Annotated[
-        bool, typer.Option("--full-compare", help="Trust no change tracker: compare everything, send what differs.")
+        bool, typer.Option("--full-compare", help="Ignore change trackers: compare everything, send what differs.")
     ] = False,
     is_verifying: Annotated[
-        bool, typer.Option("--verify", help="Read the whole replica afterwards, and compare it with the point.")
+        bool, typer.Option("--verify", help="Afterwards read the whole replica, and compare it with the point.")
     ] = False,
     is_capture_only: Annotated[
-        bool, typer.Option("--capture-only", help="Make the point, and leave the replica as it is.")
+        bool, typer.Option("--capture-only", help="Make the point only; do not update the replica.")
     ] = False,
     is_dropping_divergent: DropDivergentFlag = False,
     is_no_wait: NoWaitFlag = False,
     is_dry_run: DryRunFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Capture a machine where it runs, and bring its replica to that point. The first one is full.
+    """Capture a machine where it runs, and bring its replica to that point.
 
-    Where an earlier run of the machine was left unfinished, it is finished first. Where another process works on the
+    The first sync is full. An interrupted run of the machine is finished first. If another process works on the
     machine, this one waits for it, unless --no-wait is given.
     """
     from twinhull.manager.runs.kinds.sync import SyncOptions, want_sync  # noqa: PLC0415 - loaded when called
@@ -61,7 +62,7 @@ def sync(
     door = door_of(context)
     options = SyncOptions(
         is_freezing=is_freezing,
-        compare_reason="that was asked for" if is_full_compare else "",
+        compare_reason="requested" if is_full_compare else "",
         is_verifying=is_verifying,
         is_capture_only=is_capture_only,
         is_dropping_divergent=is_dropping_divergent,

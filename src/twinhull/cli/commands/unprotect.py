@@ -27,10 +27,10 @@ def unprotect(
     is_yes: YesFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Take a machine out of its plan, and off it what Twinhull left there.
+    """Remove a machine from its plan, and Twinhull's traces from it.
 
-    Change trackers and checkpoints go from every site that answers. With --remove-replica its replica and its
-    standings go, too. Restore points stay. The exit code is 10 when something was left.
+    Change trackers and checkpoints are removed on every site that answers. With --remove-replica its replica and its
+    standings are removed, too. Restore points stay. The exit code is 10 if something was left.
     """
     door = door_of(context)
     with door.manager() as manager:
@@ -38,17 +38,17 @@ def unprotect(
         plan = manager.catalog.plan_of(named.machine_id)
         if not is_dry_run:
             what = ", remove its replica" if is_removing_replica else ""
-            out_of = f" and take it out of the plan '{plan.name}'" if plan else ""
-            door.confirm(f"Take all change trackers off {named.name}{what}{out_of}? Points stay.", is_yes=is_yes)
+            out_of = f" and remove it from the plan '{plan.name}'" if plan else ""
+            door.confirm(f"Remove all change trackers of {named.name}{what}{out_of}? Points stay.", is_yes=is_yes)
         found = manager.unprotect(named, is_removing_replica=is_removing_replica, is_dry=is_dry_run)
     failed = None
     if found.left:
         again = " --remove-replica" if is_removing_replica else ""
         failed = SiteError(
-            f"Something of {named.name} was left: {len(found.left)} of {len(found.done) + len(found.left)}.",
-            hint=f"When the site answers, repeat it: twinhull machine unprotect {named.name}{again}",
+            f"Not everything of {named.name} was removed: {len(found.left)} of {len(found.done) + len(found.left)}.",
+            hint=f"Repeat it when the site answers: twinhull machine unprotect {named.name}{again}",
         )
     facts = {"machine": named.name, "is_dry_run": is_dry_run, "removed": found.done, "left": found.left}
     verb = "would remove" if is_dry_run else "removed"
     lines = [*(f"{verb}  {line}" for line in found.done), *(f"left  {line}" for line in found.left)]
-    door.screen.judge(facts, lines or [f"Nothing of ours is on {named.name}."], failed)
+    door.screen.judge(facts, lines or [f"Twinhull left nothing on {named.name}."], failed)

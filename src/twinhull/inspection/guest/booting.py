@@ -55,8 +55,8 @@ def _version(name: str) -> str:
 
 def _not_seen(path: str, reason: str) -> Finding:
     return Finding(
-        f"{shown(path)} was not looked into: {reason}. Whether it has the drivers for the other site is not known.",
-        "Check by a drill that it boots on the other site.",
+        f"{shown(path)} could not be inspected: {reason}. It is unknown whether it has the drivers for the other site.",
+        "Restore it there and start it once: twinhull restore MACHINE:N --to site:NAME --name test",
     )
 
 
@@ -74,5 +74,5 @@ def unreadable_menus(files: ExtFiles) -> Iterator[Finding]:
     if files.read_only_compatible & _METADATA_CSUM or files.incompatible & _64BIT:
         yield Finding(
             "The boot file system has ext4 features (metadata_csum, 64bit) that pygrub of Xen 4.17 may not read.",
-            "Boot it as HVM, or keep /boot on a file system of its own without them.",
+            "Boot it as HVM, or put /boot on a separate file system without them.",
         )

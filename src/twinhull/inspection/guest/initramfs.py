@@ -157,4 +157,4 @@ def _number(digits: bytes) -> int:
 
 def _other_format(begin: bytes) -> str:
     known = next((name for magic, name in _OTHER_FORMATS if begin.startswith(magic)), "")
-    return f"it is compressed by {known}" if known else "it is no archive that is known"
+    return f"it is compressed by {known}" if known else "it is not a known archive"

@@ -55,7 +55,7 @@ def _slots(path: str, text: str, surroundings: Surroundings) -> Iterator[Finding
 def _plain(path: str, text: str) -> Iterator[Finding]:
     if used := _PLAIN_NAME.search(text):
         yield Finding(
-            f"{shown(path)} uses {used.group()}, and nothing keeps that name on the other platform.",
+            f"{shown(path)} uses {used.group()}, a name that may change on the other platform.",
             "Boot with net.ifnames=0, or match the card by its MAC address.",
             Consequence.BOOTS_WITHOUT,
         )

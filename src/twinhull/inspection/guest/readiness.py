@@ -21,7 +21,7 @@ from twinhull.model.steps import JsonValue
 LARGEST_COUNT = 20
 """Findings of one kind on one volume."""
 
-_DRILL = "Check by a drill that it boots on the other site."
+_DRILL = "Restore it there and start it once: twinhull restore MACHINE:N --to site:NAME --name test"
 
 _Check = Callable[[Volume], Iterator[Finding]]
 
@@ -44,7 +44,7 @@ def _findings(system: System, surroundings: Surroundings) -> Iterator[Finding]:
             yield from islice(check(volume), LARGEST_COUNT)
     for volume in system.volumes:
         if volume.files.is_damaged:
-            yield Finding(f"{volume.disk.key} has files that cannot be read: its file system is damaged.", _DRILL)
+            yield Finding(f"{volume.disk.key} has unreadable files: its file system is damaged.", _DRILL)
 
 
 def _checks(system: System, surroundings: Surroundings) -> list[_Check]:
@@ -66,7 +66,7 @@ def _checks(system: System, surroundings: Surroundings) -> list[_Check]:
 def _unseen(system: System) -> Iterator[Finding]:
     if not system.roots:
         yield Finding(
-            "No Linux root file system that can be looked into was found (only ext file systems can).", _DRILL
+            "No Linux root file system was found that can be inspected (only ext file systems can be).", _DRILL
         )
     for key, kinds in system.unseen.items():
-        yield Finding(f"{key} was not looked into as a whole: it holds {', '.join(kinds)}.", _DRILL)
+        yield Finding(f"{key} was not inspected completely: it holds {', '.join(kinds)}.", _DRILL)

@@ -165,7 +165,7 @@ class Documents:
         salt = self.keys.signed_salt(name, self.randomness.token(SALT_BYTES))
         sealed = seal(self.keys, kind, name, salt, content)
         if len(sealed) > MAX_DOCUMENT_BYTES[kind]:
-            raise UsageError(f"The object '{name}' would be larger than what is read of its kind.")
+            raise UsageError(f"The object '{name}' is larger than the limit for its kind.")
         try:
             self.store.create(name, [sealed])
         except ObjectExists:
@@ -187,6 +187,6 @@ def _signer(kind: ObjectKind, name: str) -> int:
 
 def _as_junk(error: RepositoryError) -> NotAuthentic:
     return NotAuthentic(
-        f"{error.message} No holder of the repository's keys wrote it; it counts for nothing.",
-        hint="Find out who can write to the store. Delete the object there once you know.",
+        f"{error.message} It was not written with this repository's keys, and is ignored.",
+        hint="Find out who can write to the store, then delete the object there.",
     )

@@ -57,10 +57,10 @@ class Header:
 def parse_header(keys: Keys, data: bytes, kind: ObjectKind, name: str) -> Header:
     """An object's header; raises RepositoryDamaged, RepositoryVersionTooNew."""
     if len(data) < HEADER.size:
-        raise RepositoryDamaged(f"The object '{name}' is cut short: {len(data)} bytes are left of it.")
+        raise RepositoryDamaged(f"The object '{name}' is truncated to {len(data)} bytes.")
     magic, version, found, key_number, salt = HEADER.unpack_from(data)
     if magic != MAGIC:
-        raise RepositoryDamaged(f"The object '{name}' does not begin as an object of a repository does.")
+        raise RepositoryDamaged(f"The object '{name}' does not start like a repository's object.")
     if version > FORMAT_VERSION:
         raise RepositoryVersionTooNew(
             f"The object '{name}' has format version {version}; this Twinhull reads up to {FORMAT_VERSION}.",
@@ -68,11 +68,11 @@ def parse_header(keys: Keys, data: bytes, kind: ObjectKind, name: str) -> Header
         )
     head = Header(kind, bytes(salt), key_number)
     if version != FORMAT_VERSION or found != kind or data[: HEADER.size] != bytes(head):
-        raise RepositoryDamaged(f"The object '{name}' has a header that does not fit its name.")
+        raise RepositoryDamaged(f"The object '{name}' has a header that does not match its name.")
     if not keys.has(key_number):
         raise RepositoryDamaged(
-            f"The object '{name}' is sealed under key {key_number}, and {keys.number} are known here.",
-            hint="If the keys were rotated, open the repository with the passphrase of now.",
+            f"The object '{name}' is sealed with key {key_number}, but only {keys.number} keys are known here.",
+            hint="If the keys were rotated, open the repository with the current passphrase.",
         )
     return head
 
@@ -96,4 +96,6 @@ def unseal(keys: Keys, kind: ObjectKind, name: str, data: bytes) -> bytes:
     try:
         return cipher.decrypt(_NONCE, data[HEADER.size :], bytes(head) + name.encode())
     except (InvalidTag, ValueError):
-        raise RepositoryDamaged(f"The object '{name}' is not what was written under that name.") from None
+        raise RepositoryDamaged(
+            f"The object '{name}' is damaged: it is not what was written under that name."
+        ) from None

@@ -32,7 +32,7 @@ def checked_machine_id(text: str) -> MachineId:
     try:
         return names.checked_machine_id(text)
     except ValueError as error:
-        raise UsageError(str(error), hint="A machine id is a UUID in lower case with dashes.") from error
+        raise UsageError(str(error), hint="Write a machine id as a UUID in lower case with dashes.") from error
 
 
 def point_id(machine_id: MachineId, sequence: int) -> PointId:
@@ -45,4 +45,4 @@ def parse_point_id(text: str) -> tuple[MachineId, int]:
     try:
         return names.point_parts(text)
     except ValueError as error:
-        raise UsageError(str(error), hint="It looks like MACHINE-UUID/00000012.") from error
+        raise UsageError(str(error), hint="Write it as MACHINE-UUID/00000012.") from error

@@ -119,13 +119,13 @@ class IndexTable:
             packs_end = _COUNTS.size + pack_count * _PACK.size
             base = packs_end + replaced_count * _REPLACED_BYTES
             if len(content) != base + count * _ENTRY.size:
-                raise RepositoryDamaged(f"The index '{name}' has another length than it says.")
+                raise RepositoryDamaged(f"The index '{name}' has a wrong length.")
             self.packs = tuple(
                 PackInfo(PackId(pack_id), ChunkKind(kind), size, key_number)
                 for pack_id, kind, key_number, size in _PACK.iter_unpack(content[_COUNTS.size : packs_end])
             )
         except (struct.error, ValueError) as error:
-            raise RepositoryDamaged(f"The index '{name}' holds no table: {error}.") from error
+            raise RepositoryDamaged(f"The index '{name}' holds no index table: {error}.") from error
         self.replaced = tuple(
             content[start : start + _REPLACED_BYTES] for start in range(packs_end, base, _REPLACED_BYTES)
         )

@@ -201,21 +201,21 @@ def read_footer(keys: Keys, store: Store, pack_id: PackId) -> tuple[PackInfo, li
     kind, number = _kind_of(keys, head, pack_id, name)
     tail_offset = size - _TRAILER.size
     if tail_offset < HEADER.size:
-        raise RepositoryDamaged(f"The pack '{name}' is cut short.")
+        raise RepositoryDamaged(f"The pack '{name}' is truncated.")
     trailer = store.read_range(name, tail_offset, _TRAILER.size)
     footer_bytes, end = _TRAILER.unpack(trailer)
     footer_offset = tail_offset - footer_bytes
     if end != _END or footer_offset < HEADER.size or footer_bytes > MAX_FOOTER_BYTES:
-        raise RepositoryDamaged(f"The pack '{name}' does not end as a pack does.")
+        raise RepositoryDamaged(f"The pack '{name}' has no pack footer.")
     sealed = store.read_range(name, footer_offset, footer_bytes)
     cipher = keys.cipher(object_kind(kind).purpose, pack_id, number)
     try:
         table = cipher.decrypt(_FOOTER_NONCE, sealed, head + trailer)
     except (InvalidTag, ValueError):
-        raise RepositoryDamaged(f"The footer of the pack '{name}' is not what was written.") from None
+        raise RepositoryDamaged(f"The footer of the pack '{name}' is damaged.") from None
     entries = list(_entries(table))
     if not _fits(entries, footer_offset):
-        raise RepositoryDamaged(f"The footer of the pack '{name}' does not fit its payloads.")
+        raise RepositoryDamaged(f"The footer of the pack '{name}' does not match its payloads.")
     return PackInfo(pack_id, kind, size, number), entries
 
 
@@ -259,6 +259,5 @@ def _nonce(offset_bytes: int) -> bytes:
 
 def _damaged_chunk(pack: PackInfo, entry: Entry) -> RepositoryDamaged:
     return RepositoryDamaged(
-        f"The chunk {entry.chunk_id.hex()[:16]}… at {entry.offset_bytes} in the pack '{pack.name}' "
-        "is not what was written."
+        f"The chunk {entry.chunk_id.hex()[:16]}… at {entry.offset_bytes} in the pack '{pack.name}' is damaged."
     )

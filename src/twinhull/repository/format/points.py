@@ -154,6 +154,6 @@ def _encode_disk(disk: PointDisk) -> dict[str, Json]:
 def _decode_disk(raw: Mapping[str, Json]) -> PointDisk:
     node = bytes.fromhex(raw["root"]) if raw["root"] is not None else None
     if node is not None and len(node) != CHUNK_ID_BYTES:
-        raise ValueError(f"the root of disk {raw['key']!r} is no chunk id")
+        raise ValueError(f"the root of disk {raw['key']!r} is not a chunk id")
     root = DiskRoot(checked_disk_bytes(raw["size_bytes"]), ChunkId(node) if node else None)
     return PointDisk(checked_disk_key(raw["key"]), root, dict(raw["tracker"]))

@@ -64,7 +64,7 @@ class Removals:
 
     def keep_number(self, wanted: PointId) -> None:
         """Leave a trace that a Twinhull of format 1.0 sees, too, so that it gives the number to no other point."""
-        content = self._content("its number is not given again")
+        content = self._content("its number is not reused")
         self.documents.create_plain(ObjectKind.REMOVAL, _name(wanted), content)
 
     def drop(self, wanted: PointId) -> None:
@@ -79,7 +79,7 @@ class Removals:
         except ObjectMissing:
             return None
         except UNREADABLE as error:
-            hint = f"'twinhull points take-back {wanted}' drops the removal; then the point can be removed anew."
+            hint = f"Take the removal back with 'twinhull points take-back {wanted}', then remove the point again."
             return Removal(wanted, datetime.fromtimestamp(0, UTC), f"{error.message} {hint}", mark="")
 
     def _is_claim_true(self, wanted: PointId) -> bool:

@@ -65,7 +65,7 @@ def decode_node(content: bytes, level: int) -> Slots:
         raise RepositoryDamaged("A tree node is too short.") from error
     is_whole = len(content) == _HEAD.size + present.bit_count() * CHUNK_ID_BYTES
     if found != level or not present or not is_whole or any(content[1:8]):
-        raise RepositoryDamaged(f"What should be a tree node of level {level} is none.")
+        raise RepositoryDamaged(f"A tree node of level {level} is invalid.")
     slots: list[ChunkId | None] = [None] * FAN_OUT
     offset = _HEAD.size
     for number in range(FAN_OUT):

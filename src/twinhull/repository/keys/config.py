@@ -45,7 +45,7 @@ def create_config(
     """Make an empty repository: its key first, its config last; raises AlreadyExists."""
     _check_chunk_size(chunk_size_bytes)
     if is_repository(store):
-        raise AlreadyExists(f"There is a repository in {store.url} already; it was left as it is.")
+        raise AlreadyExists(f"A repository already exists in {store.url}. It was not changed.")
     config = Config(randomness.uuid(), chunk_size_bytes)
     keys = Keys([randomness.token(KEY_BYTES)])
     name = KeyObjects(store, config.repository_id, randomness, cost).add(keys, passphrase)
@@ -53,7 +53,7 @@ def create_config(
         store.create(CONFIG_NAME, [signed(keys, _config_line(config))])
     except ObjectExists:
         store.delete(name)
-        raise AlreadyExists(f"Somebody else has just made a repository in {store.url}.") from None
+        raise AlreadyExists(f"Another program has just created a repository in {store.url}.") from None
     for info in list(store.list("key-")):
         if info.name != name:  # of a creation that did not come to its end, and cannot any more; or junk
             with suppress(StoreError, UsageError):  # it does no harm
@@ -87,8 +87,8 @@ def _check_chunk_size(chunk_size_bytes: int) -> None:
     is_power = chunk_size_bytes & (chunk_size_bytes - 1) == 0
     if not is_power or not MIN_CHUNK_SIZE_BYTES <= chunk_size_bytes <= MAX_CHUNK_SIZE_BYTES:
         raise UsageError(
-            f"A chunk size of {chunk_size_bytes} bytes is not possible.",
-            hint="Take a power of two from 4 KiB to 16 MiB.",
+            f"{chunk_size_bytes} bytes is not a valid chunk size.",
+            hint="Use a power of two from 4 KiB to 16 MiB.",
         )
 
 
@@ -109,8 +109,8 @@ def _read_config(store: Store) -> Config:
     except ObjectMissing:
         raise RepositoryMissing(
             f"There is no repository in {store.url}.",
-            hint="Check the address; one that was there may be on a disk that is not mounted. "
-            "Make a new one: twinhull repository create URL --generate",
+            hint="Check the address, and that its disk is mounted. To create a new one: twinhull repository "
+            "create URL --generate",
         ) from None
     try:
         raw = json.loads(data.partition(b"\n")[0])
@@ -118,7 +118,7 @@ def _read_config(store: Store) -> Config:
         config = Config(str(raw["repository_id"]), int(raw["chunk_size_bytes"]))
         _check_chunk_size(config.chunk_size_bytes)
     except (ValueError, KeyError, TypeError, RecursionError, UsageError) as error:
-        raise RepositoryDamaged(f"The config in {store.url} is not one of a repository: {error!r}.") from error
+        raise RepositoryDamaged(f"The config in {store.url} is not a repository's config: {error!r}.") from error
     return config
 
 

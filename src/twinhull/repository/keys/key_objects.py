@@ -77,7 +77,7 @@ class KeyObjects:
             with suppress(ObjectExists):
                 self.store.create(name, [signed(keys, line)])
                 return name
-        raise ObjectExists(f"No new key could be added to {self.store.url}: every name that was tried is taken.")
+        raise ObjectExists(f"No new key could be added to {self.store.url}: all names that were tried are taken.")
 
     def add_current(self, keys: Keys, passphrase: str) -> None:
         """As ``add``, for a ring that is in force: a passphrase that opens nothing any more must not be handed out.
@@ -131,8 +131,9 @@ class KeyObjects:
             return
         if rotations.is_there():
             raise RepositoryDamaged(
-                f"It cannot be known which key is in force: '{rotations.name}' is damaged; nothing was changed.",
-                hint="Everything can still be read: copy the repository to a new one.",
+                f"It is unknown which key is current, because '{rotations.name}' is damaged. Nothing was changed.",
+                hint="Everything can still be read. Copy the repository to a new one: twinhull repository copy "
+                "--to URL --create",
             )
         self._put_in_force(keys)  # a rotation was cut short, or its object is lost
 
@@ -171,19 +172,19 @@ class KeyObjects:
     def _wrong(self, problems: Sequence[str], *, is_outdated: bool = False) -> WrongPassphrase:
         more = f" And {told(problems)}." if problems else ""
         if is_outdated:
-            more = " It opened keys of before the last rotation." + more
+            more = " It opened keys from before the last rotation." + more
         return WrongPassphrase(
             f"No key of the repository in {self.store.url} opens with this passphrase.{more}",
-            hint="Check the passphrase; each repository has its own. Other Unicode forms of it, and a byte order mark "
-            "or a line end around it, were tried, too.",
+            hint="Check the passphrase; each repository has its own. Other Unicode forms, and a byte order mark "
+            "or line end around it, were already tried.",
         )
 
     def _rotated(self, why_not: str = "") -> KeysRotated:
-        text = f"were rotated since it was opened; nothing was changed. {why_not}".strip()
+        text = f"were rotated since it was opened. Nothing was changed. {why_not}".strip()
         return KeysRotated(
             f"The keys of the repository in {self.store.url} {text}",
-            hint="Repeat it with the passphrase of now. 'twinhull serve' goes on by itself once that is where it found "
-            "the old one; where it got that from its environment, restart it.",
+            hint="Repeat the command with the current passphrase. 'twinhull serve' continues automatically once "
+            "that is where it found the old one; if it was in the environment, restart serve.",
         )
 
 
@@ -192,7 +193,7 @@ def check_signed(store: Store, keys: Keys, name: str) -> None:
     data = store.read_range(name, 0, MAX_PLAIN_BYTES)
     line = data.partition(b"\n")[0]
     if not hmac.compare_digest(signed(keys, line), data) or _own_name(line) not in (None, name):
-        raise RepositoryDamaged(f"The object '{name}' in {store.url} is not what was written.")
+        raise RepositoryDamaged(f"The object '{name}' in {store.url} is damaged.")
 
 
 def signed(keys: Keys, line: bytes) -> bytes:

@@ -76,7 +76,7 @@ class KeySearch:
         if group == self._usual:
             return True
         if self._spent + group[0].work > MAX_WORK:
-            self._tell("more objects than are tried have a cost of their own")
+            self._tell("too many objects have their own key derivation cost")
             return False
         self._spent += group[0].work
         return True

@@ -53,7 +53,7 @@ def new_form(passphrase: str) -> str:
     """
     form = _canonical(passphrase)
     if not form:
-        raise UsageError("A repository needs a passphrase that is not empty.")
+        raise UsageError("A repository needs a non-empty passphrase.")
     return form
 
 
@@ -62,8 +62,8 @@ def check_new_passphrase(passphrase: str) -> None:
     length = len(new_form(passphrase))
     if length < MIN_PASSPHRASE_LENGTH:
         raise UsageError(
-            f"The new passphrase has {length} characters; {MIN_PASSPHRASE_LENGTH} are the least.",
-            hint="Take several random words. 'twinhull repository create PATH --generate' makes one up.",
+            f"The new passphrase has {length} characters; it needs at least {MIN_PASSPHRASE_LENGTH}.",
+            hint="Use several random words. 'twinhull repository create PATH --generate' generates one.",
         )
 
 

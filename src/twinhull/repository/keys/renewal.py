@@ -20,7 +20,7 @@ FindPassphrase = Callable[[], str]
 
 def not_kept() -> str:
     """Stands for a passphrase that nobody can be asked for."""
-    raise PassphraseMissing("The passphrase is not kept by this process.")
+    raise PassphraseMissing("This process does not keep the passphrase.")
 
 
 class Renewal:
@@ -65,5 +65,5 @@ class Renewal:
         except WrongPassphrase as error:
             self._problem = error.message
         except ValueError as error:
-            self._problem = f"It must be opened again: {error}."
+            self._problem = f"It must be reopened: {error}."
         self._made = guess

@@ -85,7 +85,10 @@ class Catalog:
         """One point; raises NotFound, also if it is removed."""
         parse_point_id(wanted)
         if self._removals.has(wanted):
-            raise NotFound(f"The point {wanted} is removed.", hint="It may still be possible to take the removal back.")
+            raise NotFound(
+                f"The point {wanted} is removed.",
+                hint="To see whether it can still be taken back: twinhull points list --removed",
+            )
         return self._read(wanted)
 
     def publish(self, document: PointDocument, numbering: Numbering, bases: Collection[DiskRoot]) -> tuple[Point, int]:
@@ -114,7 +117,7 @@ class Catalog:
         while sequence in taken:
             sequence += 1
         if sequence > MAX_SEQUENCE:
-            raise UsageError(f"Machine {machine_id} has used up its {MAX_SEQUENCE} sequence numbers.")
+            raise UsageError(f"Machine {machine_id} has no sequence numbers left (at most {MAX_SEQUENCE}).")
         return sequence
 
     def highest_sequence(self, machine_id: MachineId) -> int:
@@ -134,15 +137,15 @@ class Catalog:
             raise NotFound(f"There is no point {wanted} in {self._store.url}.")
         if held(wanted):
             raise SafetyError(
-                f"The point {wanted} is held, and was not removed.",
-                hint=f"If it is not needed any more: twinhull points release {wanted}",
+                f"The point {wanted} is held. It was not removed.",
+                hint=f"If it is no longer needed: twinhull points release {wanted}",
             )
         self._removals.create(wanted, reason)
 
     def take_back(self, wanted: PointId) -> Point:
         """Undo a removal; raises NotFound if the point is gone, or was not removed."""
         if not self._removals.is_there(wanted):
-            raise NotFound(f"The point {wanted} is not on its way out.")
+            raise NotFound(f"The point {wanted} is not removed.")
         point = self._read(wanted)
         self._refuse_final(wanted)
         self._removals.drop(wanted)
@@ -244,8 +247,8 @@ class Catalog:
                 missing -= {disk.root for disk in point.document.disks}
         if missing:
             raise NotFound(
-                "The point that this capture builds on is gone from the repository, so the new one was not published.",
-                hint="Repeat it, and it builds on the latest point that is there: twinhull sync MACHINE",
+                "The point that this capture builds on is gone from the repository. No new point was made.",
+                hint="Repeat the sync, which builds on the latest existing point: twinhull sync MACHINE",
             )
 
     def _refuse_final(self, wanted: PointId) -> None:
@@ -255,8 +258,8 @@ class Catalog:
             return
         if state and wanted in state.final:
             raise SafetyError(
-                f"The removal of the point {wanted} has waited out its grace and is being carried out.",
-                hint="See whether it is still listed.",
+                f"The removal of the point {wanted} can no longer be taken back: its grace is over.",
+                hint="To see whether it is still listed: twinhull points list --removed",
             )
 
 
@@ -273,7 +276,7 @@ def _machine_of(wanted: PointId) -> MachineId:
 
 def _conflict(machine_id: MachineId, number: int | None) -> PointConflict:
     return PointConflict(
-        f"The point of machine {machine_id} was to be number {number}, but another has been published meanwhile; "
-        "nothing was published.",
-        hint="Another capture of this machine was faster. Capture again.",
+        f"The point of machine {machine_id} was to become number {number}, but another run published that number "
+        "first. No point was made.",
+        hint="Another capture of this machine was faster. Repeat the sync.",
     )

@@ -32,8 +32,8 @@ def gone_back(known: Mapping[str, int], now: Mapping[str, int]) -> Iterator[str]
         found = now.get(name, 0)
         if found < number:
             yield (
-                f"The store went back: its highest number of {_told(name)} was {number} and is {found}. "
-                "Someone put back an older state of it, or deleted what came after."
+                f"The store went back in time: its highest number of {_told(name)} was {number}, and is now "
+                f"{found}. An older state of it was restored, or newer objects were deleted."
             )
 
 

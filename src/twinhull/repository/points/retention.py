@@ -43,7 +43,7 @@ class RetentionRules:
 
     def __post_init__(self) -> None:
         if min(self.counts) < 0 or self.keep_within_seconds < 0 or self.minimum_count < 1:
-            raise UsageError("Retention keeps no less than nothing, and always at least the latest point.")
+            raise UsageError("Retention counts cannot be negative, and the latest point always stays.")
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -81,7 +81,7 @@ def decide(
     """
     ordered = sorted(points, key=lambda point: point.sequence, reverse=True)
     if len({point.machine_id for point in ordered}) > 1:
-        raise UsageError("Retention looks at one machine at a time.")
+        raise UsageError("Retention works on one machine at a time.")
     reasons: dict[PointId, list[str]] = {point.id: [] for point in ordered}
     for point_id, reason in _kept(ordered, rules, held, clock_jumped=clock_jumped):
         reasons[point_id].append(reason)
@@ -102,12 +102,12 @@ def _kept(
     ordered: Sequence[Point], rules: RetentionRules, held: Collection[PointId], *, clock_jumped: bool
 ) -> Iterator[tuple[PointId, str]]:
     if clock_jumped:
-        yield from ((point.id, "the clock jumped during this run, so nothing goes") for point in ordered)
+        yield from ((point.id, "the clock jumped during this run, so all points stay") for point in ordered)
     if rules.is_empty:
-        yield from ((point.id, "there is no rule that lets a point go") for point in ordered)
+        yield from ((point.id, "no rule removes points") for point in ordered)
     yield from ((point.id, "it is held") for point in ordered if point.id in held)
     ordered = current_points(ordered)  # of divergent ones none is the latest
-    minimum = f"one of the {rules.minimum_count} latest, which no rule undercuts"
+    minimum = f"one of the {rules.minimum_count} latest, which always stay"
     yield from ((point.id, minimum) for point in ordered[: rules.minimum_count])
     yield from ((point.id, f"one of the last {rules.keep_last}") for point in ordered[: rules.keep_last])
     for count, word, period in _calendar(rules):

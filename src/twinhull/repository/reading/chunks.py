@@ -114,8 +114,8 @@ class Chunks:
                 self._index.refresh()
                 self._index.recover()
         raise ChunkLost(
-            f"The chunk {chunk_id.hex()[:16]}… is lost: no good copy is in {self._store.url}.",
-            hint="'repository verify' lists the points that miss it; other points are not touched by this.",
+            f"The chunk {chunk_id.hex()[:16]}… is lost: {self._store.url} has no good copy of it.",
+            hint="List the points that lack it with 'twinhull repository verify'. Other points are not affected.",
         )
 
     def _fetch_run(self, run: Sequence[Place]) -> dict[ChunkId, memoryview]:

@@ -105,14 +105,14 @@ class _Wanted:
         if twin and is_same_capture(point, twin):
             return _left(point, "The target has it already.")
         if twin:
-            return _left(point, "The target has another point of that number; neither was touched.")
+            return _left(point, "The target has a different point with that number. Neither was changed.")
         if point.id in self.unreadable:
-            told = f"The target has it, and cannot read it: {self.unreadable[point.id].message}"
+            told = f"The target has it, but cannot read it: {self.unreadable[point.id].message}"
             return CopyVerdict(point.id, is_copied=False, reason=told, is_damaged=True)
         if point.id in self.removed:
-            return _left(point, "The target has removed it.")
+            return _left(point, "The target removed it.")
         if point.sequence < self.newest.get(point.machine_id, 0):
-            return _left(point, "The target has had a later one, and has let this one go or passed it over.")
+            return _left(point, "The target had a later point, and removed or skipped this one.")
         return None
 
 
@@ -158,7 +158,7 @@ class _Way:
         try:
             reason = self.source.hold_reason(verdict.point_id)
         except RepositoryDamaged:
-            reason = "held where it was copied from"
+            reason = "held in the original repository"
         if reason is None:  # released in this moment
             return verdict
         if self.is_dry_run:
@@ -167,7 +167,7 @@ class _Way:
             self.target.hold_point(verdict.point_id, reason)
         except NotFound as error:  # removed there in this moment
             return replace(verdict, reason=f"{verdict.reason} It could not be held: {error.message}")
-        return replace(verdict, reason=f"{verdict.reason} It is held there now, as it is here: {reason}")
+        return replace(verdict, reason=f"{verdict.reason} It is now held there, as it is here: {reason}")
 
     def _changes(self, part: _Part, gaps: Sequence[Extent] = ()) -> Iterator[Extent]:
         changes = self.source.diff(part.since, part.disk.root)

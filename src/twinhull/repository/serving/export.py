@@ -104,7 +104,9 @@ def export_disk(repository: Repository, root: DiskRoot, ports: Ports | None = No
     except FileNotFoundError:
         log.close()
         shutil.rmtree(directory, ignore_errors=True)
-        raise RepositoryError("nbdkit is not installed.", hint="apt-get install nbdkit nbdkit-plugin-python") from None
+        raise RepositoryError(
+            "nbdkit is not installed.", hint="Install it: apt-get install nbdkit nbdkit-plugin-python"
+        ) from None
     try:
         _tell(export, _order(repository, root, directory))
         _wait_until_ready(export, world)
@@ -151,5 +153,5 @@ def _wait_until_ready(export: DiskExport, world: Ports) -> None:
         if export._process.poll() is not None:  # noqa: SLF001 - the export's own module
             raise RepositoryError(f"The server of a restore point did not start: {export.complaint()}")
         if world.clock.monotonic() > deadline:
-            raise RepositoryError(f"The server of a restore point did not answer in {START_SECONDS:.0f} s.")
+            raise RepositoryError(f"The server of a restore point did not answer within {START_SECONDS:.0f} s.")
         world.clock.sleep(POLL_SECONDS)

@@ -46,20 +46,20 @@ class _Trial:
 
     def run(self) -> Iterator[StoreFinding]:
         trials: list[tuple[str, Callable[[], str]]] = [
-            ("an object comes back as it was written", self._round_trip),
-            ("a name is given once", self._given_once),
-            ("of many creators at once one wins", self._one_wins),
+            ("an object comes back unchanged", self._round_trip),
+            ("a name can be created only once", self._given_once),
+            ("one of many concurrent writers wins", self._one_wins),
             ("any range can be read", self._ranges),
             ("a large object comes back", self._large),
-            ("what was written is in the next listing", self._listed),
-            ("what was deleted is gone", self._deleted),
+            ("a new object is in the next listing", self._listed),
+            ("a deleted object is gone", self._deleted),
         ]
         for name, trial in trials:
             try:
                 problem = trial()
             except StoreError as error:
                 problem = error.message
-            yield StoreFinding(name, not problem, problem or "as it must be")
+            yield StoreFinding(name, not problem, problem or "as required")
 
     def _name(self, number: int) -> str:
         return f"{self.prefix}-{number:04x}"
@@ -74,8 +74,8 @@ class _Trial:
         try:
             self.store.create(self._name(1), [b"a second one"])
         except ObjectExists:
-            return "" if self.store.read(self._name(1)) == before else "The refused object was written all the same."
-        return "A second object took the place of the first: two writers could not be told apart."
+            return "" if self.store.read(self._name(1)) == before else "The refused object was written anyway."
+        return "A second object replaced the first, so two writers cannot be kept apart."
 
     def _one_wins(self) -> str:
         contents = [self.randomness.token(5000) for _ in range(CREATOR_COUNT)]
@@ -90,7 +90,7 @@ class _Trial:
         with ThreadPoolExecutor(CREATOR_COUNT) as threads:
             winners = [content for content in threads.map(create, contents) if content]
         if len(winners) != 1:
-            return f"{len(winners)} of {CREATOR_COUNT} creators were told that they had won."
+            return f"{len(winners)} of {CREATOR_COUNT} writers created the object."
         return "" if self.store.read(self._name(2)) == winners[0] else "The bytes are not the winner's."
 
     def _ranges(self) -> str:
@@ -98,13 +98,13 @@ class _Trial:
         for offset, length in [(0, 1), (1, 4999), (4999, 1), (100, 1000), (4990, 100), (5000, 10), (9000, 10)]:
             if self.store.read_range(self._name(2), offset, length) != data[offset : offset + length]:
                 return f"The range at {offset} of {length} bytes came back wrong."
-        return "" if self.store.size(self._name(2)) == len(data) else "The size is told wrong."
+        return "" if self.store.size(self._name(2)) == len(data) else "The reported size is wrong."
 
     def _large(self) -> str:
         block = self.randomness.token(MIB)
         self.store.create(self._name(3), [block] * (LARGE_BYTES // MIB))
         end = self.store.read_range(self._name(3), LARGE_BYTES - MIB, MIB)
-        return "" if self.store.size(self._name(3)) == LARGE_BYTES and end == block else "It came back otherwise."
+        return "" if self.store.size(self._name(3)) == LARGE_BYTES and end == block else "It came back changed."
 
     def _listed(self) -> str:
         names = [self._name(0x100 + number) for number in range(LISTED_COUNT)]

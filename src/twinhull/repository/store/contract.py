@@ -91,7 +91,7 @@ def check_size(name: str, size_bytes: int, max_bytes: int) -> None:
     """Raise ObjectUnfit if an object is larger than what is read of its kind."""
     if size_bytes > max_bytes:
         raise ObjectUnfit(
-            f"The object '{name}' has {format_bytes(size_bytes)}; no more than {format_bytes(max_bytes)} is read of it."
+            f"The object '{name}' has {format_bytes(size_bytes)}; the limit is {format_bytes(max_bytes)}."
         )
 
 
@@ -100,11 +100,11 @@ def found_name(name: str) -> str:
     try:
         return checked_name(name)
     except UsageError as error:
-        raise ObjectUnfit(f"The object {name!r} is named as nothing of a repository is.") from error
+        raise ObjectUnfit(f"The object {name!r} has a name that no object of a repository has.") from error
 
 
 def checked_name(name: str) -> str:
     """``name`` if it is one that a store takes; raises UsageError."""
     if len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):
-        raise UsageError(f"'{name}' is no name for an object in a store.")
+        raise UsageError(f"'{name}' is not a valid object name.")
     return name

@@ -94,7 +94,7 @@ class DirectoryStore:
                 try:
                     os.link(partial, path)
                 except FileExistsError:
-                    raise ObjectExists(f"The object '{name}' exists already in {self.root}.") from None
+                    raise ObjectExists(f"The object '{name}' already exists in {self.root}.") from None
             _sync_directory(path.parent)
             self._note(name)
 
@@ -178,8 +178,8 @@ class DirectoryStore:
         path = _path(root or self.root, CONFIG_NAME)
         if self._config is not None and not (path.exists() and _config_in(path) == self._config):
             raise StoreError(
-                f"The repository is not in {self.root} any more; nothing was changed there.",
-                hint="Is its disk mounted there?",
+                f"The repository is no longer in {self.root}. Nothing was changed there.",
+                hint="Check that its disk is mounted.",
             )
 
     @contextmanager
@@ -251,13 +251,13 @@ class DirectoryStore:
                     raise
                 raise RepositoryDamaged(
                     f"The object '{name}' in {self.root} cannot be read: {error.strerror}.",
-                    hint="The disk has bad places: what else is on it may go next.",
+                    hint="The disk has bad sectors, and may lose more. Replace it.",
                 ) from error
             finally:
                 os.close(descriptor)
 
     def _unfit(self, name: str) -> ObjectUnfit:
-        return ObjectUnfit(f"The object '{name}' in {self.root} is no plain file.")
+        return ObjectUnfit(f"The object '{name}' in {self.root} is not a regular file.")
 
     def _is_answering(self) -> bool:
         """Whether the disk, and not the memory before it, still gives the config."""

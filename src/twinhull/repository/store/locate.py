@@ -31,7 +31,7 @@ def open_store(url: str) -> Store:
     if parts.scheme == "s3" and parts.netloc:
         return _open_bucket(parts.netloc, parts.path.strip("/"), dict(parse_qsl(parts.query)))
     raise UsageError(
-        f"'{url}' is no address of a store.", hint="Give a directory's path, file:///path or s3://bucket/prefix."
+        f"'{url}' is not a store's address.", hint="Give a directory's path, file:///path or s3://bucket/prefix."
     )
 
 
@@ -46,7 +46,7 @@ def _open_bucket(bucket: str, prefix: str, options: dict[str, str]) -> Store:
     unknown = options.keys() - _BUCKET_OPTIONS
     if unknown:
         told = ", ".join(sorted(_BUCKET_OPTIONS))
-        raise UsageError(f"A bucket has no option '{min(unknown)}'.", hint=f"Its options are {told}.")
+        raise UsageError(f"'{min(unknown)}' is not an option of a bucket.", hint=f"Its options are {told}.")
     limit = _limit(options.pop("limit_mib_per_second", "0"))
     store = S3Store(BucketAddress(bucket, prefix, limit_mib_per_second=limit, **options))
     return LimitedStore(store, limit * MIB, SystemClock()) if limit else store
@@ -58,5 +58,5 @@ def _limit(text: str) -> float:
     except ValueError:
         limit = -1.0
     if not 0 <= limit < inf:
-        raise UsageError(f"'{text}' is no limit.", hint="Write MiB per second as a number: limit_mib_per_second=2.5")
+        raise UsageError(f"'{text}' is not a limit.", hint="Write MiB per second as a number: limit_mib_per_second=2.5")
     return limit

@@ -73,7 +73,7 @@ class PatientStore(Around):
 
     def size(self, name: str) -> int:
         """See ``Store.size``."""
-        return self._ask(f"'{name}' was being looked at", lambda: self._inner.size(name), READ_SECONDS)
+        return self._ask(f"'{name}' was being inspected", lambda: self._inner.size(name), READ_SECONDS)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See ``Store.list``."""
@@ -85,7 +85,7 @@ class PatientStore(Around):
 
     def locked_until(self, name: str) -> datetime | None:
         """See ``Store.locked_until``."""
-        return self._ask(f"'{name}' was being looked at", lambda: self._inner.locked_until(name), READ_SECONDS)
+        return self._ask(f"'{name}' was being inspected", lambda: self._inner.locked_until(name), READ_SECONDS)
 
     def sweep(self) -> int:
         """See ``Store.sweep``."""
@@ -101,7 +101,7 @@ class PatientStore(Around):
                 self._hanging.append(worker)
             raise StoreError(
                 f"The store {self.url} has not answered for {patience:g} s while {action}.",
-                hint="Is its disk, or the server behind it, hanging?",
+                hint="Check whether its disk or its server hangs.",
             ) from None
         with self._lock:
             self._idle.append(worker)

@@ -98,7 +98,7 @@ class S3Store:
             except AlreadyExistsError:
                 # A put whose answer was lost is repeated by the library, and meets the object that it made itself.
                 if not self._holds(name, data):
-                    raise ObjectExists(f"The object '{name}' exists already in {self.url}.") from None
+                    raise ObjectExists(f"The object '{name}' already exists in {self.url}.") from None
 
     def read(self, name: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
         """See ``Store.read``."""

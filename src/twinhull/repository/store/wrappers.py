@@ -63,7 +63,7 @@ class AppendOnlyStore(Around):
 
     def delete(self, name: str) -> None:
         """Refused."""
-        raise StoreError(f"'{name}' was not deleted: these credentials may only add to {self.url}.")
+        raise StoreError(f"'{name}' was not deleted: these credentials can only add to {self.url}.")
 
     def sweep(self) -> int:
         """Left to somebody who may delete."""
@@ -76,7 +76,7 @@ class ReadOnlyStore(AppendOnlyStore):
     def create(self, name: str, parts: Sequence[bytes]) -> None:
         """Refused."""
         count = sum(map(len, parts))
-        raise StoreError(f"'{name}' ({count} bytes) was not written: {self.url} is open for reading only.")
+        raise StoreError(f"'{name}' ({count} bytes) was not written: {self.url} is open read-only.")
 
 
 class LimitedStore(Around):

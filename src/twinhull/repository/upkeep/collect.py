@@ -80,7 +80,7 @@ class Collector:
         if is_dry_run:
             return report
         if not store_state(self.catalog.documents, doomed.state):
-            return CollectReport(reasons=("Another collection was faster; this one left everything to it.",))
+            return CollectReport(reasons=("Another collection was faster, so this one deleted nothing.",))
         return _after(report, doomed, self.deleter.carry_out(doomed))
 
     def _decide(self, grace_seconds: float, *, is_dry_run: bool) -> tuple[Doomed, CollectReport] | None:
@@ -163,7 +163,7 @@ class Collector:
         try:
             return copy_out(self.chunks, packer, usage, chosen, self.level, check=self.check), ()
         except StoreFull:
-            return [], (f"{len(chosen)} mostly unused packs stay for now: there is no room to copy the rest out.",)
+            return [], (f"{len(chosen)} mostly unused packs stay for now: there is no room to copy their used part.",)
         finally:
             packer.close()
 
@@ -174,29 +174,34 @@ def _after(report: CollectReport, doomed: Doomed, deleted: Collection[PackId]) -
     if not kept:
         return report
     freed = sum(doomed.usage.packs[pack_id].size_bytes for pack_id in deleted)
-    reason = f"{len(kept)} of these packs stay: a point that was made meanwhile needs them, or another run goes on."
+    reason = f"{len(kept)} of these packs stay, because a new point needs them or another run is working."
     return replace(report, packs_deleted=len(deleted), bytes_freed=freed, reasons=(*report.reasons, reason))
 
 
 def _need(needed: Collection[PackId]) -> list[str]:
     if not needed:
         return []
-    return [f"{len(needed)} packs stay: they have the last good copy of something. Repair the repository."]
+    return [
+        (
+            f"{len(needed)} packs stay, because they hold the last good copy of some data. Repair the repository: "
+            "twinhull repository repair"
+        )
+    ]
 
 
 def _report(state: CollectionState, expired: Collection[PackId], usage: Usage, waits: Waits) -> CollectReport:
     freed = sum(usage.packs[pack_id].size_bytes for pack_id in expired)
     waiting = [usage.packs[pack_id].size_bytes for pack_id in state.packs if pack_id not in expired]
-    why = "its removal has waited out its grace" if waits.grace_seconds else "it is removed, and nothing waits"
-    reasons = [f"The point {point_id} goes: {why}." for point_id in state.final]
+    why = "its grace is over" if waits.grace_seconds else "it is removed, and the grace is skipped"
+    reasons = [f"The point {point_id} is deleted: {why}." for point_id in state.final]
     removed_count = len(state.removals) - len(state.final)
     if removed_count:
-        reasons.append(f"{removed_count} removed points wait and can be taken back{waits.first(state.removals)}.")
+        reasons.append(f"{removed_count} removed points can still be taken back{waits.first(state.removals)}.")
     if expired:
-        unused = "no point has used them for the grace" if waits.grace_seconds else "no point uses them"
-        reasons.append(f"{len(expired)} packs go ({format_bytes(freed)}): {unused}.")
+        unused = "no point used them during the grace" if waits.grace_seconds else "no point uses them"
+        reasons.append(f"{len(expired)} packs are deleted ({format_bytes(freed)}): {unused}.")
     if waiting:
-        told = f"{len(waiting)} packs wait ({format_bytes(sum(waiting))}): no point uses them now"
+        told = f"{len(waiting)} packs wait ({format_bytes(sum(waiting))}), because no point uses them now"
         reasons.append(f"{told}{waits.first(state.packs)}.")
     return CollectReport(
         points_gone=state.final,

@@ -66,6 +66,7 @@ def measure_usage(
 
 def _refuse(chunk_id: ChunkId, problem: str) -> None:
     raise RepositoryDamaged(
-        f"A point uses the chunk {chunk_id.hex()[:16]}…, but {problem}; it is not known what may go, so nothing went.",
-        hint="Verify the repository, then repair it or remove the points that are lost.",
+        f"A point uses the chunk {chunk_id.hex()[:16]}…, but {problem}. It is unknown what may be deleted, so "
+        "nothing was.",
+        hint="Verify the repository ('twinhull repository verify'), then repair it or remove the lost points.",
     )

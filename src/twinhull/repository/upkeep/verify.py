@@ -51,7 +51,7 @@ _DOCUMENTS = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it must be, and the points whose content it takes away (none: nothing is lost)."""
+    """One thing that is not as required, and the points whose content it takes away (none: nothing is lost)."""
 
     object_name: str
     problem: str
@@ -148,7 +148,7 @@ class Verifier:
         """The sizes of all packs that are there."""
         sizes = {info.name: info.size_bytes for info in self.store.list("pack-")}
         for name in [name for name in sizes if not pack_id_in(name)]:
-            bad.add(name, "The object is named as nothing of a repository is.")
+            bad.add(name, "The object has a name that no object of a repository has.")
             del sizes[name]
         return sizes
 
@@ -250,7 +250,7 @@ class Verifier:
 
     def _points(self, bad: _Bad) -> list[Point]:
         for name in self.catalog.misnamed():
-            bad.add(name, "The object is named as nothing of a repository is.")
+            bad.add(name, "The object has a name that no object of a repository has.")
         return self.catalog.all_points(on_damage=bad.add)
 
     def _check_trees(self, points: Sequence[Point], bad: _Bad, on_progress: OnProgress) -> None:
@@ -314,8 +314,8 @@ class Verifier:
         try:
             is_noted = store_notes(documents, Notes(number, last_good))
         except StoreError as error:
-            return (f"What was read could not be noted, and may be read again soon: {error.message}",)
-        return () if is_noted else ("Another verification ran at the same time; what this one read is not noted.",)
+            return (f"What was verified could not be recorded, and may be read again soon: {error.message}",)
+        return () if is_noted else ("Another verification ran at the same time, so this one is not recorded.",)
 
 
 def _pack_id(name: str) -> PackId:

@@ -44,7 +44,7 @@ class Waits:
         longest = max((seconds for seconds in waited.values() if not self.is_over(seconds)), default=None)
         if longest is None:
             return ""
-        return f"; the first may go in {format_duration(self.grace_seconds - longest)}"
+        return f"; the first can be freed in {format_duration(self.grace_seconds - longest)}"
 
 
 @dataclass(slots=True)
@@ -72,4 +72,4 @@ class Locks:
             if self.latest == NEVER
             else f"until {self.latest:%Y-%m-%d %H:%M} UTC at the latest"
         )
-        return [f"The store's object lock keeps {self.count} objects {end} that would have been deleted now."]
+        return [f"The store's object lock keeps {self.count} objects {end} that would be deleted otherwise."]

@@ -58,15 +58,13 @@ class DiskWriter:
 
     def _check(self, offset_bytes: int, length_bytes: int) -> None:
         if self._is_finished:
-            raise UsageError("The disk is finished; begin another one from its root.")
+            raise UsageError("The disk is finished; start another one from its root.")
         size = self._writer.chunk_size_bytes
         end = offset_bytes + length_bytes
         if offset_bytes < 0 or length_bytes < 0 or end > self.size_bytes:
             raise UsageError(f"The range {offset_bytes}+{length_bytes} is not in the disk of {self.size_bytes} bytes.")
         if offset_bytes % size or (end % size and end != self.size_bytes):
-            raise UsageError(
-                f"The range {offset_bytes}+{length_bytes} does not begin and end with chunks of {size} bytes."
-            )
+            raise UsageError(f"The range {offset_bytes}+{length_bytes} is not aligned to chunks of {size} bytes.")
 
     def _queue(self, first: int, piece: Future[list[ChunkId | None]] | int) -> None:
         """Line up a piece under way, or the end of a range of zeros: the tree is changed in the order of the calls."""

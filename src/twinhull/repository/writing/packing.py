@@ -141,8 +141,8 @@ class Packer:
                     chunk_in(self._keys, pack.info, entry, content, size)
             except RepositoryDamaged:
                 raise RepositoryDamaged(
-                    "A chunk came out of compression and encryption as something else; nothing was published.",
-                    hint="This points to bad memory or a bad processor: test this computer.",
+                    "A chunk did not survive compression and encryption. No point was made.",
+                    hint="The memory or the processor of this computer may be faulty: test it, then repeat the run.",
                 ) from None
 
     def _write_index(self, least_places: int) -> None:

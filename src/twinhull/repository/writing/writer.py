@@ -106,7 +106,7 @@ class Writer:
         ``base`` must be a disk of a point in this repository.
         """
         if not 0 <= size_bytes <= MAX_DISK_BYTES:
-            raise UsageError(f"A disk of {size_bytes} bytes cannot be kept.")
+            raise UsageError(f"A disk of {size_bytes} bytes cannot be stored.")
         if base:
             self._bases.add(base)
         return DiskWriter(self, size_bytes, base)
@@ -128,16 +128,16 @@ class Writer:
         age = clock.monotonic() - self._context.started
         if age > SESSION_LIMIT_SECONDS:
             raise WriterOverdue(
-                f"The capture of machine {document.machine_id} took {format_duration(age)}, and its point was not "
-                f"published: at most {format_duration(SESSION_LIMIT_SECONDS)} are safe beside a collection.",
-                hint="Capture again: what is stored already will not be sent a second time.",
+                f"The capture of machine {document.machine_id} took {format_duration(age)}. A collection waits "
+                f"only {format_duration(SESSION_LIMIT_SECONDS)} for it, so no point was made.",
+                hint="Repeat the sync. Data that is already stored is not sent again.",
             )
         self._make_whole(document, is_published=False)
         point, size = self._context.publish(document, Numbering(expected_sequence, as_sequence), self._bases)
         try:
             self._make_whole(document, is_published=True)
         except RepositoryError as error:
-            self._context.retract(point.id, f"It is not whole: {error.message}")
+            self._context.retract(point.id, f"It is incomplete: {error.message}")
             raise
         self._counter.add(bytes_stored=size, publish_seconds=clock.monotonic() - started)
         return point
@@ -154,7 +154,7 @@ class Writer:
         places = (Extent(number * size, min(size, base.size_bytes - number * size)) for number in numbers)
         gaps = list(islice(merged(places), MAX_GAPS + 1))
         if len(gaps) > MAX_GAPS:
-            raise ChunkLost("Too many places of the disk that this one was to be built on are damaged.")
+            raise ChunkLost("The previous point of this disk is damaged in too many places to build on.")
         return gaps
 
     def keep(self, kind: ChunkKind, contents: Mapping[ChunkId, bytes | memoryview]) -> None:
@@ -204,13 +204,13 @@ class Writer:
         """Why a point cannot be."""
         if self._trust.gone or not error:
             return WriterOverdue(
-                f"Collections have deleted what the capture of machine {document.machine_id} counted on; no point was "
-                "made of it.",
-                hint="Capture again: what is stored will not be sent a second time.",
+                f"A collection deleted data that the capture of machine {document.machine_id} needs. No point was "
+                "made.",
+                hint="Repeat the sync. Data that is already stored is not sent again.",
             )
         return ChunkLost(
-            f"The point of machine {document.machine_id} would not be whole, and was not made: {error.message}",
-            hint="'twinhull sync MACHINE --full-compare' stores anew what the machine still holds.",
+            f"The point of machine {document.machine_id} would be incomplete, and was not made: {error.message}",
+            hint="Store again what the machine still holds: twinhull sync MACHINE --full-compare",
         )
 
     def _check_root(self, root: DiskRoot) -> None:

@@ -32,33 +32,33 @@ CREATE_EXAMPLES = examples(
     "twinhull plan create a -m vm1 --from here --to there --network lan=br0",
 )
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="What to call it: a-z, 0-9 and '-'.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Its name: a-z, 0-9 and '-'.")]
 MachinesOption = Annotated[
     list[str],
     typer.Option(
         "--machine",
         "-m",
         metavar="MACHINE",
-        help="A machine; repeat it in boot order.",
+        help="A machine; repeat for several, in boot order.",
         autocompletion=completing.machines,
     ),
 ]
 SourceOption = Annotated[str, typer.Option("--from", metavar="SITE", autocompletion=completing.sites, help="Home.")]
 TargetOption = Annotated[
-    str, typer.Option("--to", metavar="SITE", autocompletion=completing.sites, help="Where the replicas live.")
+    str, typer.Option("--to", metavar="SITE", autocompletion=completing.sites, help="Site of the replicas.")
 ]
-RpoOption = Annotated[str, typer.Option(metavar="DURATION", help="How much may be lost at most: 30s, 15m, 1h30m.")]
+RpoOption = Annotated[
+    str, typer.Option(metavar="DURATION", help="The most that may be lost, as a time: 30s, 15m, 1h30m.")
+]
 BootModeOption = Annotated[
-    BootMode | None, typer.Option(help="How replicas boot on the target [its most faithful way].")
+    BootMode | None, typer.Option(help="Boot mode of replicas (default: closest to the source).")
 ]
 FullCompareOption = Annotated[
     str,
-    typer.Option(
-        metavar="DURATION", help="How long change trackers are trusted without a full comparison; 0s: for ever."
-    ),
+    typer.Option(metavar="DURATION", help="Longest time without a full comparison; 0s means never compare."),
 ]
 FreezeFlag = Annotated[
-    bool, typer.Option("--freeze/--no-freeze", help="Freeze file systems by the guest agent for a capture.")
+    bool, typer.Option("--freeze/--no-freeze", help="Freeze file systems for a capture through the guest agent.")
 ]
 
 
@@ -84,7 +84,10 @@ def create(
     is_freezing: FreezeFlag = True,
     is_json: JsonFlag = False,
 ) -> None:
-    """Say which machines shall have replicas where. Nothing moves until 'sync' or 'serve'."""
+    """Create a plan: which machines have replicas where, and the RPO.
+
+    Nothing is copied until 'twinhull sync' or 'twinhull serve'.
+    """
     from twinhull.manager.catalog.records import Plan  # noqa: PLC0415 - as above
     from twinhull.manager.sites import pool as sites  # noqa: PLC0415 - loaded when called
     from twinhull.manager.sites.suitability import OF_A_SOURCE, OF_A_TARGET, require_parts  # noqa: PLC0415 - as above
@@ -92,7 +95,7 @@ def create(
     door = door_of(context)
     sites.checked_name(name, "plan")
     if source == target:
-        raise UsageError(f"The plan would go from '{source}' to itself.", hint="Name two sites.")
+        raise UsageError(f"Source and target of the plan are both '{source}'.", hint="Name two different sites.")
     periods = (keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly)
     rules = rules_of(keep_last, periods, keep_for, keep_at_least)
     with door.manager() as manager:
@@ -114,7 +117,7 @@ def create(
         manager.catalog.add_plan(plan)
     door.screen.answer(
         shapes.plan(plan),
-        f"Made the plan {name}: {counted(len(plan.machines), 'machine')} from {source} to {target}, RPO {rpo}.",
+        f"Created the plan {name}: {counted(len(plan.machines), 'machine')} from {source} to {target}, RPO {rpo}.",
         *filter(None, [reach(plan.retention, plan.rpo_seconds)]),
-        f"First sync: twinhull sync {name}. Keep it so: twinhull serve",
+        f"First sync: twinhull sync {name}. Then keep it in sync: twinhull serve",
     )

@@ -39,11 +39,11 @@ RemoveOption = Annotated[
     typer.Option(
         "--remove",
         metavar="MACHINE",
-        help="Take a machine out; its replica and points stay.",
+        help="Remove a machine from the plan; its replica and points stay.",
         autocompletion=completing.machines,
     ),
 ]
-Count = Annotated[int | None, typer.Option(min=0, metavar="N", help="See 'plan create'.")]
+Count = Annotated[int | None, typer.Option(min=0, metavar="N", help="See 'twinhull plan create'.")]
 
 
 def edit(
@@ -52,7 +52,7 @@ def edit(
     name: PlanArgument,
     add: AddOption = None,
     remove: RemoveOption = None,
-    rpo: Annotated[str | None, typer.Option(metavar="DURATION", help="How much may be lost at most.")] = None,
+    rpo: Annotated[str | None, typer.Option(metavar="DURATION", help="The most that may be lost, as a time.")] = None,
     keep_last: Count = None,
     keep_for: KeepForOption = None,
     keep_hourly: Count = None,
@@ -62,13 +62,20 @@ def edit(
     keep_yearly: Count = None,
     keep_at_least: Count = None,
     network: NetworkOption = None,
-    boot_mode: Annotated[BootMode | None, typer.Option(help="How replicas boot on the target.")] = None,
-    full_compare_every: Annotated[str | None, typer.Option(metavar="DURATION", help="See 'plan create'.")] = None,
-    is_freezing: Annotated[bool | None, typer.Option("--freeze/--no-freeze", help="See 'plan create'.")] = None,
+    boot_mode: Annotated[BootMode | None, typer.Option(help="Boot mode of replicas on the target.")] = None,
+    full_compare_every: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="See 'twinhull plan create'.")
+    ] = None,
+    is_freezing: Annotated[
+        bool | None, typer.Option("--freeze/--no-freeze", help="See 'twinhull plan create'.")
+    ] = None,
     is_dry_run: DryRunFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Change a plan. What is not named stays; machines, replicas and points are as they were until the next sync."""
+    """Change a plan. Options that are not given stay as they are.
+
+    Machines, replicas and points do not change until the next sync.
+    """
     from twinhull.manager.sites.editing import changes, edited_machines  # noqa: PLC0415 - loaded when called
 
     door = door_of(context)
@@ -124,10 +131,10 @@ def _telling(manager: Manager) -> dict[str, Any]:
         "full_compare_seconds": format_duration,
         "retention": keeping.told,
         "networks": lambda networks: ", ".join(f"{here}={there}" for here, there in networks.items()) or "as they are",
-        "boot_mode": lambda mode: mode or "the target's most faithful",
+        "boot_mode": lambda mode: mode or "target's default",
         "is_freezing": lambda is_on: "yes" if is_on else "no",
     }
 
 
 def _afterwards(gone: Sequence[str]) -> list[str]:
-    return [f"To take our trackers off {name}: 'twinhull machine unprotect {name}'" for name in gone]
+    return [f"To remove the change trackers from {name}: 'twinhull machine unprotect {name}'" for name in gone]

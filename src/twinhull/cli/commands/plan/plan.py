@@ -50,7 +50,7 @@ def list_(context: typer.Context, *, is_json: JsonFlag = False) -> None:
             ]
             for plan in plans
         ],
-        empty="There is no plan yet: twinhull plan create NAME --machine MACHINE --from SITE --to SITE",
+        empty="There is no plan yet. Create one: twinhull plan create NAME --machine MACHINE --from SITE --to SITE",
     )
 
 
@@ -73,7 +73,7 @@ def show(context: typer.Context, *, name: PlanArgument, is_json: JsonFlag = Fals
             ("rpo", format_duration(plan.rpo_seconds)),
             ("keeps", keeping.told(plan.retention)),
             ("networks", [f"{here} is {there}" for here, there in plan.networks.items()] or "as they are"),
-            ("boot mode", plan.boot_mode or "the target's most faithful"),
+            ("boot mode", plan.boot_mode or "target's default"),
             ("full compare", _full_compare(plan)),
             ("freeze", "yes" if plan.is_freezing else "no"),
         ]
@@ -87,11 +87,14 @@ def network(
     name: PlanArgument,
     mapping: Annotated[
         list[str],
-        typer.Argument(metavar="HERE=THERE", help="What a network of the source is called on the target; repeatable."),
+        typer.Argument(metavar="HERE=THERE", help="Name of a source network on the target; repeatable."),
     ],
     is_json: JsonFlag = False,
 ) -> None:
-    """Say what networks are called on the target. Replicas that we made follow at the next sync."""
+    """Map networks of the source to networks of the target.
+
+    Replicas that Twinhull created follow at the next sync.
+    """
     door = door_of(context)
     with door.manager() as manager:
         manager.catalog.map_networks(name, pairs(mapping))
@@ -102,29 +105,32 @@ def network(
 
 @app.command(epilog=examples("twinhull plan pause shop"))
 def pause(context: typer.Context, *, name: PlanArgument, is_json: JsonFlag = False) -> None:
-    """Let serve leave the plan's machines alone. Commands still work on them."""
+    """Pause a plan: serve leaves its machines alone, commands still work."""
     _set_paused(context, name, is_json=is_json, is_paused=True)
 
 
 @app.command(epilog=examples("twinhull plan resume shop"))
 def resume(context: typer.Context, *, name: PlanArgument, is_json: JsonFlag = False) -> None:
-    """Let serve keep the plan again."""
+    """Resume a paused plan."""
     _set_paused(context, name, is_json=is_json, is_paused=False)
 
 
 @app.command(epilog=examples("twinhull plan remove shop --yes"))
 def remove(context: typer.Context, *, name: PlanArgument, is_yes: YesFlag = False, is_json: JsonFlag = False) -> None:
-    """Forget a plan, and take our change trackers off its machines. Machines, replicas and points stay."""
+    """Remove a plan, and the change trackers of its machines.
+
+    Machines, replicas and points stay.
+    """
     door = door_of(context)
     with door.manager() as manager:
         plan = manager.catalog.plan(name)
-        door.confirm(f"Forget the plan '{name}'? Machines, replicas and points stay.", is_yes=is_yes)
+        door.confirm(f"Remove the plan '{name}'? Machines, replicas and points stay.", is_yes=is_yes)
         found = manager.remove_plan(plan)
         names = [manager.names.name(machine_id).name for machine_id in plan.machines]
     lines = [*(f"removed  {line}" for line in found.done), *(f"left  {line}" for line in found.left)]
     lines += [f"Remove its replica, too: twinhull machine unprotect {each} --remove-replica" for each in names]
     facts = {"removed": name, "taken_off": found.done, "left": found.left}
-    door.screen.answer(facts, f"Forgot the plan {name}.", *lines)
+    door.screen.answer(facts, f"Removed the plan {name}.", *lines)
 
 
 def _set_paused(context: typer.Context, name: str, *, is_json: bool, is_paused: bool) -> None:
@@ -132,7 +138,7 @@ def _set_paused(context: typer.Context, name: str, *, is_json: bool, is_paused: 
     with door.manager() as manager:
         manager.catalog.pause_plan(name, is_paused=is_paused)
         plan = manager.catalog.plan(name)
-    door.screen.answer(shapes.plan(plan), f"The plan {name} is {'paused' if is_paused else 'kept again'}.")
+    door.screen.answer(shapes.plan(plan), f"The plan {name} is {'paused' if is_paused else 'active again'}.")
 
 
 def _full_compare(plan: Plan) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 app = commands()
 APPS = {"points": app}
 
-_DIVERGENT = "its site had lost the machine: later points do not go on from it"
+_DIVERGENT = "written after its site lost the machine; later points do not build on it"
 
 
 @app.command("list", epilog=examples("twinhull points list", "twinhull points list web1 --json"))
@@ -32,7 +32,9 @@ def list_(
     context: typer.Context,
     *,
     machine: OnlyMachineArgument = None,
-    is_removed: Annotated[bool, typer.Option("--removed", help="Those that can still be taken back.")] = False,
+    is_removed: Annotated[
+        bool, typer.Option("--removed", help="List removed points that can still be taken back.")
+    ] = False,
     is_json: JsonFlag = False,
 ) -> None:
     """List restore points, the latest last."""
@@ -56,7 +58,7 @@ def _list(door: Door, manager: Manager, machine_id: MachineId | None) -> None:
     door.screen.table(
         ["machine", "name", "number", "captured (utc)", "consistency", "from", "epoch", "size", "held"],
         list(_rows(points, held, damages)),
-        empty="There is no restore point yet: twinhull sync MACHINE",
+        empty="There is no restore point yet. Make one: twinhull sync MACHINE",
     )
     for reason in damages.found.values():
         door.screen.message(reason)
@@ -88,7 +90,7 @@ def _list_removed(door: Door, manager: Manager, machine_id: MachineId | None) ->
         door.screen.document({"removed": removals})
         return
     rows = [[removal["id"], removal["reason"]] for removal in removals]
-    door.screen.table(["id", "reason"], rows, empty="No point is removed.")
+    door.screen.table(["id", "reason"], rows, empty="There is no removed point.")
 
 
 @app.command(epilog=examples("twinhull points show web1:N"))
@@ -119,7 +121,7 @@ def show(context: typer.Context, *, point: PointArgument, is_json: JsonFlag = Fa
 
 @app.command(epilog=examples("twinhull points diff web1:N-1 web1:N"))
 def diff(context: typer.Context, *, older: PointArgument, newer: PointArgument, is_json: JsonFlag = False) -> None:
-    """Say how much differs between two points, disk by disk, in whole chunks."""
+    """Show how much differs between two points, per disk, in whole chunks."""
     door = door_of(context)
     with door.manager() as manager:
         old, new = manager.point(older), manager.point(newer)
@@ -146,9 +148,9 @@ def diff(context: typer.Context, *, older: PointArgument, newer: PointArgument, 
 
 @app.command(epilog=examples("twinhull points verify web1:N", "twinhull repository verify"))
 def verify(context: typer.Context, *, point: PointArgument, is_json: JsonFlag = False) -> None:
-    """Read a point whole, and check every byte against what was written; exit code 34 where something is damaged.
+    """Read a whole point, and check every byte.
 
-    'twinhull repository verify' does so for all that is stored.
+    The exit code is 34 if something is damaged. 'twinhull repository verify --read-data' does this for all points.
     """
     from twinhull.manager.repository.verifying import verify_point  # noqa: PLC0415 - loaded when called
 
@@ -167,10 +169,10 @@ def hold(
     context: typer.Context,
     *,
     point: PointArgument,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever finds it held.")] = "asked for",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why it is held.")] = "asked for",
     is_json: JsonFlag = False,
 ) -> None:
-    """Keep a point from every retention and removal, until it is released."""
+    """Protect a point from retention and removal until it is released."""
     door = door_of(context)
     with door.manager() as manager:
         found = manager.point(point)
@@ -178,18 +180,18 @@ def hold(
         why = manager.repository.hold_reason(found.id)
     door.screen.answer(
         {"held": found.id, "hold_reason": why},
-        f"The point {found.id} stays until it is released ({why}). Release it with: twinhull points release {found.id}",
+        f"The point {found.id} is held ({why}). To release it: twinhull points release {found.id}",
     )
 
 
 @app.command(epilog=examples("twinhull points release web1:12"))
 def release(context: typer.Context, *, point: PointArgument, is_json: JsonFlag = False) -> None:
-    """Hold a point no more: retention and removal may take it again."""
+    """Release a held point: retention and removal may take it again."""
     door = door_of(context)
     with door.manager() as manager:
         found = manager.point(point)
         manager.repository.release_point(found.id)
-    door.screen.answer({"released": found.id}, f"The point {found.id} is not held any more.")
+    door.screen.answer({"released": found.id}, f"The point {found.id} is no longer held.")
 
 
 app.command(epilog=pruning.EXAMPLES)(pruning.prune)
@@ -200,11 +202,11 @@ def remove(
     context: typer.Context,
     *,
     point: PointArgument,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever misses it.")] = "asked for",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why it is removed.")] = "asked for",
     is_yes: YesFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Take a point out of sight. It can be taken back until its data is collected."""
+    """Remove a point. It can be taken back until its data is collected."""
     from twinhull.manager.runs.kinds.remove import want_removed  # noqa: PLC0415 - as above
     from twinhull.manager.sites.names import Named  # noqa: PLC0415 - loaded when called
 
@@ -221,7 +223,7 @@ def remove(
     kept = [f"The store's object lock keeps its data until {locked:%F %R} UTC at least."] if locked else []
     door.screen.answer(
         {"removed": found.id, "run_id": run.run_id, "locked_until": locked and locked.isoformat()},
-        f"Removed {found.id}. Take it back with: twinhull points take-back {found.id}",
+        f"Removed {found.id}. To take it back: twinhull points take-back {found.id}",
         *kept,
     )
 
@@ -230,13 +232,13 @@ def remove(
 def take_back(
     context: typer.Context,
     *,
-    point_id: Annotated[str, typer.Argument(metavar="ID", help="The whole id, see 'points list --removed'.")],
+    point_id: Annotated[str, typer.Argument(metavar="ID", help="The full id, see 'twinhull points list --removed'.")],
     is_json: JsonFlag = False,
 ) -> None:
-    """Take a removal back."""
+    """Take back the removal of a point."""
     from twinhull.model.machine import PointId  # noqa: PLC0415 - loaded when called
 
     door = door_of(context)
     with door.manager() as manager:
         found = manager.repository.restore_point(PointId(point_id))
-    door.screen.answer(shapes.point(found), f"The point {found.id} is there again.")
+    door.screen.answer(shapes.point(found), f"The point {found.id} is restored to the list.")

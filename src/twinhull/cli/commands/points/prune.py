@@ -41,10 +41,10 @@ def prune(
     is_yes: YesFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Remove the points that no rule keeps, and say of every point why it stays or goes.
+    """Remove points that no rule keeps, and show why each stays or goes.
 
-    Without a rule it is the plan's retention; with one, only what is said here. The latest points and held ones stay,
-    whatever the rules say. Everything counts from the latest point, not from today.
+    Without options the plan's retention applies; otherwise only the options do. The latest points and held points
+    always stay. Rules count from the latest point, not from today.
     """
     from twinhull.manager.runs.removing import removed_by  # noqa: PLC0415 - loaded when called
 
@@ -52,7 +52,7 @@ def prune(
     periods = (keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly)
     asked = keeping.rules_of(keep_last or 0, periods, keep_for, keep_at_least)
     if keep_at_least and asked.is_empty:
-        raise UsageError("--keep-at-least alone does not say which points go.", hint="Add a rule: --keep-daily 14")
+        raise UsageError("--keep-at-least alone does not select points to remove.", hint="Add a rule: --keep-daily 14")
     gone: list[PointId] = []
     runs: list[RunId] = []
     locked = None
@@ -76,8 +76,8 @@ def prune(
             "runs": runs,
             "locked_until": locked and locked.isoformat(),
         },
-        f"{going} points would go." if is_dry_run else f"Removed {len(gone)} points.",
-        *(["Take one back, until it is collected, with: twinhull points take-back ID"] if gone else []),
+        f"{going} points would be removed." if is_dry_run else f"Removed {len(gone)} points.",
+        *(["To take one back before it is collected: twinhull points take-back ID"] if gone else []),
         *([f"The store's object lock keeps data of them until {locked:%F %R} UTC."] if locked else []),
     )
 

@@ -26,17 +26,18 @@ EXAMPLES = examples(
     "twinhull repository copy --to /mnt/points --machine db --dry-run",
 )
 _STOPPED = (
-    "The points that were copied stay; one that was begun is not there. The next 'repository copy' to the same place, "
-    "without --create, sends the rest, and nothing twice."
+    "Points that were copied stay; an unfinished one does not exist there. Repeat 'twinhull repository copy' "
+    "without --create to send the rest; nothing is sent twice."
 )
 
 
 def copy(
     context: typer.Context,
     *,
-    url: Annotated[str, typer.Option("--to", metavar="URL", help="The other repository.")],
+    url: Annotated[str, typer.Option("--to", metavar="URL", help="The target repository.")],
     to_passphrase_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Its passphrase [as of this repository].", dir_okay=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="Passphrase file of the target (default: same passphrase).", dir_okay=False),
     ] = None,
     machines: Annotated[
         list[str] | None,
@@ -44,22 +45,22 @@ def copy(
             "--machine",
             "-m",
             metavar="MACHINE",
-            help="Only this machine's points; repeatable.",
+            help="Copy only this machine's points; repeatable.",
             autocompletion=completing.machines,
         ),
     ] = None,
-    is_creating: Annotated[bool, typer.Option("--create", help="Make it first; it must not be there yet.")] = False,
+    is_creating: Annotated[bool, typer.Option("--create", help="Create the target first; it must not exist.")] = False,
     is_again: Annotated[
-        bool, typer.Option("--again", help="Send also older points that it had and let go, or that were passed over.")
+        bool, typer.Option("--again", help="Send older points, too, that the target removed or that were skipped.")
     ] = False,
     is_dry_run: DryRunFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Copy every point that another repository never had to it; exit code 34 where damage kept one from being copied.
+    """Copy points that another repository never had to it.
 
-    It has a key of its own, and only what it lacks is sent. It keeps and removes points by itself; what is held here is
-    held there, too, until it is released there. Ctrl-C at any time: what was copied stays, the next call sends the
-    rest.
+    The copy has its own key and its own retention, and only missing data is sent. A point that is held here is held
+    there, too, until it is released there. Ctrl-C is safe: what was copied stays, and the next call sends the rest.
+    The exit code is 34 if damage kept a point from being copied.
     """
     from twinhull.repository import check_new_passphrase, copy_points  # noqa: PLC0415 - loaded when called
 
@@ -102,7 +103,7 @@ def _imagined(door: Door, url: str) -> Repository:
     from twinhull.repository import is_repository, open_store  # noqa: PLC0415 - as above
 
     if is_repository(open_store(url)):
-        raise AlreadyExists(f"There is a repository in {url} already.", hint="Leave --create out to copy to it.")
+        raise AlreadyExists(f"A repository already exists in {url}.", hint="Leave out --create to copy to it.")
     return nothing_stored(door.ports)
 
 
@@ -110,7 +111,7 @@ def _tell(screen: Screen, verdicts: Sequence[CopyVerdict], url: str, *, is_dry_r
     is_idle = bool(verdicts) and not any(each.is_copied or each.is_damaged for each in verdicts)
     if not screen.is_json and not is_idle:
         screen.table(
-            ["point", "what would become of it" if is_dry_run else "what became of it"],
+            ["point", "what would happen" if is_dry_run else "what happened"],
             [[each.point_id, each.reason] for each in verdicts],
             empty="There is no point to copy yet.",
         )
@@ -118,11 +119,12 @@ def _tell(screen: Screen, verdicts: Sequence[CopyVerdict], url: str, *, is_dry_r
     error = RepositoryDamaged(
         f"{counted(len(damaged), 'point')} {'would not be' if is_dry_run else 'could not be'} copied for damage: "
         f"{', '.join(damaged)}.",
-        hint="See 'twinhull repository verify', here and there. What is repaired here is sent by 'copy --again'.",
+        hint="Run 'twinhull repository verify' here and there. After a repair here, add --again to send the "
+        "damaged points.",
     )
     copied = [each for each in verdicts if each.is_copied]
     total = format_bytes(sum(each.differing_bytes for each in copied))
-    line = f"{counted(len(copied), 'point')} would be copied to {url}: about {total} would be read."
+    line = f"{counted(len(copied), 'point')} would be copied to {url}; about {total} would be read."
     if not is_dry_run:
         line = f"Copied {counted(len(copied), 'point')} to {url}."
     if is_idle:

@@ -10,10 +10,10 @@ import typer
 from twinhull.cli.door import door_of
 from twinhull.cli.options import JsonFlag, YesFlag, examples
 
-app = typer.Typer(help="Who can open the repository: passphrase, recovery keys, rotation.", rich_markup_mode=None)
+app = typer.Typer(help="Change the passphrase, create recovery keys, rotate keys.", rich_markup_mode=None)
 
 NewPassphraseOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="The new passphrase is this file's first line.", dir_okay=False)
+    Path | None, typer.Option(metavar="FILE", help="File whose first line is the new passphrase.", dir_okay=False)
 ]
 
 
@@ -25,11 +25,11 @@ def change_passphrase(
     context: typer.Context,
     *,
     new_passphrase_file: Annotated[
-        Path, typer.Option(metavar="FILE", help="The new passphrase is this file's first line.", dir_okay=False)
+        Path, typer.Option(metavar="FILE", help="File whose first line is the new passphrase.", dir_okay=False)
     ],
     is_json: JsonFlag = False,
 ) -> None:
-    """Let another passphrase open the repository instead of the one that does. Recovery keys go on to open it."""
+    """Replace the repository's passphrase. Recovery keys stay valid."""
     door = door_of(context)
     with door.manager() as manager:
         manager.vault.change_passphrase(manager.repository, new_passphrase_file)
@@ -37,7 +37,7 @@ def change_passphrase(
     door.screen.answer(
         {"id": repository_id},
         "The new passphrase opens the repository, and the old one does not.",
-        "Whoever has seen the repository while the old one opened it: see 'twinhull repository keys rotate'.",
+        "If the old passphrase may have leaked, run 'twinhull repository keys rotate', too.",
     )
 
 
@@ -47,14 +47,17 @@ def recovery(
     *,
     is_json: JsonFlag = False,
 ) -> None:
-    """Make one more key, for paper: it opens the repository wherever the passphrase does. It is shown once."""
+    """Create a recovery key for paper. It is shown once.
+
+    It opens the repository wherever the passphrase does.
+    """
     door = door_of(context)
     with door.manager() as manager:
         key = manager.repository.add_recovery_key()
     door.screen.answer(
         {"recovery_key": key},
         key,
-        "Print it and lock it away: it is shown this once. It is given wherever a passphrase is asked for.",
+        "Print it and lock it away: it is shown only once. Use it like the passphrase.",
     )
 
 
@@ -71,17 +74,19 @@ def rotate(
     is_yes: YesFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Encrypt all that is written from now on with a new key, which whoever knew the old one does not have.
+    """Encrypt everything that is written from now on with a new key.
 
-    Recovery keys of before open nothing any more; 'keys recovery' makes another one. What is stored stays readable.
+    For the case that a passphrase leaked. Existing recovery keys stop working; 'twinhull repository keys recovery'
+    creates a new one. Stored points stay readable.
     """
     door = door_of(context)
     with door.manager() as manager:
         repository = manager.repository
-        door.confirm("Rotate the keys? Recovery keys that were made before will open nothing.", is_yes=is_yes)
+        door.confirm("Rotate the keys? Existing recovery keys will stop working.", is_yes=is_yes)
         manager.vault.rotate_keys(repository, new_passphrase_file)
         number = repository.keys.number
     door.screen.answer(
         {"key_number": number},
-        f"Key {number} is in force. 'twinhull serve' takes it, if it finds the passphrase where it found the old one.",
+        f"Key {number} is in use. A running 'twinhull serve' switches to it, if the new passphrase is where the "
+        "old one was.",
     )

@@ -27,35 +27,40 @@ EXAMPLES = examples(
     "twinhull repository repair --site there --dry-run",
 )
 _FORM = "MACHINE:KEY=ADDRESS"
-_STOPPED = "What was stored anew stays, and nothing was given up. The next 'repository repair' goes on from there."
+_STOPPED = (
+    "What was repaired stays, and no damaged pack was deleted. Run 'twinhull repository repair' again to continue."
+)
 
 
 def repair(
     context: typer.Context,
     *,
     urls: Annotated[
-        list[str] | None, typer.Option("--from", metavar="URL", help="Look in this copy of the repository; repeatable.")
+        list[str] | None,
+        typer.Option("--from", metavar="URL", help="Take data from this copy of the repository; repeatable."),
     ] = None,
     from_passphrase_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The passphrase of those copies [as of this repository].", dir_okay=False),
+        typer.Option(
+            metavar="FILE", help="Passphrase file of those copies (default: same passphrase).", dir_okay=False
+        ),
     ] = None,
     sites: Annotated[
         list[str] | None,
-        typer.Option("--site", metavar="SITE", help="Look on the machines' disks on this site; repeatable."),
+        typer.Option("--site", metavar="SITE", help="Take data from the machines' disks on this site; repeatable."),
     ] = None,
     disks: Annotated[
         list[str] | None,
-        typer.Option("--disk", metavar=_FORM, help="Look in this image file or NBD export; repeatable."),
+        typer.Option("--disk", metavar=_FORM, help="Take data from this image file or NBD export; repeatable."),
     ] = None,
     is_dry_run: DryRunFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Bring back what is damaged from wherever it still lies, and say what is lost; exit code 34 where anything is.
+    """Repair damaged data from copies, replicas or sources.
 
-    Everything is read twice. A copy, a replica or a source need not be at a damaged point: whatever of it is still the
-    same is taken, by its checksum. --dry-run reads everything once, and says what is missing and who would be asked.
-    Ctrl-C at any time: what was repaired stays, the next call goes on.
+    A copy, replica or source need not be at the damaged point: each piece with the right checksum is taken. Everything
+    is read twice. --dry-run reads it once, and lists what is missing and where it would be looked for. Ctrl-C is
+    safe: what was repaired stays, and the next call continues. The exit code is 34 if anything is lost.
     """
     from twinhull.manager.repository.healing import Healing  # noqa: PLC0415 - loaded when called
 
@@ -66,7 +71,7 @@ def repair(
         for word, address in pairs(disks, form=_FORM).items():
             machine, _, key = word.rpartition(":")
             if not machine:
-                raise UsageError(f"'{word}' does not say which disk of which machine it is.", hint=f"Write {_FORM}.")
+                raise UsageError(f"'{word}' does not name a machine and a disk.", hint=f"Write {_FORM}.")
             healing.ask_disk(manager.machine_of_points(machine), DiskKey(key), address)
         for name in sites or ():
             healing.ask_site(site(SiteName(name)))
@@ -79,7 +84,7 @@ def _repair(screen: Screen, manager: Manager, healers: Sequence[Healer]) -> None
 
     with watching_phases(screen, _STOPPED) as on_progress:
         report = repair_repository(manager.repository, healers, on_progress=on_progress)
-    counts = f"{len(report.repaired)} points are whole again, {len(report.lost)} are damaged."
+    counts = f"{len(report.repaired)} points are complete again, {len(report.lost)} are damaged."
     lost = [f"damaged: {point_id}" for point_id in report.lost]
     shape = {"repaired": report.repaired, "lost": report.lost, "reasons": report.reasons}
     screen.judge({**shape, "is_good": report.after.is_good}, [*report.reasons, counts, *lost], damage_of(report.after))
@@ -109,10 +114,10 @@ def _diagnose(screen: Screen, manager: Manager, healers: Sequence[Healer]) -> No
 
 def _told(missing: MissingPieces) -> str:
     nodes = f" and {missing.node_count} pieces of its tree, with what is below them" if missing.node_count else ""
-    where = ", then ".join(missing.healers) or "nowhere: nobody was named who may have it (--from, --site, --disk)"
+    where = ", then ".join(missing.healers) or "no place: none was named (--from, --site, --disk)"
     return (
-        f"{missing.point_id} disk {missing.key} misses {missing.chunk_count} pieces of its data{nodes}; "
-        f"a repair would look in {where}."
+        f"{missing.point_id} disk {missing.key} lacks {missing.chunk_count} pieces of its data{nodes}; a repair "
+        f"would look in {where}."
     )
 
 

@@ -29,14 +29,12 @@ ForgetFlag = Annotated[
     bool,
     typer.Option(
         "--forget-passphrase",
-        help="Do not keep the passphrase in the state directory; every command must be given it, serve too.",
+        help="Do not keep the passphrase in the state directory; each command, and serve, then needs it.",
     ),
 ]
 
 
-LevelOption = Annotated[
-    int, typer.Option("--level", metavar="N", min=1, max=19, help="How hard to compress what is written (zstd).")
-]
+LevelOption = Annotated[int, typer.Option("--level", metavar="N", min=1, max=19, help="Compression level (zstd).")]
 
 
 @app.command(
@@ -51,15 +49,21 @@ def create(
     context: typer.Context,
     *,
     url: UrlArgument,
-    is_generating: Annotated[bool, typer.Option("--generate", help="Make a passphrase up, and show it once.")] = False,
+    is_generating: Annotated[bool, typer.Option("--generate", help="Generate a passphrase, and show it once.")] = False,
     is_forgetting: ForgetFlag = False,
     level: LevelOption = 1,
     chunk_kib: Annotated[
-        int, typer.Option(metavar="KIB", help="Size of a chunk, a power of two from 4 to 16384; it holds for ever.")
+        int,
+        typer.Option(
+            metavar="KIB", help="Chunk size in KiB, a power of two from 4 to 16384; it cannot be changed later."
+        ),
     ] = 128,
     is_json: JsonFlag = False,
 ) -> None:
-    """Make a repository, and work with it from now on. Without its passphrase nobody reads it, ever."""
+    """Create a repository, and use it from now on.
+
+    Without its passphrase no restore point can ever be read.
+    """
     door = door_of(context)
     with door.manager() as manager:
         made = _generated(manager) if is_generating else None
@@ -69,11 +73,11 @@ def create(
         )
         repository_id = repository.id
         repository.close()
-    keep = "Keep a copy away from this machine: without it no point can ever be read."
+    keep = "Keep a copy of it away from this machine: without it no point can ever be read."
     door.screen.answer(
         {"url": url, "id": repository_id, "generated_passphrase": made},
-        f"Made the repository {repository_id} in {url}.",
-        *([f"Its passphrase is: {made}", keep] if made else []),
+        f"Created the repository {repository_id} in {url}.",
+        *([f"Passphrase: {made}", keep] if made else []),
     )
 
 
@@ -86,19 +90,19 @@ def use(
     level: LevelOption = 1,
     is_json: JsonFlag = False,
 ) -> None:
-    """Work with a repository that exists."""
+    """Use an existing repository from now on."""
     door = door_of(context)
     with door.manager() as manager:
         passphrase = _passphrase(door, manager, is_new=False)
         repository = manager.vault.use(url, passphrase, is_keeping=not is_forgetting, level=level)
         repository_id = repository.id
         repository.close()
-    door.screen.answer({"url": url, "id": repository_id}, f"Working with the repository {repository_id} in {url}.")
+    door.screen.answer({"url": url, "id": repository_id}, f"Using the repository {repository_id} in {url}.")
 
 
 @app.command(epilog=examples("twinhull repository show --json"))
 def show(context: typer.Context, *, is_json: JsonFlag = False) -> None:
-    """Tell what the repository holds."""
+    """Show the repository's size, key and number of points."""
     door = door_of(context)
     with door.manager() as manager:
         repository = manager.repository
@@ -136,15 +140,16 @@ def collect(
     context: typer.Context,
     *,
     is_now: Annotated[
-        bool, typer.Option("--now", help="Let nothing wait for its grace: removed points are gone for good.")
+        bool, typer.Option("--now", help="Skip the grace period: removed points are deleted for good.")
     ] = False,
     is_yes: YesFlag = False,
     is_dry_run: DryRunFlag = False,
     is_json: JsonFlag = False,
 ) -> None:
-    """Free the space of removed points, once they can no longer be taken back. Syncs may go on meanwhile.
+    """Free the space of removed points.
 
-    'twinhull serve' does so once a day if something waits. --now is for a disk that is full.
+    A removed point can be taken back for 7 days; its space is freed after that. Syncs can run at the same time.
+    'twinhull serve' collects once a day if something is waiting. --now is for a full disk.
     """
     from twinhull.manager.runs.kinds.collect import want_collect  # noqa: PLC0415 - loaded when called
 
@@ -165,8 +170,8 @@ def _generated(manager: Manager) -> str:
 
     if manager.vault.find_passphrase():
         raise UsageError(
-            "A passphrase is given or kept already, and --generate would make another one up.",
-            hint="Leave --generate out to use the one that there is.",
+            "A passphrase was already given or kept, and --generate would create another one.",
+            hint="Leave out --generate to use the existing one.",
         )
     return new_passphrase(manager.ports.randomness)
 
@@ -177,12 +182,12 @@ def _passphrase(door: Door, manager: Manager, *, is_new: bool) -> str:
         return found
     if not is_terminal(sys.stdin):
         raise PassphraseMissing(
-            "Nobody said the repository's passphrase.",
+            "No passphrase was given.",
             hint="Name a file with --passphrase-file, set TWINHULL_PASSPHRASE"
-            + (", or let one be made up with --generate." if is_new else "."),
+            + (", or add --generate to create one." if is_new else "."),
         )
     typed = getpass.getpass("Passphrase: ")
     if not typed or (is_new and getpass.getpass("Again: ") != typed):
-        raise UsageError("The passphrase is empty, or the two differ; nothing was made.")
+        raise UsageError("The passphrase is empty, or the two entries differ; nothing was created.")
     door.screen.message("")
     return typed

@@ -22,30 +22,28 @@ _WHOLE_PERCENT = 100.0
 def verify(
     context: typer.Context,
     *,
-    is_reading: Annotated[
-        bool, typer.Option("--read-data", help="Read everything, and check every byte against what was written.")
-    ] = False,
+    is_reading: Annotated[bool, typer.Option("--read-data", help="Read everything, and check every byte.")] = False,
     sample: Annotated[
         float | None,
         typer.Option(
             metavar="PERCENT",
-            help="Read that share: first what was never found good, then what was so longest ago.",
+            help="Read this percentage: never-verified data first, then the longest unverified.",
             min=0.1,
             max=_WHOLE_PERCENT,
         ),
     ] = None,
     is_json: JsonFlag = False,
 ) -> None:
-    """Look whether everything is there that the points need; exit code 34 where something is damaged.
+    """Check that everything the points need exists, and optionally read it.
 
-    'twinhull serve' reads a thirtieth of what is stored each day. What was read is noted, also where Ctrl-C ends it;
-    what is damaged is read again each time, until it is repaired.
+    The exit code is 34 if something is damaged. 'twinhull serve' reads a thirtieth of the data each day. What was read
+    is noted, even if Ctrl-C ends it. Damaged data is read again each time until it is repaired.
     """
     from twinhull.manager.repository.verifying import Verdict  # noqa: PLC0415 - loaded when called
     from twinhull.manager.runs.kinds.verify import want_verify  # noqa: PLC0415 - loaded when called
 
     if is_reading and sample is not None:
-        raise UsageError("--read-data reads everything, and --sample a share.", hint="Leave one of them out.")
+        raise UsageError("--read-data reads everything, and --sample a share.", hint="Use only one of them.")
     door = door_of(context)
     with door.manager() as manager, watching(door.screen) as ears:
         want = want_verify(

@@ -48,7 +48,7 @@ COLLECT = Kind(
     preview=_preview,
     told={
         "freed_bytes": "freed",
-        "waiting_bytes": "waits until nobody can need it",
-        "points_gone": "removed points gone for good",
+        "waiting_bytes": "waiting for the end of its grace",
+        "points_gone": "removed points deleted for good",
     },
 )
