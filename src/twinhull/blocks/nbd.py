@@ -1,6 +1,9 @@
 """A disk behind an NBD server: extents, changes, reads and writes over libnbd.
 
 Nothing here waits for ever: a server that sends nothing for ``STALL_SECONDS`` while we wait for it is an error.
+
+Sources: the NBD protocol (NetworkBlockDevice/nbd, doc/proto.md, *Structured replies* and *Metadata querying*, with
+``base:allocation``) and QEMU's ``qemu:dirty-bitmap`` contexts (QEMU, docs/interop/nbd.rst); libnbd(3).
 """
 
 from __future__ import annotations

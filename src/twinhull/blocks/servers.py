@@ -5,6 +5,8 @@ machine). When that pipe closes, because we close it or because we are gone, or 
 :mod:`twinhull.blocks.heartbeat`), the shell ends the server and takes its socket away. While the shell lives it holds a
 lock on ``SOCKET.lock``; only a shell that was itself killed can leave a server behind, and then ``SOCKET.pid`` names it
 and nobody holds the lock.
+
+Source: qemu-nbd(8).
 """
 
 from __future__ import annotations

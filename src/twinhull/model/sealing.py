@@ -5,6 +5,8 @@ an HMAC-SHA256 over the standing's JSON and the id of the site's directory (``si
 id: a copy of another host's standing has the other host's seal. Older versions wrote standings without seals, or with
 seals that name no host. A manager seals those of its own machines anew at its first contact with the site, and believes
 only bound seals there from then on. Standings of machines that are not its own are left as they are (ADR 18).
+
+Sources: RFC 2104 (HMAC) and RFC 5869 (HKDF).
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Files of an ext2, ext3 or ext4 file system on any disk, read without mounting it (libfsext).
 
 Sizes and counts come from the guest: whatever is read is bounded here, and the process that reads is bounded as well.
+
+Source: Linux, Documentation/filesystems/ext4 (*The Super Block*).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The partitions of a disk: MBR with its logical ones, GPT, or none at all."""
+"""The partitions of a disk: MBR with its logical ones, GPT, or none at all.
+
+Source: UEFI Specification 2.10, chapter 5 (*Legacy Master Boot Record*, *GUID Partition Table Disk Layout*).
+"""
 
 from __future__ import annotations
 

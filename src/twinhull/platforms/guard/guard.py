@@ -7,6 +7,8 @@ parses libvirt's XML at a privilege boundary (ADR 17).
 
 Beside it, on the file system of the host's configuration, lies the *list*: a directory with an empty file for each
 machine that has a standing. The guard tells by it a machine without a standing from one whose standing is out of reach.
+
+Source: libvirt's "Hooks for specific system management", sections *qemu* and *libxl*.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Each function is one command on the host, whatever the number of images: behind ssh it is the number of commands that
 costs. The trackers in the images are in :mod:`twinhull.platforms.libvirt.tracking`.
+
+Source: QEMU, docs/interop/qcow2.rst (*Header*, *Bitmaps extension*); qemu-img(1).
 """
 
 from __future__ import annotations

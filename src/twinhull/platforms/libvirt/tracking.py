@@ -9,6 +9,8 @@ A bitmap counts what is written to its own image through QEMU, and travels with 
 another disk (hence the key), of another file, nor of what lies below the image (hence the lineage, see
 :class:`~twinhull.platforms.libvirt.images.ImageInfo`). A tracker whose image cannot prove all of this is not believed:
 its disk is compared in full (ADR 19).
+
+Source: QEMU, docs/interop/bitmaps.rst and docs/interop/qcow2.rst (*Bitmaps extension*).
 """
 
 from __future__ import annotations

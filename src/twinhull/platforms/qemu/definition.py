@@ -1,4 +1,7 @@
-"""A replica's libvirt definition: made anew, or an existing one that follows a machine's spec."""
+"""A replica's libvirt definition: made anew, or an existing one that follows a machine's spec.
+
+Source: libvirt's "Domain XML format" (formatdomain).
+"""
 
 from __future__ import annotations
 

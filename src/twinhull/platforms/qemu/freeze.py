@@ -1,4 +1,7 @@
-"""Freezing a guest's file systems for an instant, and thawing them on every way out."""
+"""Freezing a guest's file systems for an instant, and thawing them on every way out.
+
+Source: QEMU Guest Agent Protocol Reference (``guest-fsfreeze-freeze``, ``-status``, ``-thaw``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Capturing a running machine: freeze, libvirt's backup in pull mode with a checkpoint, thaw, read over NBD, end."""
+"""Capturing a running machine: freeze, libvirt's backup in pull mode with a checkpoint, thaw, read over NBD, end.
+
+Sources: libvirt's "Backup XML format" (formatbackup) and "Checkpoint XML format" (formatcheckpoint).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A machine's libvirt definition on Xen: made anew for what we made, or an existing one that follows a spec."""
+"""A machine's libvirt definition on Xen: made anew for what we made, or an existing one that follows a spec.
+
+Source: libvirt's "Domain XML format" (formatdomain), as far as libvirt's libxl driver takes it.
+"""
 
 from __future__ import annotations
 

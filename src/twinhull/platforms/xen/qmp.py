@@ -1,6 +1,8 @@
 """QEMU's own language, for the QEMU in dom0 that serves a running machine's disks.
 
 libxl uses another monitor of the same QEMU; this one is there for statistics, and one client at a time may use it.
+
+Source: QEMU, docs/interop/qmp-spec.rst.
 """
 
 from __future__ import annotations

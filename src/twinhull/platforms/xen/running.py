@@ -12,6 +12,8 @@ serves them to us::
 QEMU itself must not serve the disk: Xen's disks live in a thread of their own, and Debian 12's QEMU 7.2 aborts (and
 takes the guest's disks with it) when the client of such an export goes away. There is no guest agent's channel on Xen:
 the capture is as consistent as after a power failure, and the guest is never stopped for it.
+
+Source: QEMU QMP Reference Manual (``transaction``, ``blockdev-backup``, ``block-dirty-bitmap-add``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Restoring one disk into an NBD export that the caller has made and serves."""
+"""Restoring one disk into an NBD export that the caller has made and serves.
+
+Source: the NBD URI specification (NetworkBlockDevice/nbd, doc/uri.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Chunk encodings: plain where zstd gains nothing, zstd otherwise."""
+"""Chunk encodings: plain where zstd gains nothing, zstd otherwise.
+
+Source: RFC 8878 (Zstandard), section 3.1.1.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 The header names the format's version and the object's kind, and carries which repository key and which 32 random
 bytes the object's own key is derived from. A key seals one object, so that no nonce can meet the same key twice.
+
+Sources: NIST SP 800-38D (AES-GCM), RFC 5869 (HKDF).
 """
 
 from __future__ import annotations

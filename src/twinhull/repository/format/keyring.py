@@ -2,6 +2,8 @@
 
 New objects are sealed under the newest key of the ring; each object says under which one it is. Chunk ids and the
 config stay with the first one for ever: ids that changed would tear all content in two.
+
+Source: RFC 5869 (HKDF), sections 2.2 and 2.3.
 """
 
 from __future__ import annotations

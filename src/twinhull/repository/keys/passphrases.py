@@ -1,4 +1,7 @@
-"""Passphrases and recovery keys: the forms in which one may be typed, and what a guess at one costs."""
+"""Passphrases and recovery keys: the forms in which one may be typed, and what a guess at one costs.
+
+Sources: Unicode Standard Annex #15 (normalization forms), RFC 9106 (Argon2, section 4).
+"""
 
 from __future__ import annotations
 

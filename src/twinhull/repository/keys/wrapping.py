@@ -2,6 +2,8 @@
 
 Since format 1.1 all such objects of a repository share the salt of the passphrase. So one stretching of the passphrase
 serves all of them, however many an attacker adds, and the name of each shows whether the passphrase may open it.
+
+Sources: RFC 9106 (Argon2id), NIST SP 800-38D (AES-GCM).
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The nbdkit plugin behind ``export.py``: runs inside nbdkit, told by one line of JSON on standard input.
 
 nbdkit has a Python of its own, which knows nothing of ours until the first line has come; so the imports are late.
+
+Source: nbdkit-python-plugin(3).
 """
 
 from __future__ import annotations

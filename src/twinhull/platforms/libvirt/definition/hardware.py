@@ -1,4 +1,7 @@
-"""Reading what a definition says of the machine's hardware; raises ValueError where it makes no sense."""
+"""Reading what a definition says of the machine's hardware; raises ValueError where it makes no sense.
+
+Source: libvirt's "Domain XML format" (formatdomain).
+"""
 
 from __future__ import annotations
 
