@@ -150,7 +150,7 @@ def test_no_room_is_told_as_such(tmp_path: Path) -> None:
     with (
         _nbdkit(tmp_path / "s", "--filter=error", "error-pwrite=ENOSPC", "error-pwrite-rate=100%"),
         closing(NbdDisk(NbdAddress(str(tmp_path / "s")))) as disk,
-        pytest.raises(SiteFull, match="no room"),
+        pytest.raises(SiteFull, match="is full"),
     ):
         disk.write(0, b"x" * 4096)
 

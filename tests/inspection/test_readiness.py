@@ -150,7 +150,7 @@ def test_a_missing_driver_is_found_unless_it_is_built_in(tmp_path: Path, compres
 )
 def test_an_initramfs_that_cannot_be_looked_into_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
     (finding,) = found(ext4(tmp_path, {**GOOD, "/boot/initrd.img-6.1": content}))
-    assert finding.finding.startswith("/boot/initrd.img-6.1 was not looked into: it is")
+    assert finding.finding.startswith("/boot/initrd.img-6.1 could not be inspected: it is")
     assert (reason in finding.finding, finding.consequence) == (True, None)
 
 

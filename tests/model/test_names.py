@@ -94,7 +94,7 @@ def test_absurd_numbers_are_refused(value: object) -> None:
 
 
 def test_one_machine_has_each_key_once() -> None:
-    with pytest.raises(ValueError, match="Two disks have the key 'vda'"):
+    with pytest.raises(ValueError, match="Two disks have the same key, 'vda'"):
         names.checked_disk_keys(["vda", "vdb", "vda"])
 
 

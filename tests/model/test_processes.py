@@ -40,7 +40,7 @@ def started(script: str) -> Iterator[Process]:
 def test_a_program_that_does_not_finish_its_line_costs_the_deadline_and_no_more(script: str) -> None:
     with started(script) as process:
         since = time.monotonic()
-        with pytest.raises(TimeoutError, match=r"did not finish a line in 0\.3 s"):
+        with pytest.raises(TimeoutError, match=r"did not finish a line within 0\.3 s"):
             read_line(process, 0.3)
         assert 0.25 < time.monotonic() - since < 3
 

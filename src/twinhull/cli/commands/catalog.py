@@ -20,8 +20,8 @@ def _group() -> None:
 def rebuild(context: typer.Context, *, is_json: JsonFlag = False) -> None:
     """Rebuild the catalog from the sites and the repository.
 
-    For a lost state directory: connect the sites and use the repository again, then rebuild. It proposes a 'twinhull
-    plan create' command for each machine that has a replica.
+    For a lost state directory: connect the sites and use the repository again, then rebuild. It proposes a
+    command that creates a plan for each machine that has a replica.
     """
     door = door_of(context)
     with door.manager() as manager:

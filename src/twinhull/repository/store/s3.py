@@ -3,7 +3,7 @@
 An object's key is ``PREFIX/KIND/NAME``. Creation is a conditional put; a bucket that cannot do that is refused by
 ``store check``, because two writers could not be told apart there.
 
-Sources: Amazon S3 API Reference (PutObject with ``If-None-Match``, ListObjectsV2, HeadObject with ``x-amz-object-lock-…``).
+Source: Amazon S3 API Reference (PutObject with ``If-None-Match``, ListObjectsV2, HeadObject with object lock headers).
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def create(
 ) -> None:
     """Create a plan: which machines have replicas where, and the RPO.
 
-    Nothing is copied until 'twinhull sync' or 'twinhull serve'.
+    Nothing is copied until a sync, by hand or by serve.
     """
     from twinhull.manager.catalog.records import Plan  # noqa: PLC0415 - as above
     from twinhull.manager.sites import pool as sites  # noqa: PLC0415 - loaded when called

@@ -43,7 +43,7 @@ RemoveOption = Annotated[
         autocompletion=completing.machines,
     ),
 ]
-Count = Annotated[int | None, typer.Option(min=0, metavar="N", help="See 'twinhull plan create'.")]
+Count = Annotated[int | None, typer.Option(min=0, metavar="N", help="As for plan create.")]
 
 
 def edit(
@@ -63,12 +63,8 @@ def edit(
     keep_at_least: Count = None,
     network: NetworkOption = None,
     boot_mode: Annotated[BootMode | None, typer.Option(help="Boot mode of replicas on the target.")] = None,
-    full_compare_every: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="See 'twinhull plan create'.")
-    ] = None,
-    is_freezing: Annotated[
-        bool | None, typer.Option("--freeze/--no-freeze", help="See 'twinhull plan create'.")
-    ] = None,
+    full_compare_every: Annotated[str | None, typer.Option(metavar="DURATION", help="As for plan create.")] = None,
+    is_freezing: Annotated[bool | None, typer.Option("--freeze/--no-freeze", help="As for plan create.")] = None,
     is_dry_run: DryRunFlag = False,
     is_json: JsonFlag = False,
 ) -> None:

@@ -26,7 +26,7 @@ EXAMPLES = examples(
     "twinhull repository copy --to /mnt/points --machine db --dry-run",
 )
 _STOPPED = (
-    "Points that were copied stay; an unfinished one does not exist there. Repeat 'twinhull repository copy' "
+    "Points that were copied stay; an unfinished one does not exist there. Repeat the command "
     "without --create to send the rest; nothing is sent twice."
 )
 
