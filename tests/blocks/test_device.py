@@ -102,5 +102,5 @@ def test_an_error_of_the_device_names_it(tmp_path: Path) -> None:
 
 def test_a_file_is_no_device(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
-    with pytest.raises(SiteError, match="is not a block device"), device.exclusively(tmp_path / "file"):
+    with pytest.raises(SiteError, match="is no longer a block device"), device.exclusively(tmp_path / "file"):
         pytest.fail("it was opened")

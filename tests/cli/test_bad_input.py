@@ -33,7 +33,7 @@ CASES: list[tuple[list[str], int, str, str]] = [
     (["site", "add", "here", "simulated:x"], 4, "There is a site 'here' already", "site remove here"),
     (["site", "add", "x", "vsphere://x"], 2, "does not say of which platform", "--platform"),
     (["site", "add", "x", "y", "--platform", "vax"], 3, "There is no platform 'vax'", "qemu, xen, simulated"),
-    (["site", "add", "x", "simulated:x", "-o", "word"], 2, "'word' is not of the form", "KEY=VALUE"),
+    (["site", "add", "x", "simulated:x", "-o", "word"], 2, "'word' does not have the form", "KEY=VALUE"),
     (["site", "remove", "here", "--yes"], 2, "used by the plan 'shop'", "plan remove shop"),
     (
         ["plan", "create", "p", "-m", "web1", "--from", "here", "--to", "here"],

@@ -118,7 +118,7 @@ def test_a_damaged_point_that_is_not_copied_is_told_by_the_exit_code(planned: Sh
     _damage(planned)
     told = planned("repository", "copy", "--to", str(tmp_path / "second"), "--create")
     assert told.code == 34
-    assert "copy --again" in told.err
+    assert "add --again to send" in told.err
     assert "Copied 0 points" in told.out
 
 
@@ -290,7 +290,7 @@ def test_a_passphrase_file_of_another_system_opens_and_a_new_one_must_be_long(pl
         ("repository", "copy", "--to", str(tmp_path / "copy"), "--create", "--to-passphrase-file", str(other)),
     ):
         refused = planned(*words)
-        assert (refused.code, "12 are the least" in refused.err) == (2, True), words
+        assert (refused.code, "it needs at least 12" in refused.err) == (2, True), words
     assert not (tmp_path / "copy").exists()
     planned.ok("--passphrase-file", str(phrase), "points", "list")
 

@@ -54,8 +54,8 @@ TRIED: list[tuple[str, str]] = [
     ("repository repair --site toy", "0 are damaged"),
     ("runs list", "sync"),
     ("catalog rebuild", "sites"),
-    ("plan remove here --yes", "Forgot the plan here."),
-    ("plan remove away --yes", "Forgot the plan away."),
+    ("plan remove here --yes", "Removed the plan here."),
+    ("plan remove away --yes", "Removed the plan away."),
     ("site remove toy --yes", "Forgot toy."),
 ]
 ELSEWHERE = {

@@ -81,7 +81,7 @@ def test_what_the_target_let_go_is_not_sent_again_unless_asked_for(first: Reposi
     third = capture(first, noise("three", CHUNK))
     verdicts = copy_points(first, second)
     assert _sent(verdicts) == [third.id]
-    assert "let this one go" in verdicts[0].reason
+    assert "removed or skipped this one" in verdicts[0].reason
     second.collect(is_now=True)
     assert _sent(copy_points(first, second, is_again=True)) == [oldest, newest]
     assert _contents(second).keys() == {oldest, newest, third.id, other}
@@ -107,7 +107,7 @@ def test_holds_are_carried_over_and_stay_until_they_are_released_there(first: Re
     assert second.held_points() == {one}
     assert second.hold_reason(one) == "before the upgrade"
     first.hold_point(two, "the last good one")
-    assert "is held there now, as it is here: the last good one" in copy_points(first, second)[1].reason
+    assert "is now held there, as it is here: the last good one" in copy_points(first, second)[1].reason
     first.release_point(one)
     copy_points(first, second)
     assert second.held_points() == {one, two}

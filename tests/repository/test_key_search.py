@@ -208,5 +208,5 @@ def test_only_a_new_passphrase_has_a_least_length() -> None:
     assert Repository.open(store, "short", ports=ports()).points() == []
     check_new_passphrase("x" * MIN_PASSPHRASE_LENGTH)
     for short in ("x" * (MIN_PASSPHRASE_LENGTH - 1), "\ufeff" + "x" * (MIN_PASSPHRASE_LENGTH - 1) + "\r\n"):
-        with pytest.raises(UsageError, match=f"{MIN_PASSPHRASE_LENGTH} are the least"):
+        with pytest.raises(UsageError, match=f"it needs at least {MIN_PASSPHRASE_LENGTH}"):
             check_new_passphrase(short)

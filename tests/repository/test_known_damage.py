@@ -131,7 +131,7 @@ def test_a_tree_that_needs_damage_is_refused_unless_the_gaps_are_written() -> No
     base = capture(made(store), OLD)
     flipped(store, packs_of(store, "data")[0])
     opened(store).verify(read_data=True)
-    with pytest.raises(ChunkLost, match="would not be whole"):
+    with pytest.raises(ChunkLost, match="would be incomplete"):
         capture(opened(store), CHANGED, (base, OLD))
     assert [point.id for point in opened(store).points()] == [base.id]
     repository = opened(store, seed="again")
