@@ -33,7 +33,8 @@ def check_can_boot(spec: MachineSpec, boot_mode: BootMode) -> None:
     if spec.firmware is Firmware.UEFI and boot_mode is BootMode.HVM:
         raise NotSupportedHere(
             f"Machine '{spec.name}' starts by UEFI; Debian's Xen has no UEFI firmware for its machines.",
-            hint="Let it boot as pv, if you trust the guest: the host then reads its boot loader's files, as root.",
+            hint="If you trust the guest, give its plan or restore --boot-mode pv: the host then reads the guest's boot"
+            " loader files, as root.",
         )
     if boot_mode is BootMode.PVH:
         raise NotSupportedHere(
