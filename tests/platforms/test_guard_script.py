@@ -28,6 +28,7 @@ from twinhull.platforms.libvirt.place import Place
 UUID = "11111111-2222-3333-4444-55555555aaaa"
 QEMU = f"<domain type='qemu'>\n<name>web</name>\n<uuid>{UUID.upper()}</uuid>\n<os><type>hvm</type></os></domain>"
 
+OTHER_UUID = UUID.replace("1", "2")
 OTHER = QEMU.replace(UUID.upper(), UUID.replace("1", "2"))
 """A machine that has nothing to do with us."""
 
@@ -261,20 +262,40 @@ def test_a_guard_whose_list_is_lost_starts_no_machine_that_it_knows_nothing_of(t
     assert subprocess.run(words, input=QEMU, text=True, check=False).returncode == 0
 
 
-def test_without_python_no_machine_starts_and_the_reason_is_plain(tmp_path: Path) -> None:
-    hook = tmp_path / "guard"
-    hook.write_bytes(script(str(tmp_path), str(tmp_path / "list")))
-    for words, status in ((("prepare", "begin"), 1), (("stopped", "end"), 0)):
+@pytest.mark.parametrize(
+    ("listed", "definition", "status"),
+    [
+        ([UUID], QEMU, 1),
+        ([UUID], QEMU.replace(UUID.upper(), UUID), 1),
+        ([OTHER_UUID, UUID], QEMU, 1),
+        ([], QEMU, 0),
+        ([OTHER_UUID], QEMU, 0),
+        ([OTHER_UUID], "", 1),
+        (None, QEMU, 1),
+    ],
+    ids=["listed", "in lower case", "one of two", "none listed", "another's", "no definition", "no list"],
+)
+def test_without_python_no_protected_machine_starts_and_the_reason_is_plain(
+    tmp_path: Path, listed: list[str] | None, definition: str, status: int
+) -> None:
+    """The guard was put there while the host had python3, and it is gone. Machines of others go on to start."""
+    hook, protected = tmp_path / "guard", tmp_path / "list"
+    hook.write_bytes(script(str(tmp_path), str(protected)))
+    if listed is not None:
+        protected.mkdir()
+        for each in listed:
+            (protected / each).touch()
+    for words, expected in ((("prepare", "begin"), status), (("stopped", "end"), 0)):
         done = subprocess.run(
             ["/bin/sh", str(hook), "web", *words, "-"],
-            input=QEMU,
+            input=definition,
             capture_output=True,
             text=True,
             check=False,
             env={"PATH": str(tmp_path)},
         )
-        assert done.returncode == status
-        assert ("Twinhull's guard needs python3" in done.stderr) == (status == 1)
+        assert done.returncode == expected, done.stderr
+        assert ("Twinhull's guard needs python3" in done.stderr) == (expected == 1)
 
 
 def test_only_the_power_switch_is_guarded(tmp_path: Path) -> None:

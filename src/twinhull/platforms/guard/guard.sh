@@ -9,6 +9,25 @@ directory='@DIRECTORY@'
 protected='@PROTECTED@'
 if ! command -v python3 >/dev/null; then
   case $2 in prepare | start) ;; *) exit 0 ;; esac
+  # Nothing here can parse the definition. It is of no machine that has a standing here if it names none of them.
+  definition='' is_protected=0
+  while IFS= read -r line || [ -n "$line" ]; do definition=$definition$line; done
+  if [ -z "$definition" ] || [ ! -d "$protected" ]; then is_protected=1; fi
+  for entry in "$protected"/*; do
+    [ -e "$entry" ] || continue
+    uuid='' left=${entry##*/}
+    while [ -n "$left" ]; do
+      behind=${left#?}
+      case ${left%"$behind"} in
+        a) uuid="$uuid[aA]" ;; b) uuid="$uuid[bB]" ;; c) uuid="$uuid[cC]" ;;
+        d) uuid="$uuid[dD]" ;; e) uuid="$uuid[eE]" ;; f) uuid="$uuid[fF]" ;;
+        *) uuid=$uuid${left%"$behind"} ;;
+      esac
+      left=$behind
+    done
+    case $definition in *$uuid*) is_protected=1 ;; esac
+  done
+  [ $is_protected = 1 ] || exit 0
   echo "Twinhull: $1 must not start here: Twinhull's guard needs python3 (apt-get install python3)." >&2
   exit 1
 fi
