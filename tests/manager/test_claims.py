@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -17,7 +18,7 @@ from twinhull.manager.catalog.state import StateDirectory
 from twinhull.manager.record import claims as claiming
 from twinhull.manager.record.claims import SILENT_SECONDS, Claim, Claims, Place
 from twinhull.manager.record.database import RunsDatabase, processes
-from twinhull.model.errors import ClaimLost
+from twinhull.model.errors import ClaimLost, StateError
 from twinhull.model.ports import Ports, SystemClock, SystemProcesses, SystemRandomness, system_ports
 
 NAME = "machine-a"
@@ -196,3 +197,24 @@ def test_a_process_that_ended_and_was_not_collected_yet_is_dead() -> None:
     child.wait()
     assert Place.here().knows_of(place, is_one_host=True) is False
     assert system_ports()
+
+
+def test_what_could_not_be_given_back_is_given_back_once_the_database_answers_again(
+    database: RunsDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a manager that lives for months would keep its machine from itself and all others."""
+    monkeypatch.setattr(claiming, "BEAT_SECONDS", 0.01)
+    with claims_of(database) as ours, claims_of(database) as theirs:
+        held = ours.try_take(NAME, "sync s1")
+        assert held
+        with monkeypatch.context() as away:
+            away.setattr(RunsDatabase, "writing", _away)
+            held.release()
+            assert not theirs.is_free(NAME)
+        assert theirs.take(NAME, "sync s2")
+
+
+@contextmanager
+def _away(_: RunsDatabase) -> Iterator[None]:
+    raise StateError("The database is away.")
+    yield

@@ -83,6 +83,7 @@ class Claims:
         self._process = ports.randomness.uuid()
         self._place = place or Place.here()
         self._held: dict[int, Claim] = {}
+        self._given_up: set[int] = set()
         self._beats: dict[str, tuple[int, float]] = {}
         self._guard = Lock()
         self._closing = Event()
@@ -143,12 +144,22 @@ class Claims:
         return {row.name: row.holder for row in rows if not self._is_over(row)}
 
     def release(self, claim: Claim) -> None:
-        """Give a claim back. If the database is away, the claim ends with this process."""
+        """Give a claim back. If the database is away, the heartbeat does it as soon as it can."""
         with self._guard:
             if self._held.pop(claim.token, None) is None:
                 return
-        with suppress(StateError), self._database.writing() as connection:
-            connection.execute(sa.delete(claims).where(claims.c.token == claim.token))
+            self._given_up.add(claim.token)
+        with suppress(StateError):
+            self._give_back()
+
+    def _give_back(self) -> None:
+        with self._guard:
+            given_up = set(self._given_up)
+        if given_up:
+            with self._database.writing() as connection:
+                connection.execute(sa.delete(claims).where(claims.c.token.in_(given_up)))
+            with self._guard:
+                self._given_up -= given_up
 
     def close(self) -> None:
         """Give everything back; safe to repeat."""
@@ -201,6 +212,7 @@ class Claims:
             # What cannot be written now is tried again: others see a silence meanwhile, and steps check their claim.
             with suppress(StateError):
                 self._beat()
+                self._give_back()
 
     def _beat(self) -> None:
         with self._database.writing() as connection:
