@@ -32,7 +32,7 @@ TRIED: list[tuple[str, str]] = [
     ("machine show vm-1", "id on its site"),
     ("machine show vm-1 --look-inside", NO_CAPTURES),
     ("machine show web1", NO_REPLICAS),
-    ("machine unprotect vm-2 --yes", "Nothing of ours is on vm-2."),
+    ("machine unprotect vm-2 --yes", "Twinhull left nothing on vm-2."),
     ("plan create new -m vm-2 --from toy --to there", NO_CAPTURES),
     ("plan create new -m db1 --from here --to toy", NO_REPLICAS),
     ("plan show away", "toy"),

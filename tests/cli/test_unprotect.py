@@ -27,7 +27,7 @@ def test_a_machine_is_unprotected_and_its_replica_stays(planned: Shell) -> None:
     assert WEB not in planned.ok("plan", "show", "shop", "--json").json["machines"]
     assert planned.world.host("there").standings[WEB].role is Role.REPLICA
     assert planned.world.host("here").standings[WEB].role is Role.PRIMARY, "it still tells which side has the machine"
-    assert planned.ok("machine", "unprotect", "web1", "--yes").out == "Nothing of ours is on web1.\n"
+    assert planned.ok("machine", "unprotect", "web1", "--yes").out == "Twinhull left nothing on web1.\n"
 
 
 def test_with_its_replica_everything_goes(planned: Shell) -> None:

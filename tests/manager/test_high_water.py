@@ -52,7 +52,7 @@ def test_a_store_that_was_put_back_is_reported_until_it_is_past_that_again(setup
     with setup.manager() as manager:
         for _ in range(2):
             told = problems(manager)
-            assert f"points of {machine_id(0)} was 3 and is 1" in " ".join(told)
+            assert f"points of {machine_id(0)} was 3, and is now 1" in " ".join(told)
             assert all(problem.startswith(WENT_BACK) for problem in told)
         for _ in range(3):
             sync(manager)

@@ -386,7 +386,7 @@ def test_a_repository_that_is_gone_for_a_while_is_told_and_written_to_when_it_is
         setup.world.ports.clock.sleep(85)
         heard.wait_for(lambda: bool(heard.words("failed")) or bool(heard.words("trouble")))
         if is_empty:
-            assert "is not in" in str(heard.words("failed")[0]["reason"])
+            assert "is no longer in" in str(heard.words("failed")[0]["reason"])
             assert list(points.iterdir()) == []
             points.rmdir()
         else:

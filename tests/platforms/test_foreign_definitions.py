@@ -79,7 +79,7 @@ def test_what_would_steer_something_else_makes_the_machine_unworkable(field: str
 def test_two_disks_of_one_key_are_refused() -> None:
     xml = XML.format(**{**SOUND, "path": f"/x/replicas/{UUID}/vdb.qcow2"})
     other = "<devices><disk type='file'><source file='/y'/><target dev='vdb'/></disk>"
-    with pytest.raises(BadDefinition, match="Two disks have the key 'vdb'"):
+    with pytest.raises(BadDefinition, match="Two disks have the same key, 'vdb'"):
         read_definition(xml.replace("<devices>", other))
 
 
