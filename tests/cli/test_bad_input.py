@@ -16,7 +16,7 @@ from twinhull.model.machine import MachineId
 def refused(answer: Answer, code: int, message: str, hint: str = "") -> None:
     assert answer.code == code, answer
     assert answer.out == ""
-    assert answer.err.startswith(("Error: ", "The state directory ")), answer.err
+    assert answer.err.startswith(("Error: ", "Created a new, empty state directory")), answer.err
     assert message in answer.err, answer.err
     assert hint in answer.err, answer.err
 
@@ -39,7 +39,7 @@ CASES: list[tuple[list[str], int, str, str]] = [
         ["plan", "create", "p", "-m", "web1", "--from", "here", "--to", "here"],
         2,
         "Source and target of the plan are both",
-        "two sites",
+        "two different sites",
     ),
     (["plan", "create", "p", "-m", "web1", "--from", "here", "--to", "x"], 3, "There is no site 'x'", ""),
     (["plan", "create", "p", "-m", "web1", "--from", "here", "--to", "there"], 4, "in the plan 'shop' already", ""),

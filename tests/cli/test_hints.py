@@ -77,7 +77,7 @@ def test_a_quoted_command_is_whole() -> None:
         (text.place, words)
         for text in TEXTS
         for words in re.findall(r"'([a-z]+ [a-z][a-z -]+)'", text.text)
-        if words.split()[0] in groups or " --" in words
+        if words.split()[0] in groups or (" --" in words and not words.startswith("twinhull "))
     ]
     assert not short
 

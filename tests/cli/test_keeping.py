@@ -81,7 +81,7 @@ def test_a_prune_goes_by_what_is_said_and_tells_why(a_week: Shell) -> None:
     assert "web1: keep the latest 1, all of 4 d" in told
     assert "within 4 d 0 h of the latest point" in told
     assert "goes: no rule keeps it" in told
-    assert "2 points would go." in told
+    assert "2 points would be removed." in told
     assert a_week("points", "prune", "web1", "--keep-last", "1").code != 0, "nobody was there to say yes"
     assert _numbers(a_week) == [1, 2, 3, 4, 5, 6, 7]
     done = _prune(a_week, "--keep-last", "1", "--keep-for", "4d", "--yes")

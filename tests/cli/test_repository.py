@@ -81,7 +81,7 @@ def test_an_image_file_heals_a_repository(planned: Shell, tmp_path: Path) -> Non
     image.write_bytes(planned.web.disks[DiskKey("vda")].read(0, 8 * MIB))
     _damage(planned)
     answer = planned.ok("repository", "repair", "--disk", f"web1:vda={image}")
-    assert "1 points are whole again, 0 are damaged." in answer.out
+    assert "1 points are complete again, 0 are damaged." in answer.out
     assert "old.raw" in answer.out
     planned.ok("repository", "verify")
 
@@ -131,7 +131,7 @@ def test_a_dry_run_of_a_copy_says_what_would_be_sent_and_makes_nothing(planned: 
     planned.ok("sync", "web1")
     foretold = planned.ok("repository", "copy", "--to", str(second), "--create", "--dry-run")
     assert "Would be copied: the target does not have it. It holds about 128.0 KiB of data." in foretold.out
-    assert f"1 point would be copied to {second}: about 128.0 KiB would be read." in foretold.out
+    assert f"1 point would be copied to {second}; about 128.0 KiB would be read." in foretold.out
     assert not second.exists()
     planned.ok("repository", "copy", "--to", str(second), "--create")
     planned.web.write("vda", MIB, b"written since")
@@ -215,7 +215,7 @@ def test_ctrl_c_leaves_what_was_repaired_and_the_next_repair_goes_on(
         patch.setattr(PatientStore, "create", interrupted)
         stopped = planned("repository", "repair", "--from", second)
     assert stopped.code == 130
-    assert "What was stored anew stays, and nothing was given up." in stopped.err
+    assert "What was repaired stays, and no damaged pack was deleted." in stopped.err
     assert "0 are damaged" in planned.ok("repository", "repair", "--from", second).out
     planned.ok("points", "verify", "web1:N")
 
@@ -227,7 +227,7 @@ def test_a_dry_run_of_a_repair_says_what_is_missing_and_who_would_be_asked(plann
     before = _files(points)
     found = planned("repository", "repair", "--dry-run", "--site", "there", "--site", "here")
     assert found.code == 34
-    assert f"{WEB}/00000001 disk vda misses 0 pieces of its data and 1 pieces of its tree" in found.out
+    assert f"{WEB}/00000001 disk vda lacks 0 pieces of its data and 1 pieces of its tree" in found.out
     assert "a repair would look in the site 'there', then the site 'here'." in found.out
     assert "1 points are damaged. Nothing was written." in found.out
     nobody = planned("repository", "repair", "--dry-run", "--json")

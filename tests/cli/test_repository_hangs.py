@@ -49,7 +49,7 @@ def test_every_command_ends_and_says_that_the_repository_hangs(hanging: Shell) -
         answer = hanging(*words)
         assert answer.code == 36, (words, answer)
         assert "has not answered for 0.1 s" in answer.err, (words, answer)
-        assert "hanging?" in answer.err, (words, answer)
+        assert "hangs." in answer.err, (words, answer)
         if words[0].startswith("fail"):
             assert f"twinhull {words[0]} web1 --unplanned --without-repository" in answer.err
     status = hanging.ok("status")

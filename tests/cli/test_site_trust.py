@@ -34,7 +34,7 @@ def test_a_dry_run_lists_what_would_be_taken_over(two_sites: Shell, sealed: list
 def test_nothing_is_believed_before_a_person_says_so(two_sites: Shell, sealed: list[bool]) -> None:
     refused = two_sites("site", "trust", "here")
     assert refused.code
-    assert "Believe what the host of 'here' says now about its machines, as at its first contact" in refused.err
+    assert "Trust what the host of 'here' says now about its machines, as at the first contact" in refused.err
     assert sealed == [True]
 
 
