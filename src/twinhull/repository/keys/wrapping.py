@@ -114,5 +114,5 @@ def _name_end(stretched: bytes, drawn: str) -> str:
 
 
 def _derived(stretched: bytes, salt: bytes, purpose: str) -> bytes:
-    info = f"twinhull 1 {purpose}".encode()
+    info = b"twinhull 1 " + purpose.encode()
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=salt, info=info).derive(stretched)
