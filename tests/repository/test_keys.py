@@ -361,7 +361,7 @@ def test_a_lost_or_damaged_rotation_shuts_nobody_out() -> None:
     whole = store.objects[name]
     store.objects[name] = whole[:-1] + b"?"
     assert content_of(opened(store, seed="damaged"), point) == noise("new", CHUNK)
-    with pytest.raises(RepositoryDamaged, match="in force"):
+    with pytest.raises(RepositoryDamaged, match="which key is current"):
         capture(opened(store, seed="careful"), DISK)
     store.delete(name)
     capture(opened(store, seed="lost"), DISK)
