@@ -168,7 +168,7 @@ def test_a_damaged_repository_is_told_by_the_exit_code(planned: Shell, tmp_path:
     assert planned("repository", "verify", "--sample", "1").code == 34
     status = planned.ok("status")
     assert "repository: DAMAGED" in status.out
-    assert f"cannot be restored whole: {lost}" in status.out
+    assert f"cannot be restored completely: {lost}" in status.out
     told = planned.ok("status", "--json").json["verification"]
     assert (told["is_good"], told["lost_points"], told["problem_count"]) == (False, [lost], len(told["problems"]))
     assert pack.name in planned.ok("runs", "show", told["run_id"]).out

@@ -60,7 +60,7 @@ def test_what_the_target_removed_or_has_otherwise_is_left_alone(first: Repositor
         mine = writer.publish(document({"vda": root}, captured_at=points[0].captured_at + timedelta(1)))
     verdicts = copy_points(first, second)
     assert [verdict.is_copied for verdict in verdicts] == [False, True, True]
-    assert "another point" in verdicts[0].reason
+    assert "a different point" in verdicts[0].reason
     assert content_of(second, mine) == b"mine" * CHUNK
     second.remove_point(points[1].id)
     assert "removed" in copy_points(first, second)[1].reason

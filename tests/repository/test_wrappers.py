@@ -40,9 +40,9 @@ def test_who_may_only_read_can_restore_and_change_nothing() -> None:
     report = repository.verify(read_data=True)
     assert report.is_good
     assert "could not be recorded" in report.reasons[0]
-    with pytest.raises(StoreError, match="reading only"):
+    with pytest.raises(StoreError, match="is open read-only"):
         capture(repository, TWO)
-    with pytest.raises(StoreError, match="reading only"):
+    with pytest.raises(StoreError, match="is open read-only"):
         repository.remove_point(point.id)
     assert store.objects == before
 

@@ -30,7 +30,7 @@ def machine_id_of(environment: str, native: Native) -> MachineId:
     try:
         return checked_machine_id(native.carried.lower())
     except ValueError:
-        return MachineId(str(uuid.uuid5(uuid.NAMESPACE_URL, f"twinhull:{environment}:{native.native_id}")))
+        return checked_machine_id(str(uuid.uuid5(uuid.NAMESPACE_URL, f"twinhull:{environment}:{native.native_id}")))
 
 
 class NativeIds:

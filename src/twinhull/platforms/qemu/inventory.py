@@ -11,6 +11,7 @@ import libvirt_qemu
 
 from twinhull.model.errors import NotFound, SiteError
 from twinhull.model.machine import DiskKey, MachineId, MachineStatus, PowerState, Standing
+from twinhull.model.names import checked_machine_id
 from twinhull.platforms.guard.standings import StandingFiles
 from twinhull.platforms.libvirt.connection import told
 from twinhull.platforms.libvirt.definition.domains import Definition
@@ -122,7 +123,7 @@ class Machines:
 
     def _definition(self, domain: libvirt.virDomain) -> Definition:
         """The machine as it is now, or, while its QEMU hangs and libvirt does not describe it, as it was last seen."""
-        machine_id = MachineId(domain.UUIDString())
+        machine_id = checked_machine_id(domain.UUIDString())
         try:
             definition = definition_of(self._place, domain)
         except MachineHangs:
