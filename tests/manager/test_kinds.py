@@ -6,14 +6,19 @@ import ast
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 import twinhull
+from twinhull.actions.requests import Request
 from twinhull.manager.catalog.records import RunRecord, RunState
+from twinhull.manager.runs.desk import Desk
+from twinhull.manager.runs.kinds.kind import Kind
 from twinhull.manager.runs.kinds.registry import KINDS
-from twinhull.model.errors import NotFound
+from twinhull.model.errors import NotFound, UsageError
 from twinhull.model.machine import MachineId, RunId
+from twinhull.model.steps import Action
 from twinhull.runs.subject import REPOSITORY, Subject, SubjectKind
 
 SOURCE = Path(twinhull.__file__).parent
@@ -112,3 +117,10 @@ def test_a_run_of_a_kind_of_a_newer_version_holds_its_machine_and_claims_nothing
 def test_a_subject_is_one_word_in_a_record_and_is_read_again(subject: Subject, key: str | None) -> None:
     assert key in (None, subject.key)
     assert Subject.of_key(subject.key, subject.name) == subject
+
+
+def test_a_kind_that_no_one_can_ask_for_by_name_says_so() -> None:
+    kind = Kind(Action("quiet"), Request, SubjectKind.REPOSITORY)
+    desk = cast("Desk", None)
+    with pytest.raises(UsageError, match="cannot be started by name"):
+        kind.ask(desk, REPOSITORY, {})

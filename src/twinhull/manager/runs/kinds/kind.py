@@ -28,8 +28,11 @@ Words = Mapping[str, str]
 """Options as a person types them, by name."""
 
 
-def _takes_no_words(desk: Desk, subject: Subject, words: Words) -> Want:
-    raise NotImplementedError
+def _takes_no_words(_: Desk, subject: Subject, __: Words) -> Want:
+    raise UsageError(
+        f"Runs of this kind cannot be started by name. Nothing was done with '{subject.name}'.",
+        hint="'twinhull runs list' shows the runs that there are.",
+    )
 
 
 def _no_lines(_: Outlook, __: Any) -> list[str]:  # noqa: ANN401 - any request
@@ -73,8 +76,8 @@ class Kind(Generic[R]):
     if it leaves it where it is. ``brings`` is the site whose replica is at the run's point when it is done.
     ``is_without_repository``: whether the repository is not needed, by the request and what the steps have found.
 
-    ``headline`` tells in one sentence how it ended, after so many seconds; ``told`` are the facts worth a line, with
-    their labels, in that order; ``problems`` are damages that it found, for ``serve`` to report.
+    ``headline`` says in one sentence how it ended, with the seconds that it took; ``told`` are the facts worth a line,
+    with their labels, in that order; ``problems`` are damages that it found, for ``serve`` to report.
     """
 
     action: Action[Context]
